@@ -1,0 +1,41 @@
+# Everything from a bare machine with python3 (>= 3.11) and make: `make sweep`, `make test`, `make bench`.
+# Another Python gets an environment of its own: `make test PYTHON=python3.13`.
+PYTHON ?= python3
+VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
+# Versions to hold, for example CONSTRAINTS="jax==0.6.0 optax==0.2.4".
+CONSTRAINTS ?=
+BIN := $(VENV)/bin
+
+.PHONY: sweep test lint bench lowest clean
+
+sweep: $(VENV)/.ready-sweep
+	$(BIN)/jaxsched sweep examples/digits.py
+
+test: $(VENV)/.ready-test lint
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: $(VENV)/.ready-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.ready-bench
+	$(BIN)/python -m bench
+
+# The lowest versions that pyproject.toml admits.
+lowest:
+	$(MAKE) test VENV=.venv-lowest CONSTRAINTS="jax==0.6.0 jaxlib==0.6.0 optax==0.2.4"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS_$*)]" $(CONSTRAINTS)
+	touch $@
+
+EXTRAS_sweep := all
+EXTRAS_test := dev
+EXTRAS_bench := dev,parity
+
+clean:
+	rm -rf .venv .venv-* runs

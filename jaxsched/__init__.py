@@ -1,0 +1,89 @@
+"""jaxsched: learning-rate schedules for JAX. A schedule is data: a pure `step -> value` function that is a pytree.
+
+>>> import jax, jax.numpy as jnp, optax
+>>> import jaxsched as js
+>>> s = js.WarmupCosine(peak_value=3e-4, warmup_steps=2_000, total_steps=100_000)
+>>> print(f"{s(1_000):.2e}")                                      # one compiled call
+1.50e-04
+>>> optimizer = optax.adamw(s)                                    # optax and Flax take it as it is
+>>> slope = jax.grad(lambda s: s(51_000), allow_int=True)(s)      # a WarmupCosine of gradients
+>>> print(f"{slope.peak_value:.2f}")
+0.50
+>>> S = js.grid(js.WarmupCosine, peak_value=[1e-4, 3e-4, 1e-3], warmup_steps=[0, 500], total_steps=10_000)
+>>> jax.vmap(lambda s: s(jnp.arange(10_000)))(S).shape            # six schedules, one program
+(6, 10000)
+>>> s.warmup(100).cooldown(at=5_000, steps=500) * 0.5             # put together; printed as it is written
+WarmupCosine(peak_value=0.0003, warmup_steps=2000, total_steps=100000).warmup(steps=100).cooldown(at=5000, steps=500) * 0.5
+"""
+
+from .schedules import shapes as shapes
+from .schedules.base import Clip as Clip
+from .schedules.base import Constant as Constant
+from .schedules.base import Cooldown as Cooldown
+from .schedules.base import grid as grid
+from .schedules.base import Hold as Hold
+from .schedules.base import Join as Join
+from .schedules.base import join as join
+from .schedules.base import Lambda as Lambda
+from .schedules.base import Noise as Noise
+from .schedules.base import PerEpoch as PerEpoch
+from .schedules.base import Product as Product
+from .schedules.base import Recipe as Recipe
+from .schedules.base import Repeat as Repeat
+from .schedules.base import Schedule as Schedule
+from .schedules.base import Shift as Shift
+from .schedules.base import stack as stack
+from .schedules.base import Sum as Sum
+from .schedules.base import unstack as unstack
+from .schedules.base import Warmup as Warmup
+from .schedules.cycles import CosineWarmRestarts as CosineWarmRestarts
+from .schedules.cycles import CyclicTriangular as CyclicTriangular
+from .schedules.cycles import PolynomialDecay as PolynomialDecay
+from .schedules.decays import ExponentialDecay as ExponentialDecay
+from .schedules.decays import InverseSqrtDecay as InverseSqrtDecay
+from .schedules.decays import InverseTimeDecay as InverseTimeDecay
+from .schedules.decays import MultiStepDecay as MultiStepDecay
+from .schedules.decays import NaturalExpDecay as NaturalExpDecay
+from .schedules.decays import PowerDecay as PowerDecay
+from .schedules.decays import StepDecay as StepDecay
+from .schedules.fields import Count as Count
+from .schedules.fields import Growth as Growth
+from .schedules.fields import Integer as Integer
+from .schedules.fields import Length as Length
+from .schedules.fields import NonNegative as NonNegative
+from .schedules.fields import Offset as Offset
+from .schedules.fields import Positive as Positive
+from .schedules.fields import refuse as refuse
+from .schedules.fields import Scalar as Scalar
+from .schedules.fields import Steps as Steps
+from .schedules.fields import StepTable as StepTable
+from .schedules.fields import Table as Table
+from .schedules.fields import Unit as Unit
+from .schedules.pieces import PiecewiseConstant as PiecewiseConstant
+from .schedules.pieces import PiecewiseInterpolate as PiecewiseInterpolate
+from .schedules.ramps import Cosine as Cosine
+from .schedules.ramps import Exponential as Exponential
+from .schedules.ramps import Linear as Linear
+from .schedules.ramps import Polynomial as Polynomial
+from .schedules.ramps import Ramp as Ramp
+from .schedules.ramps import Rex as Rex
+from .schedules.ramps import Tanh as Tanh
+from .schedules.recipes import ChebyshevSteps as ChebyshevSteps
+from .schedules.recipes import InfiniteSchedule as InfiniteSchedule
+from .schedules.recipes import LinearToZero as LinearToZero
+from .schedules.recipes import Noam as Noam
+from .schedules.recipes import OneCycle as OneCycle
+from .schedules.recipes import OneCycleMomentum as OneCycleMomentum
+from .schedules.recipes import PowerSchedule as PowerSchedule
+from .schedules.recipes import SilverSteps as SilverSteps
+from .schedules.recipes import TriStage as TriStage
+from .schedules.recipes import WarmupConstant as WarmupConstant
+from .schedules.recipes import WarmupCosine as WarmupCosine
+from .schedules.recipes import WarmupExponential as WarmupExponential
+from .schedules.recipes import WarmupInverseSqrt as WarmupInverseSqrt
+from .schedules.recipes import WarmupLinear as WarmupLinear
+from .schedules.recipes import WarmupPolynomial as WarmupPolynomial
+from .schedules.recipes import WarmupStableDecay as WarmupStableDecay
+from .units import Timeline as Timeline
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""step -> value, and nothing else: pure functions of the step."""

@@ -1,0 +1,993 @@
+"""The schedule, the ways to put schedules together, and the operators and methods that do it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from . import shapes
+from .fields import (
+    Count,
+    Domain,
+    Growth,
+    Integer,
+    Length,
+    NonNegative,
+    Offset,
+    Positive,
+    Scalar,
+    Steps,
+    admit,
+    is_traced,
+    nearest_name,
+    refuse,
+    shown,
+)
+from .shapes import Step, floating
+
+ShapeName: TypeAlias = Literal[
+    "linear", "cosine", "sqrt", "1-sqrt", "square", "1-square", "exponential", "mirror-cosine"
+]
+
+
+@functools.partial(jax.jit, inline=True)
+def _evaluate(schedule: Schedule, step: Array) -> Array:
+    """The one place where types are settled: formulas see JAX's default integers and floats, and nothing else, and
+    the value is rounded once, to the type of the hyperparameters."""
+    with jax.numpy_dtype_promotion("standard"):
+        floats = [x for x in jax.tree.leaves(schedule) if jnp.issubdtype(jnp.result_type(x), jnp.floating)]
+        dtype = jnp.result_type(*floats) if floats else jnp.result_type(float)
+    step = _default_type(step)
+    return jnp.asarray(jax.tree.map(_default_type, schedule).value(step)).astype(dtype)
+
+
+def _default_type(x: Any) -> Any:
+    dtype = jnp.result_type(x)
+    if jnp.issubdtype(dtype, jnp.floating):
+        return floating(x)
+    if jnp.issubdtype(dtype, jnp.unsignedinteger):  # a count that is too large for the default integer stays large
+        x = jnp.minimum(x, jnp.asarray(min(jnp.iinfo(dtype).max, jnp.iinfo(jnp.result_type(int)).max), dtype))
+    if jnp.issubdtype(dtype, jnp.integer):
+        return jnp.asarray(x).astype(jnp.result_type(int))
+    return x
+
+
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    name: str
+    static: bool
+    convert: Callable[[str, str, Any], Any]  # (owner, name, value) -> what the field holds
+    default: Any
+    table: bool = False
+
+
+def _lift(owner: str, name: str, value: Any) -> Schedule:
+    """A number is a Constant, a plain callable a Lambda."""
+    if isinstance(value, Schedule):
+        return value
+    if callable(value):
+        return Lambda(value)
+    if isinstance(value, str):
+        raise TypeError(f"{owner}: {name}={value!r} is text; {name} must be a schedule, a callable or a number.")
+    try:
+        return Constant(value)
+    except TypeError:
+        kind = type(value).__name__
+        raise TypeError(
+            f"{owner}: {name}={shown(value)} is a {kind}; {name} must be a schedule, a callable or a number."
+        ) from None
+
+
+def _lift_all(owner: str, name: str, values: Any) -> tuple[Schedule, ...]:
+    if isinstance(values, Schedule) or not isinstance(values, (list, tuple)):
+        raise TypeError(f"{owner}: {name}={shown(values)}; {name} must be a list of schedules.")
+    if not values:
+        raise ValueError(f"{owner}: {name}=[]; write at least one schedule.")
+    return tuple(_lift(owner, f"{name}[{i}]", value) for i, value in enumerate(values))
+
+
+def _each(domain: Domain) -> Callable[[str, str, Any], tuple[Any, ...]]:
+    def convert(owner: str, name: str, values: Any) -> tuple[Any, ...]:
+        if not isinstance(values, (list, tuple)) and not (isinstance(values, (np.ndarray, jax.Array)) and values.ndim):
+            raise TypeError(f"{owner}: {name}={shown(values)}; {name} must be a list.")
+        return tuple(admit(owner, f"{name}[{i}]", value, domain) for i, value in enumerate(values))
+
+    return convert
+
+
+def _keep(owner: str, name: str, value: Any) -> Any:
+    del owner, name
+    return value
+
+
+def _one_of(choices: tuple[Any, ...]) -> Callable[[str, str, Any], Any]:
+    def convert(owner: str, name: str, value: Any) -> Any:
+        if value in choices:
+            return value
+        raise ValueError(f"{owner}: {name}={value!r}; {nearest_name(str(value), map(str, choices))}")
+
+    return convert
+
+
+def _flag(owner: str, name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{owner}: {name}={shown(value)}; {name} must be True or False.")
+    return bool(value)
+
+
+def _read_annotation(name: str, hint: Any, default: Any) -> _Field:
+    """A field is a leaf if its annotation is a number or a schedule, and part of the structure if it is anything else
+    that is not a leaf of its own accord: a flag, a text, a choice, a function."""
+    optional = False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        rest = [h for h in typing.get_args(hint) if h is not type(None)]
+        optional = len(rest) < len(typing.get_args(hint))
+        hint = rest[0] if len(rest) == 1 else typing.Union[tuple(rest)]  # noqa: UP007
+    domain = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Domain)), None)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    static, convert = False, _keep
+    if hint is bool:
+        static, convert = True, _flag
+    elif origin is Literal:
+        static, convert = True, _one_of(args)
+    elif hint is str or origin is Callable or hint is Callable or origin is typing.get_origin(Callable[..., Any]):
+        static = True
+    elif hint in (float, int) and domain is None:
+        domain = Domain("a finite number", counts=hint is int)
+    elif isinstance(hint, type) and issubclass(hint, Schedule):
+        convert = _lift
+    elif origin is tuple and args and args[0] is Schedule:
+        convert = _lift_all
+    elif origin is tuple and args and getattr(args[0], "__metadata__", None):
+        convert = _each(args[0].__metadata__[0])
+    if domain is not None:
+        convert = functools.partial(admit, domain=domain)
+    if optional:
+        inner = convert
+        convert = lambda owner, name, value: None if value is None else inner(owner, name, value)  # noqa: E731
+    return _Field(name, static, convert, default, table=domain is not None and domain.ndim > 0)
+
+
+def _register(cls: type[Schedule]) -> None:
+    """Flatten and unflatten of our own: what JAX rebuilds from tracers and gradients must never be checked."""
+    leaves = tuple(f.name for f in cls._fields if not f.static)
+    static = tuple(f.name for f in cls._fields if f.static)
+
+    def getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+        if len(names) > 1:
+            return operator.attrgetter(*names)  # type: ignore[return-value]  # a tuple, at the speed of C
+        return lambda self: tuple(getattr(self, name) for name in names)
+
+    get_leaves, get_static = getter(leaves), getter(static)
+    keys = tuple(jax.tree_util.GetAttrKey(name) for name in leaves)
+
+    def flatten(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return get_leaves(self), get_static(self)
+
+    def flatten_with_keys(self: Any) -> tuple[tuple[tuple[Any, Any], ...], tuple[Any, ...]]:
+        return tuple(zip(keys, get_leaves(self), strict=True)), get_static(self)
+
+    def unflatten(aux: tuple[Any, ...], children: Sequence[Any]) -> Any:
+        self = object.__new__(cls)
+        self.__dict__.update(zip(leaves, children, strict=True))
+        self.__dict__.update(zip(static, aux, strict=True))
+        return self
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+class Schedule:
+    """A pure function `step -> value` that is a frozen pytree of its hyperparameters.
+
+    Subclass it with annotated fields and a `value`; the annotations say what is checked (`jaxsched.Scalar`, `Steps`,
+    ...) and what is structure (`str`, `bool`). Combine schedules with `+ - * /`, `.then`, `.warmup`, `.repeat` and the
+    other methods. A number stands for a `Constant` and a plain callable for a `Lambda`.
+
+    The hyperparameters are leaves: nothing is compiled again when one changes, `jax.vmap` runs over stacked ones, and
+    `jax.grad` gives a schedule of gradients (with `allow_int=True` where a field is an integer).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import jaxsched as js
+      >>> class Halving(js.Schedule):
+      ...     init_value: js.Scalar
+      ...     every: js.Length
+      ...     def value(self, step):
+      ...         return self.init_value * 0.5 ** js.shapes.stairs(step, self.every)
+      >>> s = Halving(init_value=0.1, every=10)
+      >>> [round(float(v), 6) for v in s(jnp.array([0, 9, 10, 25]))]
+      [0.1, 0.1, 0.05, 0.025]
+      >>> s
+      Halving(init_value=0.1, every=10)
+    """
+
+    # `np.float32(2) * schedule` reaches `__rmul__`, instead of an array of objects.
+    __array_ufunc__ = None
+    _fields: ClassVar[tuple[_Field, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        hints = typing.get_type_hints(cls, include_extras=True)
+        cls._fields = tuple(_read_annotation(f.name, hints[f.name], f.default) for f in dataclasses.fields(cls))  # type: ignore[arg-type]
+        _register(cls)
+        generated = cls.__init__
+
+        @functools.wraps(generated)
+        def init(self: Any, *args: Any, **fields: Any) -> None:
+            self._refuse_unknown(fields)
+            generated(self, *args, **fields)
+
+        cls.__init__ = init
+
+    @classmethod
+    def _refuse_unknown(cls, fields: Any) -> None:
+        names = [f.name for f in cls._fields]
+        for name in fields:
+            if name not in names:
+                raise TypeError(f"{cls.__name__} has no field {name!r}: {nearest_name(name, names)}")
+
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        for field in self._fields:
+            value = field.convert(owner, field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse fields that do not go together (with `fields.refuse`); called once, at construction."""
+
+    def value(self, step: Step) -> Array:
+        """The formula. `step` is an array of integers (or floats) of any shape; use the kernels of `shapes` on it."""
+        raise NotImplementedError(f"{type(self).__name__} has no `value`; a Recipe has a `build` instead.")
+
+    def __call__(self, step: Any) -> Array:
+        """The value at `step`, a number or an array of any shape, which counts from 0."""
+        return _evaluate(self, np.asarray(step) if isinstance(step, (list, tuple)) else step)
+
+    def table(self, steps: Any) -> Array:
+        """The values at steps `0 ... steps - 1`, or at an array of `steps`.
+
+        Example:
+          >>> import jaxsched as js
+          >>> js.Linear(1.0, 0.0, steps=4).table(5).tolist()
+          [1.0, 0.75, 0.5, 0.25, 0.0]
+        """
+        return self(jnp.arange(steps) if np.ndim(steps) == 0 else jnp.asarray(steps))
+
+    def replace(self, **fields: Any) -> typing.Self:
+        """The same schedule with other fields, checked again.
+
+        Example:
+          >>> import jaxsched as js
+          >>> js.StepDecay(0.1, gamma=0.5, step_size=30).replace(gamma=0.1)
+          StepDecay(init_value=0.1, gamma=0.1, step_size=30)
+        """
+        self._refuse_unknown(fields)
+        return dataclasses.replace(self, **fields)  # type: ignore[type-var]
+
+    # --- operators ---------------------------------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> Sum:
+        return Sum((*_parts(Sum, self), _lift("+", "the right side", other)))
+
+    def __radd__(self, other: Any) -> Sum:
+        return Sum((_lift("+", "the left side", other), self))
+
+    def __mul__(self, other: Any) -> Product:
+        return Product((*_parts(Product, self), _lift("*", "the right side", other)))
+
+    def __rmul__(self, other: Any) -> Product:
+        return Product((_lift("*", "the left side", other), self))
+
+    def __neg__(self) -> Product:
+        return -1.0 * self
+
+    def __sub__(self, other: Any) -> Sum:
+        return self + -_lift("-", "the right side", other)
+
+    def __rsub__(self, other: Any) -> Sum:
+        return other + -self
+
+    def __truediv__(self, number: Any) -> Product:
+        if isinstance(number, Schedule) or callable(number):
+            raise TypeError("/ takes a number on its right side, not a schedule: a schedule may be 0.")
+        divisor = Constant(number)
+        refuse(divisor, lambda x: x == 0, "constant_value", instead="/ takes a number other than 0")
+        return self * (1.0 / divisor.constant_value)
+
+    # --- methods -----------------------------------------------------------------------------------------------------
+
+    def then(self, other: Any, *, at: Any) -> Join:
+        """This schedule before step `at`, and `other` from there on, whose own clock starts at 0 there.
+
+        Example:
+          >>> import jaxsched as js
+          >>> s = js.Linear(0.0, 1.0, steps=2).then(js.Constant(0.5), at=3)
+          >>> s.table(5).tolist()
+          [0.0, 0.5, 1.0, 0.5, 0.5]
+        """
+        return Join((self, other), (at,))
+
+    def clip(self, lo: Any = None, hi: Any = None) -> Clip:
+        """The value, not below `lo` and not above `hi`; see `Clip`."""
+        return Clip(self, lo, hi)
+
+    def shift(self, steps: Any) -> Shift:
+        """The schedule `steps` later: `s(t - steps)`; see `Shift`."""
+        return Shift(self, steps)
+
+    def hold(self, every: Any) -> Hold:
+        """The value of every `every`-th step, held in between; see `Hold`."""
+        return Hold(self, every)
+
+    def per_epoch(self, steps_per_epoch: Any) -> PerEpoch:
+        """A schedule that counts epochs, made to count steps: `s(floor(t / steps_per_epoch))`; see `PerEpoch`."""
+        return PerEpoch(self, steps_per_epoch)
+
+    def repeat(self, period: Any, period_mult: Any = 1, value_mult: Any = 1, cycles: Any = None) -> Repeat:
+        """The schedule again and again, each cycle `period_mult` times as long as the one before; see `Repeat`."""
+        # A literal 1 is the structure "all cycles have one length", in which the local clock is a plain integer.
+        growth = None if type(period_mult) is int and period_mult == 1 else period_mult
+        return Repeat(self, period, growth, value_mult, cycles)
+
+    def warmup(self, steps: Any, shape: str = "linear", init_factor: Any = 0.0) -> Warmup:
+        """The schedule times a factor that rises from `init_factor` to 1 in `steps`; see `Warmup`."""
+        return Warmup(self, steps, shape, init_factor)  # type: ignore[arg-type]
+
+    def cooldown(self, at: Any, steps: Any, end_value: Any = 0.0, shape: str = "linear") -> Cooldown:
+        """The schedule until step `at`, and from its value there down to `end_value` in `steps`; see `Cooldown`."""
+        return Cooldown(self, at, steps, end_value, shape)  # type: ignore[arg-type]
+
+    def noise(
+        self, std: Any, seed: Any = 0, limit: Any = 1.0, decay: Any = 0.0, relative: bool = True
+    ) -> Noise:
+        """The schedule with reproducible random noise on it; see `Noise`."""
+        return Noise(self, std, seed, limit, decay, relative)
+
+    # --- text --------------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        """The expression that makes this schedule."""
+        return self._expression()
+
+    def _expression(self) -> str:
+        return f"{type(self).__name__}({', '.join(_arguments(self, self._fields))})"
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    if default is dataclasses.MISSING or type(value) not in (type(default), float, int):
+        return False
+    return value is default or bool(np.ndim(value) == 0 and value == default)
+
+
+def _arguments(schedule: Schedule, fields: Sequence[_Field]) -> list[str]:
+    values = [(f, getattr(schedule, f.name)) for f in fields]
+    return [f"{f.name}={_literal(value)}" for f, value in values if not _is_default(value, f.default)]
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_literal, value))}]"
+    if is_traced(value):
+        return f"<{value.dtype}{list(value.shape)}>"
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        array = np.asarray(value)
+        if array.ndim:
+            return f"[{', '.join(map(_literal, array))}]"
+        if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 8:
+            return repr(float(str(array)))  # the shortest text that this type reads back as the same number
+        return repr(array.item())
+    if callable(value) and not isinstance(value, Schedule):
+        return getattr(value, "__qualname__", repr(value))
+    return repr(value)
+
+
+def _parts(cls: type[Any], schedule: Schedule) -> tuple[Schedule, ...]:
+    return schedule.schedules if type(schedule) is cls else (schedule,)
+
+
+def _operand(schedule: Schedule) -> str:
+    return f"({schedule!r})" if isinstance(schedule, (Sum, Product)) else repr(schedule)
+
+
+def _infix(symbol: str, schedules: tuple[Schedule, ...]) -> str:
+    """A Constant is written as its number, unless it would then meet a number and not a schedule."""
+    leads = [isinstance(s, Constant) for s in schedules[:2]]
+    texts = [
+        _literal(s.constant_value) if isinstance(s, Constant) and (i > 0 or leads == [True, False]) else _operand(s)
+        for i, s in enumerate(schedules)
+    ]
+    return f" {symbol} ".join(texts)
+
+
+# --- the smallest schedules ------------------------------------------------------------------------------------------
+
+
+class Constant(Schedule):
+    """One value at every step.
+
+    Formula: `s(t) = constant_value`.
+
+    Fields:
+      constant_value: the value.
+
+    Example:
+      >>> import jaxsched as js
+      >>> float(js.Constant(0.5)(1_000))
+      0.5
+
+    Source: torch's ConstantLR with factor 1, optax.constant_schedule.
+    """
+
+    constant_value: Scalar
+
+    def value(self, step: Step) -> Array:
+        return jnp.broadcast_to(self.constant_value, step.shape)
+
+
+class Lambda(Schedule):
+    """Any callable `step -> value` as a schedule: an optax schedule, or a function of your own.
+
+    Formula: `s(t) = fn(t)`.
+
+    Fields:
+      fn: traceable by JAX. It is part of the structure, so its hyperparameters can be neither swept nor
+        differentiated, and another function is another compilation; write a `Schedule` class for that.
+
+    Example:
+      >>> import optax
+      >>> import jaxsched as js
+      >>> s = js.Lambda(optax.linear_schedule(1.0, 0.0, 10)) * 0.5
+      >>> float(s(5))
+      0.25
+
+    Source: torch's LambdaLR.
+    """
+
+    fn: Callable[..., Any]
+
+    def check(self) -> None:
+        if not callable(self.fn):
+            raise TypeError(f"Lambda: fn={shown(self.fn)}; fn must be a function of the step.")
+
+    def value(self, step: Step) -> Array:
+        if isinstance(step, shapes.Fraction):
+            step = step.__jax_array__()
+        return floating(self.fn(step))
+
+
+# --- composites ------------------------------------------------------------------------------------------------------
+
+
+class Join(Schedule):
+    """Schedules one after the other, each on a clock that starts at 0 where its turn begins.
+
+    Formula: `s(t) = schedules[i](t - boundaries[i - 1])`, where i is the number of boundaries `<= t`.
+
+    Fields:
+      schedules: one or more schedules, callables or numbers.
+      boundaries: steps, one fewer than schedules, each larger than the one before.
+
+    Errors: ValueError for wrong counts and for boundaries that collide or are not sorted.
+
+    Example:
+      >>> import jaxsched as js
+      >>> s = js.Join([js.Linear(0.0, 1.0, 2), js.Constant(1.0), js.Linear(1.0, 0.0, 2)], [2, 4])
+      >>> s.table(7).tolist()
+      [0.0, 0.5, 1.0, 1.0, 1.0, 0.5, 0.0]
+
+    Source: optax.join_schedules, torch's SequentialLR.
+    """
+
+    schedules: tuple[Schedule, ...]
+    boundaries: tuple[Steps, ...]
+
+    def check(self) -> None:
+        pieces, bounds = len(self.schedules), len(self.boundaries)
+        if pieces != bounds + 1:
+            raise ValueError(
+                f"Join: {pieces} schedules and {bounds} boundaries; {pieces} schedules meet at {pieces - 1} boundaries."
+            )
+        # A piece that is itself a Join made by `.then` must have ended its own pieces before the next one begins.
+        inner = self.schedules[0].boundaries[-1:] if isinstance(self.schedules[0], Join) else ()
+        for before, after, strict in [
+            *((b, self.boundaries[0], False) for b in inner if self.boundaries),
+            *((a, b, True) for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)),
+        ]:
+            if is_traced(before) or is_traced(after):
+                continue
+            if np.any(np.greater_equal(before, after) if strict else np.greater(before, after)):
+                raise ValueError(
+                    f"Join: boundaries={shown(list((*inner, *self.boundaries)))}; each boundary must come after the "
+                    "one before: sort them, and leave out a schedule that lasts no step."
+                )
+
+    def value(self, step: Step) -> Array:
+        out = self.schedules[0].value(step)
+        for boundary, schedule in zip(self.boundaries, self.schedules[1:], strict=True):
+            out = jnp.where(shapes.reached(step, boundary), schedule.value(shapes.since(step, boundary)), out)
+        return out
+
+    def _expression(self) -> str:
+        if len(self.schedules) == 2:
+            first, second = self.schedules
+            return f"{_operand(first)}.then({second!r}, at={_literal(self.boundaries[0])})"
+        return f"join({_literal(self.schedules)}, {_literal(self.boundaries)})"
+
+
+class Sum(Schedule):
+    """The sum of schedules; `a + b` makes it.
+
+    Formula: `s(t) = schedules[0](t) + schedules[1](t) + ...`.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.Linear(0.0, 1.0, 4) + 1.0
+      Linear(init_value=0.0, end_value=1.0, steps=4) + 1.0
+    """
+
+    schedules: tuple[Schedule, ...]
+
+    def value(self, step: Step) -> Array:
+        return functools.reduce(operator.add, (s.value(step) for s in self.schedules))
+
+    def _expression(self) -> str:
+        return _infix("+", self.schedules)
+
+
+class Product(Schedule):
+    """The product of schedules; `a * b` makes it.
+
+    Formula: `s(t) = schedules[0](t) * schedules[1](t) * ...`.
+
+    Example:
+      >>> import jaxsched as js
+      >>> 0.5 * js.Linear(0.0, 1.0, 4)
+      0.5 * Linear(init_value=0.0, end_value=1.0, steps=4)
+
+    Source: torch's ChainedScheduler.
+    """
+
+    schedules: tuple[Schedule, ...]
+
+    def value(self, step: Step) -> Array:
+        return functools.reduce(operator.mul, (s.value(step) for s in self.schedules))
+
+    def _expression(self) -> str:
+        return _infix("*", self.schedules)
+
+
+class _Method(Schedule):
+    """A composite that a method makes, and that is written as that method."""
+
+    def _expression(self) -> str:
+        schedule, *fields = self._fields
+        arguments = _arguments(self, fields)
+        return f"{_operand(getattr(self, schedule.name))}.{_METHODS[type(self)]}({', '.join(arguments)})"
+
+
+class Clip(_Method):
+    """A schedule that is kept between two values.
+
+    Formula: `s(t) = min(max(schedule(t), lo), hi)`.
+
+    Fields:
+      schedule: any schedule.
+      lo, hi: the bounds; None where there is none.
+
+    Errors: ValueError for `lo > hi`, and for no bound at all.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.Linear(1.0, 0.0, 4).clip(lo=0.3).table(5).tolist()
+      [1.0, 0.75, 0.5, 0.30000001192092896, 0.30000001192092896]
+    """
+
+    schedule: Schedule
+    lo: Scalar | None = None
+    hi: Scalar | None = None
+
+    def check(self) -> None:
+        if self.lo is None and self.hi is None:
+            raise ValueError("Clip: lo=None and hi=None; write at least one bound.")
+        refuse(self, lambda lo, hi: lo > hi, "lo", "hi", instead="lo must not be above hi")
+
+    def value(self, step: Step) -> Array:
+        out = self.schedule.value(step)
+        out = out if self.lo is None else jnp.maximum(out, self.lo)
+        return out if self.hi is None else jnp.minimum(out, self.hi)
+
+
+class Shift(_Method):
+    """A schedule that begins later, or earlier.
+
+    Formula: `s(t) = schedule(max(t - steps, 0))`.
+
+    Fields:
+      schedule: any schedule.
+      steps: by how many steps it is delayed; below 0 it is ahead.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.Linear(1.0, 0.0, 2).shift(2).table(5).tolist()
+      [1.0, 1.0, 1.0, 0.5, 0.0]
+    """
+
+    schedule: Schedule
+    steps: Offset
+
+    def value(self, step: Step) -> Array:
+        later = shapes.since(step, jnp.maximum(self.steps, 0))
+        return self.schedule.value(shapes.ahead(later, jnp.maximum(-self.steps, 0)))
+
+
+class Hold(_Method):
+    """A schedule that changes only at every `every`-th step.
+
+    Formula: `s(t) = schedule(every floor(t / every))`.
+
+    Fields:
+      schedule: any schedule.
+      every: how many steps a value is held.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.Linear(1.0, 0.0, 4).hold(2).table(5).tolist()
+      [1.0, 1.0, 0.5, 0.5, 0.0]
+
+    Source: the per-epoch schedulers of Keras and timm (`t_in_epochs`), with every = steps per epoch.
+    """
+
+    schedule: Schedule
+    every: Length
+
+    def value(self, step: Step) -> Array:
+        return self.schedule.value(shapes.stairs(step, self.every) * self.every)
+
+
+class PerEpoch(_Method):
+    """A schedule that counts epochs, made to count steps.
+
+    Formula: `s(t) = schedule(floor(t / steps_per_epoch))`.
+
+    Fields:
+      schedule: any schedule, whose steps are epochs.
+      steps_per_epoch: the steps in an epoch.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.StepDecay(1.0, gamma=0.5, step_size=2).per_epoch(3).table(8).tolist()
+      [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5]
+
+    Source: torch's schedulers, stepped once an epoch.
+    """
+
+    schedule: Schedule
+    steps_per_epoch: Length
+
+    def value(self, step: Step) -> Array:
+        return self.schedule.value(shapes.stairs(step, self.steps_per_epoch))
+
+
+class Repeat(_Method):
+    """A schedule again and again; each cycle may be longer and smaller than the one before.
+
+    Formula: in cycle i, which is `period period_mult^i` steps long and begins at `start_i`,
+    `s(t) = value_mult^i schedule((t - start_i) / period_mult^i)`. After `cycles` cycles it holds
+    `value_mult^(cycles - 1) schedule(period)`.
+
+    Fields:
+      schedule: any schedule; it is asked for its steps 0 to `period`.
+      period: the length of the first cycle, in steps.
+      period_mult: 1 or more. An integer is exact at every step; None (the `1` of `.repeat`): all cycles have one
+        length, and the local clock is a plain integer.
+      value_mult: above 0.
+      cycles: how many, 1 or more; None: without an end.
+
+    Example:
+      >>> import jaxsched as js
+      >>> s = js.Linear(1.0, 0.0, 3).repeat(3, period_mult=3, value_mult=0.5)
+      >>> [float(s(t)) for t in (0, 3, 12, 39, 363)]
+      [1.0, 0.5, 0.25, 0.125, 0.03125]
+
+    Source: SGDR (1608.03983) for any schedule; ParameterSchedulers.jl's Loop.
+    """
+
+    schedule: Schedule
+    period: Length
+    period_mult: Growth | None = None
+    value_mult: Positive = 1.0
+    cycles: Count | None = None
+
+    def value(self, step: Step) -> Array:
+        index, clock = shapes.cycle(step, self.period, self.period_mult)
+        if self.cycles is not None:
+            over = index >= self.cycles
+            index, clock = jnp.minimum(index, self.cycles - 1), shapes.stopped(clock, over, self.period)
+        return shapes.power(self.value_mult, shapes.ratio(index)) * self.schedule.value(clock)
+
+
+class Warmup(_Method):
+    """A schedule under a factor that rises to 1; its own clock runs from step 0 on.
+
+    Formula: `s(t) = schedule(t) w(t)`, where w goes from `init_factor` to 1 in `steps`.
+
+    Fields:
+      schedule: any schedule.
+      steps: the length of the warmup; 0 for none.
+      shape: `linear cosine sqrt 1-sqrt square 1-square exponential mirror-cosine`, as in `Ramp`.
+      init_factor: the factor at step 0, from 0 to 1.
+
+    Errors: ValueError for an unknown shape, and for an exponential one from 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.Constant(0.5).warmup(2).table(4).tolist()
+      [0.0, 0.25, 0.5, 0.5]
+
+    Source: pytorch_warmup's dampening, Goyal et al. (1706.02677).
+    """
+
+    schedule: Schedule
+    steps: Steps
+    shape: ShapeName = "linear"
+    init_factor: NonNegative = 0.0
+
+    def check(self) -> None:
+        refuse(self, lambda x: x > 1, "init_factor", instead="a warmup begins at a factor from 0 to 1")
+        if self.shape == "exponential":
+            refuse(self, lambda x: x == 0, "init_factor", instead="an exponential warmup begins above 0")
+
+    def value(self, step: Step) -> Array:
+        return self.schedule.value(step) * shapes.ramp(self.shape, self.init_factor, 1.0, step, self.steps)
+
+
+class Cooldown(_Method):
+    """A schedule that is left at step `at`, to come down from the value that it has there.
+
+    Formula: `s(t) = schedule(t)` before `at`, then a ramp from `schedule(at)` to `end_value` in `steps`.
+
+    Fields:
+      schedule: any schedule; a long run is branched so, at any step, to any length.
+      at: the step where the cooldown begins.
+      steps: its length; 0 jumps to `end_value`.
+      end_value: the value at step `at + steps` and after it.
+      shape: `linear cosine sqrt 1-sqrt square 1-square exponential mirror-cosine`, as in `Ramp`.
+
+    Errors: ValueError for an unknown shape, and for an exponential one to 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.Constant(1.0).cooldown(at=2, steps=2).table(6).tolist()
+      [1.0, 1.0, 1.0, 0.5, 0.0, 0.0]
+
+    Source: the cooldown of Haegele et al. (2405.18392); OLMo-core's OverrideDecay.
+    """
+
+    schedule: Schedule
+    at: Steps
+    steps: Steps
+    end_value: Scalar = 0.0
+    shape: ShapeName = "linear"
+
+    def check(self) -> None:
+        if self.shape == "exponential":
+            refuse(self, lambda x: x <= 0, "end_value", instead="an exponential cooldown ends above 0")
+
+    def value(self, step: Step) -> Array:
+        down = shapes.ramp(
+            self.shape, self.schedule.value(self.at), self.end_value, shapes.since(step, self.at), self.steps
+        )
+        return jnp.where(shapes.reached(step, self.at), down, self.schedule.value(step))
+
+
+class Noise(_Method):
+    """A schedule with random noise on it, a function of the seed and the step alone.
+
+    Formula: `s(t) = schedule(t) (1 + n)`, or `schedule(t) + n` if not `relative`, with
+    `n = std (1 + t)^(-decay / 2) z` and z standard normal, drawn again for every step, under `|std z| <= limit`.
+
+    Fields:
+      schedule: any schedule.
+      std: the standard deviation of the noise (before the limit cuts it), above 0.
+      seed: an integer; the same seed gives the same noise, in any order of the steps, and after a restart.
+      limit: the largest `|std z|`, above 0; up to 1 relative noise never changes the sign.
+      decay: how fast the variance falls: as `(1 + t)^-decay`, 0 or more.
+      relative: whether the noise is a share of the value.
+
+    Example:
+      >>> import jaxsched as js
+      >>> s = js.Constant(0.1).noise(std=0.1, seed=7)
+      >>> bool(s(3) == s.table(10)[3]), bool(s(3) == s(4))
+      (True, False)
+
+    Source: timm's noise (`noise_pct` is the limit), TF1's noisy_linear_cosine_decay (`variance_decay`).
+    """
+
+    schedule: Schedule
+    std: Positive
+    seed: Integer = 0
+    limit: Positive = 1.0
+    decay: NonNegative = 0.0
+    relative: bool = True
+
+    def value(self, step: Step) -> Array:
+        whole = shapes.stairs(step, 1)
+        key = jax.random.key(self.seed, impl="threefry2x32")
+        draw = jnp.vectorize(lambda t: self._draw(jax.random.fold_in(key, t)))
+        noise = draw(whole) * shapes.power(1 + floating(whole), shapes.ratio(-self.decay / 2))
+        return self.schedule.value(step) * (1 + noise) if self.relative else self.schedule.value(step) + noise
+
+    def _draw(self, key: Array) -> Array:
+        bound = floating(self.limit / self.std)
+        return self.std * jax.random.truncated_normal(key, -bound, bound, dtype=bound.dtype)
+
+
+_METHODS = {
+    Clip: "clip",
+    Shift: "shift",
+    Hold: "hold",
+    PerEpoch: "per_epoch",
+    Repeat: "repeat",
+    Warmup: "warmup",
+    Cooldown: "cooldown",
+    Noise: "noise",
+}
+
+
+# --- recipes ---------------------------------------------------------------------------------------------------------
+
+
+class Recipe(Schedule):
+    """A schedule that is put together from others: write the fields and `build`.
+
+    The fields stay named leaves, however the parts use them: they can be swept, differentiated and printed.
+
+    Example:
+      >>> import jaxsched as js
+      >>> class UpAndDown(js.Recipe):
+      ...     peak_value: js.Positive
+      ...     total_steps: js.Length
+      ...     def build(self):
+      ...         half = self.total_steps // 2
+      ...         up, down = js.Linear(0.0, self.peak_value, half), js.Linear(self.peak_value, 0.0, half)
+      ...         return up.then(down, at=half)
+      >>> UpAndDown(peak_value=1.0, total_steps=4).table(5).tolist()
+      [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # The parts are checked too, while their numbers can still be seen: inside of a compiled call they cannot.
+        if not any(is_traced(x) or np.ndim(x) for x in jax.tree.leaves(self)):
+            self.build()
+
+    def build(self) -> Schedule:
+        """The schedule that these fields make."""
+        raise NotImplementedError(f"{type(self).__name__} has no `build`.")
+
+    def value(self, step: Step) -> Array:
+        return self.build().value(step)
+
+
+# --- functions -------------------------------------------------------------------------------------------------------
+
+
+def join(schedules: Sequence[Any], boundaries: Sequence[Any]) -> Join:
+    """Schedules one after the other; plain callables (optax schedules) and numbers too. See `Join`.
+
+    Example:
+      >>> import optax
+      >>> import jaxsched as js
+      >>> s = js.join([js.Linear(0.0, 1.0, 2), optax.cosine_decay_schedule(1.0, 10)], [2])
+      >>> float(s(2)), float(s(12))
+      (1.0, 0.0)
+    """
+    return Join(tuple(schedules), tuple(boundaries))
+
+
+def stack(*schedules: Schedule) -> Any:
+    """Schedules of one structure as one schedule whose leaves have a new first axis, for `jax.vmap`.
+
+    Errors: ValueError if the structures differ.
+
+    Example:
+      >>> import jax
+      >>> import jaxsched as js
+      >>> both = js.stack(js.Linear(1.0, 0.0, 4), js.Linear(2.0, 0.0, 8))
+      >>> both
+      Linear(init_value=[1.0, 2.0], end_value=[0.0, 0.0], steps=[4, 8])
+      >>> jax.vmap(lambda s: s(2))(both).tolist()
+      [0.5, 1.5]
+    """
+    if not schedules:
+        raise ValueError("stack: no schedules; write at least one.")
+    first = jax.tree.structure(schedules[0])
+    for i, schedule in enumerate(schedules):
+        if jax.tree.structure(schedule) != first:
+            raise ValueError(
+                f"stack: schedule 0 is {schedules[0]!r} and schedule {i} is {schedule!r}; only schedules of one "
+                "structure (the same classes, shapes and flags) can be stacked."
+            )
+
+    def column(*xs: Any) -> Any:
+        if any(isinstance(x, jax.Array) for x in xs):
+            with jax.numpy_dtype_promotion("standard"):
+                return jnp.stack([jnp.asarray(x) for x in xs])
+        return np.stack([np.asarray(x) for x in xs])
+
+    return jax.tree.map(column, *schedules)
+
+
+def unstack(stacked: Any) -> list[Any]:
+    """The schedules that `stack` or `grid` put together, as a list.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.unstack(js.grid(js.Linear, init_value=[1.0, 2.0], end_value=0.0, steps=4))[1]
+      Linear(init_value=2.0, end_value=0.0, steps=4)
+    """
+    leaves, structure = jax.tree.flatten(jax.device_get(stacked))
+    sizes = {np.shape(leaf)[:1] for leaf in leaves}
+    if len(sizes) != 1 or sizes == {()}:
+        raise ValueError(f"unstack: {stacked!r} is not stacked: all its leaves need one first axis of one length.")
+
+    def row(leaf: Any, i: int) -> Any:
+        one = leaf[i]
+        return one.item() if np.ndim(one) == 0 and one.dtype in (np.float64, np.int64) else one
+
+    return [structure.unflatten([row(leaf, i) for leaf in leaves]) for i in range(sizes.pop()[0])]
+
+
+def grid(schedule: Any, **values: Any) -> Any:
+    """Every combination of the listed values, stacked into one schedule of n settings, the last field fastest.
+
+    Args:
+      schedule: a schedule class, or a schedule whose other fields stay as they are.
+      **values: for each field a list (of lists, where the field is a table) or a single value.
+
+    Errors: TypeError for a name that is not a field; ValueError for a combination that the class refuses, and for a
+    list of structure (a `shape`, a flag), which is another program: make a grid of each.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import jaxsched as js
+      >>> S = js.grid(js.WarmupCosine, peak_value=[0.1, 0.2], warmup_steps=[0, 5, 10], total_steps=100)
+      >>> jax.vmap(lambda s: s(jnp.arange(100)))(S).shape
+      (6, 100)
+    """
+    cls = schedule if isinstance(schedule, type) else type(schedule)
+    if not (isinstance(cls, type) and issubclass(cls, Schedule)):
+        raise TypeError(f"grid: {shown(schedule)} is not a schedule or a class of schedules.")
+    cls._refuse_unknown(values)
+    fields = {f.name: f for f in cls._fields}
+    axes: dict[str, list[Any]] = {}
+    for name, value in values.items():
+        listed = isinstance(value, (list, tuple, np.ndarray, jax.Array, range)) and (
+            np.ndim(value[0]) > 0 if fields[name].table and len(value) else np.ndim(value) > 0
+        )
+        axes[name] = list(value) if listed else [value]
+        if listed and not axes[name]:
+            raise ValueError(f"{cls.__name__}: {name}=[]; write at least one value.")
+        if fields[name].static and listed:
+            raise ValueError(
+                f"{cls.__name__}: {name}={shown(value)}; {name} is structure, and every structure is a program of its "
+                "own: make one grid of each."
+            )
+    settings: list[dict[str, Any]] = [{}]
+    for name, choices in axes.items():
+        settings = [{**setting, name: choice} for setting in settings for choice in choices]
+    make = cls if isinstance(schedule, type) else schedule.replace
+    return stack(*(make(**setting) for setting in settings))

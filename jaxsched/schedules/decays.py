@@ -1,0 +1,214 @@
+"""Decays without an end: each falls by its own law for as long as it is asked."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+
+from . import shapes
+from .base import Schedule
+from .fields import Length, NonNegative, Positive, Scalar, StepTable
+from .shapes import Ratio, Step
+
+
+def _exponent(step: Step, steps: Length, staircase: bool) -> Ratio:
+    return shapes.ratio(shapes.stairs(step, steps)) if staircase else shapes.ratio(step, steps)
+
+
+class StepDecay(Schedule):
+    """A factor at every `step_size`-th step.
+
+    Formula: `s(t) = init gamma^floor(t / step_size)`.
+
+    Fields:
+      init_value: the value of the first `step_size` steps.
+      gamma: the factor, above 0.
+      step_size: steps between two factors, above 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.StepDecay(1.0, gamma=0.5, step_size=2).table(6).tolist()
+      [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+
+    Source: torch's StepLR.
+    """
+
+    init_value: Scalar
+    gamma: Positive
+    step_size: Length
+
+    def value(self, step: Step) -> Array:
+        return self.init_value * shapes.power(self.gamma, shapes.ratio(shapes.stairs(step, self.step_size)))
+
+
+class MultiStepDecay(Schedule):
+    """A factor at every milestone.
+
+    Formula: `s(t) = init gamma^n`, where n is the number of milestones `<= t`.
+
+    Fields:
+      init_value: the value before the first milestone.
+      gamma: the factor, above 0.
+      milestones: steps, each larger than the one before; a float such as 30.0 counts like 30.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.MultiStepDecay(1.0, gamma=0.5, milestones=[2, 3]).table(5).tolist()
+      [1.0, 1.0, 0.5, 0.25, 0.25]
+
+    Source: torch's MultiStepLR, in which a float milestone never fires.
+    """
+
+    init_value: Scalar
+    gamma: Positive
+    milestones: StepTable
+
+    def value(self, step: Step) -> Array:
+        count = shapes.passed(step, jnp.asarray(self.milestones))
+        return self.init_value * shapes.power(self.gamma, shapes.ratio(count))
+
+
+class ExponentialDecay(Schedule):
+    """A constant rate of decay, by the step or in stairs.
+
+    Formula: `s(t) = init decay_rate^(t / decay_steps)`, with the exponent floored if `staircase`; then not below
+    `end_value` (not above it, where the rate is above 1).
+
+    Fields:
+      init_value: the value at step 0.
+      decay_rate: the factor over `decay_steps`, above 0.
+      decay_steps: steps, above 0.
+      staircase: whether the factor comes at once, at every `decay_steps`-th step.
+      end_value: the bound, or None.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.ExponentialDecay(1.0, decay_rate=0.25, decay_steps=2).table(4).tolist()
+      [1.0, 0.5, 0.25, 0.125]
+
+    Source: tf.compat.v1.train.exponential_decay, optax.exponential_decay, torch's ExponentialLR.
+    """
+
+    init_value: Scalar
+    decay_rate: Positive
+    decay_steps: Length
+    staircase: bool = False
+    end_value: Scalar | None = None
+
+    def value(self, step: Step) -> Array:
+        exponent = _exponent(step, self.decay_steps, self.staircase)
+        out = self.init_value * shapes.power(self.decay_rate, exponent)
+        if self.end_value is None:
+            return out
+        falls = self.decay_rate < 1
+        return jnp.where(falls, jnp.maximum(out, self.end_value), jnp.minimum(out, self.end_value))
+
+
+class NaturalExpDecay(Schedule):
+    """Exponential decay with its rate in the exponent.
+
+    Formula: `s(t) = init exp(-decay_rate t / decay_steps)`, with `t / decay_steps` floored if `staircase`.
+
+    Fields:
+      init_value: the value at step 0.
+      decay_rate: 0 or more.
+      decay_steps: steps, above 0.
+      staircase: whether it falls at every `decay_steps`-th step only.
+
+    Example:
+      >>> import jaxsched as js
+      >>> round(float(js.NaturalExpDecay(1.0, decay_rate=0.5, decay_steps=10)(20)), 6)
+      0.367879
+
+    Source: tf.compat.v1.train.natural_exp_decay.
+    """
+
+    init_value: Scalar
+    decay_rate: NonNegative
+    decay_steps: Length
+    staircase: bool = False
+
+    def value(self, step: Step) -> Array:
+        exponent = _exponent(step, self.decay_steps, self.staircase)
+        return self.init_value * shapes.exponential(-self.decay_rate, exponent)
+
+
+class InverseTimeDecay(Schedule):
+    """Decay with the inverse of time.
+
+    Formula: `s(t) = init / (1 + decay_rate t / decay_steps)`, with `t / decay_steps` floored if `staircase`.
+
+    Fields:
+      init_value: the value at step 0.
+      decay_rate: 0 or more.
+      decay_steps: steps, above 0.
+      staircase: whether it falls at every `decay_steps`-th step only.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.InverseTimeDecay(1.0, decay_rate=1.0, decay_steps=2)([0, 2, 6]).tolist()
+      [1.0, 0.5, 0.25]
+
+    Source: tf.compat.v1.train.inverse_time_decay.
+    """
+
+    init_value: Scalar
+    decay_rate: NonNegative
+    decay_steps: Length
+    staircase: bool = False
+
+    def value(self, step: Step) -> Array:
+        exponent = _exponent(step, self.decay_steps, self.staircase)
+        return self.init_value / (1 + self.decay_rate * (exponent.high + exponent.low))
+
+
+class InverseSqrtDecay(Schedule):
+    """Decay with the inverse square root of time.
+
+    Formula: `s(t) = init / sqrt(1 + t / timescale)`.
+
+    Fields:
+      init_value: the value at step 0.
+      timescale: steps, above 0; after three of them the value has halved.
+
+    Example:
+      >>> import jaxsched as js
+      >>> float(js.InverseSqrtDecay(1.0, timescale=100)(300))
+      0.5
+
+    Source: Vaswani et al. (1706.03762), without the warmup; transformers' inverse_sqrt.
+    """
+
+    init_value: Scalar
+    timescale: Length
+
+    def value(self, step: Step) -> Array:
+        elapsed = shapes.ratio(step, self.timescale)
+        return self.init_value / jnp.sqrt(1 + (elapsed.high + elapsed.low))
+
+
+class PowerDecay(Schedule):
+    """Decay with a power of time.
+
+    Formula: `s(t) = init (1 + t / timescale)^(-exponent)`.
+
+    Fields:
+      init_value: the value at step 0.
+      exponent: 0 or more; 1/2 is `InverseSqrtDecay`.
+      timescale: steps, above 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> float(js.PowerDecay(1.0, exponent=2.0, timescale=10)(10))
+      0.25
+
+    Source: Robbins and Monro's conditions; big_vision's rsqrt with exponent 1/2.
+    """
+
+    init_value: Scalar
+    exponent: NonNegative
+    timescale: Length
+
+    def value(self, step: Step) -> Array:
+        elapsed = shapes.ratio(step, self.timescale)
+        return self.init_value * jnp.power(1 + (elapsed.high + elapsed.low), -self.exponent)

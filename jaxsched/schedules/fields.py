@@ -1,0 +1,143 @@
+"""What a field may hold, said in its annotation and checked once: at the door.
+
+    peak_value: Scalar          # a finite number
+    warmup_steps: Steps         # 0 or more steps; an integer stays an integer
+    shape: str                  # not a number: part of the structure
+
+Only what the user wrote is checked. What is traced passes, and what JAX rebuilds from its leaves never comes here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import numbers
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Number: TypeAlias = jax.Array | np.ndarray | np.number | float
+Numbers: TypeAlias = jax.Array | np.ndarray | list[Any] | tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Domain:
+    """The numbers that a field takes: `says` completes "must be ...", `holds` is told elementwise.
+
+    `counts`: it counts steps (or cycles), so that integers stay integers; else they become floats.
+    `ndim`: 0 for one number, 1 for a table of them. One axis more stacks several settings.
+    """
+
+    says: str
+    holds: Callable[[np.ndarray], Any] = lambda x: x == x
+    counts: bool = False
+    whole: bool = False
+    ndim: int = 0
+
+
+Scalar: TypeAlias = Annotated[Number, Domain("a finite number")]
+Positive: TypeAlias = Annotated[Number, Domain("a finite number above 0", lambda x: x > 0)]
+NonNegative: TypeAlias = Annotated[Number, Domain("a finite number, 0 or more", lambda x: x >= 0)]
+Unit: TypeAlias = Annotated[Number, Domain("a number from 0 to 1", lambda x: (x >= 0) & (x <= 1))]
+Steps: TypeAlias = Annotated[Number, Domain("a number of steps, 0 or more", lambda x: x >= 0, counts=True)]
+Length: TypeAlias = Annotated[Number, Domain("a number of steps above 0", lambda x: x > 0, counts=True)]
+Offset: TypeAlias = Annotated[Number, Domain("a number of steps", counts=True)]
+Growth: TypeAlias = Annotated[Number, Domain("a number, 1 or more", lambda x: x >= 1, counts=True)]
+Count: TypeAlias = Annotated[Number, Domain("an integer, 1 or more", lambda x: x >= 1, counts=True, whole=True)]
+Integer: TypeAlias = Annotated[Number, Domain("an integer", counts=True, whole=True)]
+Table: TypeAlias = Annotated[Numbers, Domain("a list of finite numbers", ndim=1)]
+StepTable: TypeAlias = Annotated[
+    Numbers,
+    Domain(
+        "a list of steps, 0 or more, each larger than the one before",
+        lambda x: (x >= 0) & (np.diff(x, prepend=-np.inf) > 0),
+        counts=True,
+        ndim=1,
+    ),
+]
+
+
+def is_traced(x: Any) -> bool:
+    """Whether the numbers of `x` are not there to be looked at."""
+    return isinstance(x, jax.core.Tracer) or (isinstance(x, jax.Array) and not x.is_fully_addressable)
+
+
+def shown(value: Any) -> str:
+    """`value` for an error text: short, and as a user would write it."""
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)) and not is_traced(value):
+        value = np.asarray(value).tolist()
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}"
+
+
+def nearest_name(name: str, names: Iterable[str]) -> str:
+    """The end of an error text about a name that there is not."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names) or 'none'}"
+
+
+def admit(owner: str, name: str, value: Any, domain: Domain) -> Any:
+    """`value` as the field `name` of `owner` holds it, or a TypeError or ValueError that says what to write."""
+
+    def refusal(kind: type[Exception], why: str = "", hint: str = "") -> Exception:
+        return kind(f"{owner}: {name}={shown(value)}{why}; {name} must be {domain.says}{hint}.")
+
+    if isinstance(value, str):
+        hint = ", and Timeline(total_steps, ...) turns '5%', '3ep' or '2e9tok' into steps" if domain.counts else ""
+        raise refusal(TypeError, " is text", hint)
+    if isinstance(value, (list, tuple)):
+        try:
+            value = np.array(value)
+        except ValueError:
+            raise refusal(TypeError, " has rows of different lengths") from None
+        value.setflags(write=False)
+    if not (isinstance(value, (numbers.Real, np.ndarray, np.generic, jax.Array)) and not isinstance(value, bool)):
+        raise refusal(TypeError, " is not a number")
+    dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
+    if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):
+        raise refusal(TypeError, f" holds {dtype}")
+    if np.ndim(value) < domain.ndim:
+        raise refusal(TypeError, " is a single number")
+    is_int = jnp.issubdtype(dtype, jnp.integer)
+    if not is_traced(value):
+        seen = np.asarray(value).astype(np.float64)
+        if not np.all(np.isfinite(seen)):
+            raise refusal(ValueError, " is not finite")
+        if domain.whole and not is_int:
+            raise refusal(TypeError if np.ndim(value) == 0 else ValueError, " is not an integer")
+        if not np.all(domain.holds(seen)):
+            raise refusal(ValueError)
+        most = jnp.iinfo(jnp.result_type(int)).max
+        if is_int and domain.counts and np.any(np.abs(seen) > most):
+            hint = f", of at most {most:_}; set jax_enable_x64 to count further, or count in larger units"
+            raise refusal(ValueError, " cannot be counted", hint)
+    if is_int and not domain.counts:
+        if isinstance(value, numbers.Integral) and not isinstance(value, np.generic):
+            return float(value)
+        return value.astype(np.float64 if isinstance(value, (np.ndarray, np.generic)) else jnp.result_type(float))
+    return value
+
+
+def refuse(schedule: Any, bad: Callable[..., Any], *names: str, instead: str) -> None:
+    """Refuse fields that do not go together: `bad` is told their values as float64 arrays."""
+    values = [getattr(schedule, name) for name in names]
+    if any(value is None or is_traced(value) or isinstance(value, str) for value in values):
+        return
+    arrays = [np.asarray(value).astype(np.float64) for value in values]
+    hit = np.asarray(bad(*arrays))
+    if hit.any():
+        where = np.argwhere(np.broadcast_to(hit, np.broadcast_shapes(hit.shape)))[0] if hit.ndim else ()
+        at = [shown(v if np.ndim(v) == 0 or np.shape(v) != hit.shape else np.asarray(v)[tuple(where)]) for v in values]
+        fields = " and ".join(f"{name}={text}" for name, text in zip(names, at, strict=True))
+        raise ValueError(f"{type(schedule).__name__}: {fields}; {instead}.")
+
+
+def refuse_uncountable(schedule: Any, *names: str) -> None:
+    """Refuse phases whose sum cannot be counted by an integer of JAX."""
+    most = jnp.iinfo(jnp.result_type(int)).max
+    too_long = f"together they must be at most {most:_} steps; set jax_enable_x64, or count in larger units"
+    refuse(schedule, lambda *steps: sum(steps) > most, *names, instead=too_long)

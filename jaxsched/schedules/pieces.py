@@ -1,0 +1,119 @@
+"""Tables of pieces of one kind, read by one binary search: their program does not grow with the table."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from . import shapes
+from .base import Schedule
+from .decays import MultiStepDecay as MultiStepDecay
+from .fields import StepTable, Table, shown
+from .shapes import Step
+
+
+def _refuse_counts(owner: str, steps: Any, values: Any, more: int, instead: str) -> None:
+    given, wanted = np.shape(values)[-1], np.shape(steps)[-1] + more
+    if given != wanted:
+        raise ValueError(
+            f"{owner}: {np.shape(steps)[-1]} {instead.split()[0]} and {given} values={shown(values)}; {instead}."
+        )
+
+
+class PiecewiseConstant(Schedule):
+    """A table of constants.
+
+    Formula: `s(t) = values[i]`, where i is the number of boundaries `<= t`.
+
+    Fields:
+      boundaries: (n,) steps, each larger than the one before.
+      values: (n + 1,) values.
+
+    Errors: ValueError for boundaries that collide or are not sorted, and for wrong counts.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.PiecewiseConstant([2, 4], [1.0, 0.5, 0.25]).table(6).tolist()
+      [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+
+    Source: optax.piecewise_constant_schedule; TF1's piecewise_constant, whose boundaries belong to the piece before.
+    """
+
+    boundaries: StepTable
+    values: Table
+
+    def check(self) -> None:
+        _refuse_counts("PiecewiseConstant", self.boundaries, self.values, 1, "boundaries separate one value more")
+
+    def value(self, step: Step) -> Array:
+        return jnp.asarray(self.values)[shapes.passed(step, jnp.asarray(self.boundaries))]
+
+
+class PiecewiseInterpolate(Schedule):
+    """A curve through the points of a table, constant before the first one and after the last.
+
+    Formula: between `knots[i]` and `knots[i + 1]`, with u the share of the way: `linear` and `cosine` go from
+    `values[i]` to `values[i + 1]` as `Linear` and `Cosine` do; `pchip` is the cubic with slopes d,
+    `v_i + (v_j - v_i) u^2 (3 - 2u) + h d_i u (1 - u)^2 - h d_j u^2 (1 - u)`, which is smooth and never overshoots.
+
+    Fields:
+      knots: (n,) steps, each larger than the one before, n at least 2.
+      values: (n,) values.
+      kind: `linear`, `cosine` or `pchip`.
+
+    Errors: ValueError for knots that collide or are not sorted, and for wrong counts.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.PiecewiseInterpolate([0, 2, 6], [0.0, 1.0, 0.0]).table(7).tolist()
+      [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
+
+    Source: optax.piecewise_interpolate_schedule, Ignite's PiecewiseLinear; Fritsch and Butland (1984), SciPy's
+    PchipInterpolator.
+    """
+
+    knots: StepTable
+    values: Table
+    kind: Literal["linear", "cosine", "pchip"] = "linear"
+
+    def check(self) -> None:
+        _refuse_counts("PiecewiseInterpolate", self.knots, self.values, 0, "knots have one value each")
+        if np.shape(self.knots)[-1] < 2:
+            raise ValueError(f"PiecewiseInterpolate: knots={shown(self.knots)}; write at least two knots.")
+
+    def value(self, step: Step) -> Array:
+        knots, values = jnp.asarray(self.knots), jnp.asarray(self.values)
+        i = jnp.clip(shapes.passed(step, knots) - 1, 0, knots.size - 2)
+        position = shapes.progress(shapes.since(step, knots[i]), knots[i + 1] - knots[i])
+        if self.kind != "pchip":
+            return shapes.mix(values[i], values[i + 1], shapes.SHAPES[self.kind](position))
+        late, gap = position
+        width, slopes = shapes.floating(knots[i + 1] - knots[i]), _pchip_slopes(knots, values)
+        near, far = jnp.where(late, i + 1, i), jnp.where(late, i, i + 1)
+        width = jnp.where(late, -width, width)  # a slope is steep in the direction of time
+        rise = (values[far] - values[near]) * gap * gap * (3 - 2 * gap)
+        bend = slopes[near] * gap * (1 - gap) ** 2 - slopes[far] * gap * gap * (1 - gap)
+        return values[near] + rise + width * bend
+
+
+def _pchip_slopes(knots: Array, values: Array) -> Array:
+    """The slope at each knot: a weighted harmonic mean of the slopes beside it, and 0 at a turn."""
+    h = shapes.floating(jnp.diff(knots))
+    d = jnp.diff(values) / h
+    if d.size == 1:
+        return jnp.concatenate([d, d])
+    before, after = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
+    turns = d[:-1] * d[1:] <= 0
+    left, right = jnp.where(turns, 1, d[:-1]), jnp.where(turns, 1, d[1:])
+    inner = jnp.where(turns, 0, (before + after) / (before / left + after / right))
+
+    def end(h0: Array, h1: Array, d0: Array, d1: Array) -> Array:
+        slope = ((2 * h0 + h1) * d0 - h0 * d1) / (h0 + h1)
+        slope = jnp.where(jnp.sign(slope) != jnp.sign(d0), 0, slope)
+        return jnp.where((jnp.sign(d0) != jnp.sign(d1)) & (jnp.abs(slope) > 3 * jnp.abs(d0)), 3 * d0, slope)
+
+    first, last = end(h[0], h[1], d[0], d[1]), end(h[-1], h[-2], d[-1], d[-2])
+    return jnp.concatenate([first[None], inner, last[None]])

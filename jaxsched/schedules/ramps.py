@@ -1,0 +1,224 @@
+"""From one value to another in a number of steps; before and after, the values hold."""
+
+from __future__ import annotations
+
+from jax import Array
+
+from . import shapes
+from .base import Schedule, ShapeName
+from .fields import Positive, Scalar, Steps, refuse
+from .shapes import Step
+
+_APART = "an exponential cannot reach 0 or change its sign: write two values of one sign, such as end_value=1e-6"
+
+
+class Linear(Schedule):
+    """A straight line from one value to another.
+
+    Formula: `s(t) = init (1 - u) + end u` with `u = min(t / steps, 1)`.
+
+    Fields:
+      init_value: the value at step 0.
+      end_value: the value at step `steps` and after it.
+      steps: the length, 0 or more steps; with 0 the value is `end_value` at once.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.Linear(1.0, 0.0, steps=4).table(6).tolist()
+      [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+
+    Source: torch's LinearLR, optax.linear_schedule.
+    """
+
+    init_value: Scalar
+    end_value: Scalar
+    steps: Steps
+
+    def value(self, step: Step) -> Array:
+        return shapes.mix(self.init_value, self.end_value, shapes.progress(step, self.steps))
+
+
+class Cosine(Schedule):
+    """Half a cosine wave from one value to another.
+
+    Formula: `s(t) = end + (init - end) (1 + cos(pi u^k)) / 2` with `u = min(t / steps, 1)`.
+
+    Fields:
+      init_value, end_value, steps: as in `Linear`.
+      k: the exponent of k-decay, above 0; above 1 the rate stays high for longer.
+
+    Example:
+      >>> import jaxsched as js
+      >>> [round(float(v), 4) for v in js.Cosine(1.0, 0.0, steps=4).table(6)]
+      [1.0, 0.8536, 0.5, 0.1464, 0.0, 0.0]
+
+    Source: SGDR (1608.03983); k-decay (2004.05909); torch's CosineAnnealingLR, which rises again after its end.
+    """
+
+    init_value: Scalar
+    end_value: Scalar
+    steps: Steps
+    k: Positive = 1.0
+
+    def value(self, step: Step) -> Array:
+        position = shapes.raised(shapes.progress(step, self.steps), self.k)
+        return shapes.mix(self.init_value, self.end_value, shapes.half_cosine(position))
+
+
+class Polynomial(Schedule):
+    """A power of the way that is left.
+
+    Formula: `s(t) = end + (init - end) (1 - u^k)^power` with `u = min(t / steps, 1)`.
+
+    Fields:
+      init_value, end_value, steps: as in `Linear`.
+      power: above 0; 1 is a line, 2 falls fast at first.
+      k: the exponent of k-decay, above 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.Polynomial(1.0, 0.0, steps=4, power=2).table(6).tolist()
+      [1.0, 0.5625, 0.25, 0.0625, 0.0, 0.0]
+
+    Source: torch's PolynomialLR, optax.polynomial_schedule; k-decay (2004.05909).
+    """
+
+    init_value: Scalar
+    end_value: Scalar
+    steps: Steps
+    power: Positive = 1.0
+    k: Positive = 1.0
+
+    def value(self, step: Step) -> Array:
+        left = shapes.flip(shapes.raised(shapes.progress(step, self.steps), self.k))
+        return shapes.mix(self.end_value, self.init_value, shapes.raised(left, self.power))
+
+
+class Exponential(Schedule):
+    """A constant factor at every step, from one value to another.
+
+    Formula: `s(t) = init (end / init)^u` with `u = min(t / steps, 1)`.
+
+    Fields:
+      init_value, end_value, steps: as in `Linear`; both values have one sign, and neither is 0.
+
+    Errors: ValueError for a value of 0 or two signs.
+
+    Example:
+      >>> import jaxsched as js
+      >>> [round(float(v), 6) for v in js.Exponential(1.0, 1e-4, steps=4).table(6)]
+      [1.0, 0.1, 0.01, 0.001, 0.0001, 0.0001]
+
+    Source: the learning-rate range test; optax.exponential_decay with an end.
+    """
+
+    init_value: Scalar
+    end_value: Scalar
+    steps: Steps
+
+    def check(self) -> None:
+        refuse(self, lambda init, end: init * end <= 0, "init_value", "end_value", instead=_APART)
+
+    def value(self, step: Step) -> Array:
+        return shapes.geometric(self.init_value, self.end_value, step, self.steps)
+
+
+class Rex(Schedule):
+    """The reflected exponential: slow at first, then nearly straight to its end.
+
+    Formula: `s(t) = end + (init - end) (1 - u) / (1 - (1 - beta) u)` with `u = min(t / steps, 1)`.
+
+    Fields:
+      init_value, end_value, steps: as in `Linear`.
+      beta: above 0; 1 is a line, smaller stays high for longer.
+
+    Example:
+      >>> import jaxsched as js
+      >>> [round(float(v), 6) for v in js.Rex(1.0, 0.0, steps=4).table(5)]
+      [1.0, 0.857143, 0.666667, 0.4, 0.0]
+
+    Source: REX (2107.04197).
+    """
+
+    init_value: Scalar
+    end_value: Scalar
+    steps: Steps
+    beta: Positive = 0.5
+
+    def value(self, step: Step) -> Array:
+        position = shapes.hyperbola(shapes.progress(step, self.steps), self.beta)
+        return shapes.mix(self.init_value, self.end_value, position)
+
+
+class Tanh(Schedule):
+    """A piece of the hyperbolic tangent, stretched so that it reaches both ends.
+
+    Formula: `s(t) = end + (init - end) h(u)`, `h(u) = (tanh(upper) - tanh(x)) / (tanh(upper) - tanh(lower))`,
+    `x = lower (1 - u) + upper u`, `u = min(t / steps, 1)`.
+
+    Fields:
+      init_value, end_value, steps: as in `Linear`.
+      lower, upper: where the tangent is entered and left, `-20 <= lower < upper <= 20`.
+
+    Errors: ValueError unless `-20 <= lower < upper <= 20`.
+
+    Example:
+      >>> import jaxsched as js
+      >>> [round(float(v), 4) for v in js.Tanh(1.0, 0.0, steps=4).table(5)]
+      [1.0, 0.9995, 0.9525, 0.1804, 0.0]
+
+    Source: hyperbolic-tangent decay (1806.01593), which stops short of both ends.
+    """
+
+    init_value: Scalar
+    end_value: Scalar
+    steps: Steps
+    lower: Scalar = -6.0
+    upper: Scalar = 3.0
+
+    def check(self) -> None:
+        refuse(
+            self,
+            lambda lower, upper: (lower >= upper) | (lower < -20) | (upper > 20),
+            "lower",
+            "upper",
+            instead="write -20 <= lower < upper <= 20",
+        )
+
+    def value(self, step: Step) -> Array:
+        position = shapes.tanh_between(shapes.progress(step, self.steps), self.lower, self.upper)
+        return shapes.mix(self.init_value, self.end_value, position)
+
+
+class Ramp(Schedule):
+    """From one value to another in a shape that is chosen by its name.
+
+    Formula: `s(t) = end + (init - end) w(u)` with `u = min(t / steps, 1)` and w by name: `linear` 1 - u, `cosine`
+    (1 + cos(pi u)) / 2, `sqrt` (1 - u)^(1/2), `1-sqrt` 1 - u^(1/2), `square` (1 - u)^2, `1-square` 1 - u^2,
+    `mirror-cosine` 2 (1 - u) - cosine; `exponential` is `Exponential`.
+
+    Fields:
+      init_value, end_value, steps: as in `Linear`.
+      shape: one of these names.
+
+    Errors: ValueError for an unknown shape, and for an exponential one with a value of 0 or two signs.
+
+    Example:
+      >>> import jaxsched as js
+      >>> [round(float(v), 4) for v in js.Ramp(1.0, 0.0, steps=4, shape="1-sqrt").table(5)]
+      [1.0, 0.5, 0.2929, 0.134, 0.0]
+
+    Source: the cooldowns of Haegele et al. (2405.18392).
+    """
+
+    init_value: Scalar
+    end_value: Scalar
+    steps: Steps
+    shape: ShapeName = "linear"
+
+    def check(self) -> None:
+        if self.shape == "exponential":
+            refuse(self, lambda init, end: init * end <= 0, "init_value", "end_value", instead=_APART)
+
+    def value(self, step: Step) -> Array:
+        return shapes.ramp(self.shape, self.init_value, self.end_value, step, self.steps)

@@ -1,0 +1,670 @@
+"""The schedules that people train with, put together from the others."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from . import shapes
+from .base import Recipe, Schedule, ShapeName
+from .decays import InverseSqrtDecay
+from .fields import Length, Positive, Scalar, Steps, Unit, refuse, refuse_uncountable
+from .ramps import Exponential, Linear, Polynomial, Ramp
+from .shapes import Step, floating
+
+_FITS = "the warmup must not be longer than the whole: write warmup_steps <= total_steps"
+_ENDS_ABOVE_0 = "an exponential cannot reach 0 or change its sign: write two values of one sign, such as end_value=1e-6"
+
+
+def _refuse_long_warmup(schedule: Schedule) -> None:
+    refuse(schedule, lambda warmup, total: warmup > total, "warmup_steps", "total_steps", instead=_FITS)
+
+
+class WarmupConstant(Recipe):
+    """A linear warmup, and the peak from there on.
+
+    Formula: `Linear(init_value, peak_value, warmup_steps)`.
+
+    Fields:
+      peak_value: the value from step `warmup_steps` on.
+      warmup_steps: 0 or more; with 0 the value is the peak from step 0 on.
+      init_value: the value at step 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.WarmupConstant(1.0, warmup_steps=2).table(4).tolist()
+      [0.0, 0.5, 1.0, 1.0]
+
+    Source: transformers' constant_with_warmup.
+    """
+
+    peak_value: Scalar
+    warmup_steps: Steps
+    init_value: Scalar = 0.0
+
+    def build(self) -> Schedule:
+        return Linear(self.init_value, self.peak_value, self.warmup_steps)
+
+
+class WarmupLinear(Recipe):
+    """A linear warmup, then a line down to the end.
+
+    Formula: `Linear(init, peak, warmup_steps)`, then `Linear(peak, end, total_steps - warmup_steps)`.
+
+    Fields:
+      peak_value: the value at step `warmup_steps`.
+      warmup_steps: 0 or more; with 0 the schedule starts at its peak.
+      total_steps: the horizon, above 0; the value there and after it is `end_value`.
+      init_value: the value at step 0.
+      end_value: the value at step `total_steps`.
+
+    Errors: ValueError for a warmup longer than the whole.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.WarmupLinear(1.0, warmup_steps=2, total_steps=4).table(6).tolist()
+      [0.0, 0.5, 1.0, 0.5, 0.0, 0.0]
+
+    Source: transformers' linear.
+    """
+
+    peak_value: Scalar
+    warmup_steps: Steps
+    total_steps: Length
+    init_value: Scalar = 0.0
+    end_value: Scalar = 0.0
+
+    def check(self) -> None:
+        _refuse_long_warmup(self)
+
+    def build(self) -> Schedule:
+        up = Linear(self.init_value, self.peak_value, self.warmup_steps)
+        down = Linear(self.peak_value, self.end_value, self.total_steps - self.warmup_steps)
+        return up.then(down, at=self.warmup_steps)
+
+
+class WarmupCosine(Recipe):
+    """A linear warmup, then half a cosine down to the end.
+
+    Formula: `Linear(init, peak, warmup_steps)`, then `Cosine(peak, end, total_steps - warmup_steps)`.
+
+    Fields:
+      peak_value, warmup_steps, total_steps, init_value, end_value: as in `WarmupLinear`.
+
+    Errors: ValueError for a warmup longer than the whole.
+
+    Example:
+      >>> import jaxsched as js
+      >>> s = js.WarmupCosine(peak_value=3e-4, warmup_steps=2_000, total_steps=100_000)
+      >>> float(s(1_000)) == float(s(2_000)) / 2
+      True
+
+    Source: SGDR (1608.03983) with the warmup of 1706.02677; optax.warmup_cosine_decay_schedule.
+    """
+
+    peak_value: Scalar
+    warmup_steps: Steps
+    total_steps: Length
+    init_value: Scalar = 0.0
+    end_value: Scalar = 0.0
+
+    def check(self) -> None:
+        _refuse_long_warmup(self)
+
+    def build(self) -> Schedule:
+        up = Linear(self.init_value, self.peak_value, self.warmup_steps)
+        # A Ramp and not a Cosine, whose exponent k would cost a power at every step.
+        down = Ramp(self.peak_value, self.end_value, self.total_steps - self.warmup_steps, shape="cosine")
+        return up.then(down, at=self.warmup_steps)
+
+
+class WarmupPolynomial(Recipe):
+    """A linear warmup, then a polynomial down to the end.
+
+    Formula: `Linear(init, peak, warmup_steps)`, then `Polynomial(peak, end, total_steps - warmup_steps, power)`.
+
+    Fields:
+      peak_value, warmup_steps, total_steps, init_value, end_value: as in `WarmupLinear`.
+      power: above 0.
+
+    Errors: ValueError for a warmup longer than the whole.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.WarmupPolynomial(1.0, warmup_steps=2, total_steps=4, power=2).table(5).tolist()
+      [0.0, 0.5, 1.0, 0.25, 0.0]
+
+    Source: transformers' polynomial.
+    """
+
+    peak_value: Scalar
+    warmup_steps: Steps
+    total_steps: Length
+    init_value: Scalar = 0.0
+    end_value: Scalar = 0.0
+    power: Positive = 1.0
+
+    def check(self) -> None:
+        _refuse_long_warmup(self)
+
+    def build(self) -> Schedule:
+        up = Linear(self.init_value, self.peak_value, self.warmup_steps)
+        down = Polynomial(self.peak_value, self.end_value, self.total_steps - self.warmup_steps, self.power)
+        return up.then(down, at=self.warmup_steps)
+
+
+class WarmupExponential(Recipe):
+    """A linear warmup, then a constant factor at every step down to the end.
+
+    Formula: `Linear(init, peak, warmup_steps)`, then `Exponential(peak, end, total_steps - warmup_steps)`.
+
+    Fields:
+      peak_value, warmup_steps, total_steps, init_value: as in `WarmupLinear`.
+      end_value: the value at step `total_steps`, not 0 and of the sign of the peak; there is no default that works.
+
+    Errors: ValueError for a warmup longer than the whole, and for an end of 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> s = js.WarmupExponential(1.0, warmup_steps=2, total_steps=4, end_value=0.01)
+      >>> [round(float(v), 6) for v in s.table(5)]
+      [0.0, 0.5, 1.0, 0.1, 0.01]
+
+    Source: optax.warmup_exponential_decay_schedule with an end.
+    """
+
+    peak_value: Scalar
+    warmup_steps: Steps
+    total_steps: Length
+    init_value: Scalar = 0.0
+    end_value: Scalar = 0.0
+
+    def check(self) -> None:
+        _refuse_long_warmup(self)
+        refuse(self, lambda peak, end: peak * end <= 0, "peak_value", "end_value", instead=_ENDS_ABOVE_0)
+
+    def build(self) -> Schedule:
+        up = Linear(self.init_value, self.peak_value, self.warmup_steps)
+        down = Exponential(self.peak_value, self.end_value, self.total_steps - self.warmup_steps)
+        return up.then(down, at=self.warmup_steps)
+
+
+class WarmupInverseSqrt(Recipe):
+    """A linear warmup, then decay with the inverse square root of time, without an end.
+
+    Formula: `Linear(init 0, peak, warmup_steps)`, then `peak / sqrt(1 + (t - warmup_steps) / timescale)`.
+
+    Fields:
+      peak_value: the value at step `warmup_steps`.
+      warmup_steps: 0 or more.
+      timescale: steps, above 0; None: as long as the warmup.
+
+    Errors: ValueError for no warmup and no timescale.
+
+    Example:
+      >>> import jaxsched as js
+      >>> s = js.WarmupInverseSqrt(1.0, warmup_steps=100)
+      >>> [float(s(t)) for t in (0, 50, 100, 400)]
+      [0.0, 0.5, 1.0, 0.5]
+
+    Source: Vaswani et al. (1706.03762); transformers' inverse_sqrt.
+    """
+
+    peak_value: Scalar
+    warmup_steps: Steps
+    timescale: Length | None = None
+
+    def check(self) -> None:
+        if self.timescale is None:
+            refuse(self, lambda x: x == 0, "warmup_steps", instead="without a warmup write a timescale")
+
+    def build(self) -> Schedule:
+        timescale = self.warmup_steps if self.timescale is None else self.timescale
+        up = Linear(0.0, self.peak_value, self.warmup_steps)
+        return up.then(InverseSqrtDecay(self.peak_value, timescale), at=self.warmup_steps)
+
+
+class WarmupStableDecay(Recipe):
+    """A warmup, a plateau at the peak, and a cooldown (WSD, the trapezoid).
+
+    Formula: up over `warmup_steps`, the peak until step `total_steps - decay_steps`, down over `decay_steps`.
+
+    Fields:
+      peak_value, warmup_steps, total_steps, init_value, end_value: as in `WarmupLinear`.
+      decay_steps: the length of the cooldown; 0 jumps to `end_value` at step `total_steps`.
+      warmup_shape, decay_shape: the shapes of `Ramp`.
+
+    Errors: ValueError for phases longer than the whole, for an unknown shape, and for an exponential one to or from 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.WarmupStableDecay(1.0, 2, 8, decay_steps=4, decay_shape="linear").table(9).tolist()
+      [0.0, 0.5, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+
+    Source: MiniCPM (2404.06395); Haegele et al. (2405.18392), whose best cooldown is 1-sqrt.
+    """
+
+    peak_value: Scalar
+    warmup_steps: Steps
+    total_steps: Length
+    decay_steps: Steps
+    init_value: Scalar = 0.0
+    end_value: Scalar = 0.0
+    warmup_shape: ShapeName = "linear"
+    decay_shape: ShapeName = "1-sqrt"
+
+    def check(self) -> None:
+        refuse(
+            self,
+            lambda warmup, decay, total: warmup + decay > total,
+            "warmup_steps",
+            "decay_steps",
+            "total_steps",
+            instead="warmup and decay must fit into the whole: write warmup_steps + decay_steps <= total_steps",
+        )
+
+    def build(self) -> Schedule:
+        up = Ramp(self.init_value, self.peak_value, self.warmup_steps, self.warmup_shape)
+        down = Ramp(self.peak_value, self.end_value, self.decay_steps, self.decay_shape)
+        return up.then(down, at=self.total_steps - self.decay_steps)
+
+
+class TriStage(Recipe):
+    """A linear warmup, a plateau, and exponential decay to the end, which then holds.
+
+    Formula: `Linear(init, peak, warmup_steps)`, the peak for `hold_steps`, `Exponential(peak, end, decay_steps)`.
+
+    Fields:
+      peak_value: the value of the plateau.
+      warmup_steps, hold_steps, decay_steps: the three lengths, 0 or more steps.
+      init_value: the value at step 0.
+      end_value: the value after the three stages, of the sign of the peak; None: a hundredth of the peak.
+
+    Errors: ValueError for an end of 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> s = js.TriStage(1.0, warmup_steps=2, hold_steps=2, decay_steps=2)
+      >>> [round(float(v), 6) for v in s.table(7)]
+      [0.0, 0.5, 1.0, 1.0, 1.0, 0.1, 0.01]
+
+    Source: SpecAugment (1904.08779), fairseq's tri_stage.
+    """
+
+    peak_value: Scalar
+    warmup_steps: Steps
+    hold_steps: Steps
+    decay_steps: Steps
+    init_value: Scalar = 0.0
+    end_value: Scalar | None = None
+
+    def check(self) -> None:
+        refuse(self, lambda peak, end: peak * end <= 0, "peak_value", "end_value", instead=_ENDS_ABOVE_0)
+        refuse_uncountable(self, "warmup_steps", "hold_steps", "decay_steps")
+
+    def build(self) -> Schedule:
+        end_value = 0.01 * self.peak_value if self.end_value is None else self.end_value
+        up = Linear(self.init_value, self.peak_value, self.warmup_steps)
+        down = Exponential(self.peak_value, end_value, self.decay_steps)
+        return up.then(down, at=self.warmup_steps + self.hold_steps)
+
+
+class LinearToZero(Recipe):
+    """A linear warmup, then a line to zero.
+
+    Formula: `WarmupLinear(peak_value, warmup_steps, total_steps)`.
+
+    Fields:
+      peak_value, warmup_steps, total_steps: as in `WarmupLinear`.
+
+    Errors: ValueError for a warmup longer than the whole.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.LinearToZero(1.0, warmup_steps=1, total_steps=5).table(6).tolist()
+      [0.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+
+    Source: Bergsma et al. (2502.15938), who find it better than a cosine to a tenth.
+    """
+
+    peak_value: Scalar
+    warmup_steps: Steps
+    total_steps: Length
+
+    def check(self) -> None:
+        _refuse_long_warmup(self)
+
+    def build(self) -> Schedule:
+        return WarmupLinear(self.peak_value, self.warmup_steps, self.total_steps)
+
+
+class InfiniteSchedule(Recipe):
+    """A schedule that can be prolonged at will: warmup, a cosine to a plateau, the plateau, and a last decay.
+
+    Formula: `Linear(init, peak, warmup_steps)`, `Cosine(peak, constant_value, cooldown_steps)`, the plateau, and
+    `Exponential(constant_value, end_value, decay_steps)` up to step `total_steps`.
+
+    Fields:
+      peak_value: the value at step `warmup_steps`.
+      constant_value: the value of the plateau.
+      warmup_steps, cooldown_steps, decay_steps: lengths, 0 or more steps.
+      total_steps: the horizon, above 0; only the plateau grows with it.
+      end_value: the value at step `total_steps`, of the sign of the plateau.
+      init_value: the value at step 0.
+
+    Errors: ValueError for phases longer than the whole, and for an end or a plateau of 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> s = js.InfiniteSchedule(1.0, 0.5, warmup_steps=2, cooldown_steps=2, total_steps=8, decay_steps=2,
+      ...                         end_value=0.005)
+      >>> [round(float(v), 6) for v in s.table(9)]
+      [0.0, 0.5, 1.0, 0.75, 0.5, 0.5, 0.5, 0.05, 0.005]
+
+    Source: Ibrahim et al. (2403.08763), Singh et al. (2503.02844).
+    """
+
+    peak_value: Scalar
+    constant_value: Scalar
+    warmup_steps: Steps
+    cooldown_steps: Steps
+    total_steps: Length
+    decay_steps: Steps
+    end_value: Scalar
+    init_value: Scalar = 0.0
+
+    def check(self) -> None:
+        refuse(
+            self,
+            lambda warmup, cooldown, decay, total: warmup + cooldown + decay > total,
+            "warmup_steps",
+            "cooldown_steps",
+            "decay_steps",
+            "total_steps",
+            instead="the phases must fit into the whole: lengthen total_steps",
+        )
+        refuse(self, lambda a, b: a * b <= 0, "constant_value", "end_value", instead=_ENDS_ABOVE_0)
+
+    def build(self) -> Schedule:
+        up = Linear(self.init_value, self.peak_value, self.warmup_steps)
+        cooldown = Ramp(self.peak_value, self.constant_value, self.cooldown_steps, shape="cosine")
+        decay = Exponential(self.constant_value, self.end_value, self.decay_steps)
+        return up.then(cooldown, at=self.warmup_steps).then(decay, at=self.total_steps - self.decay_steps)
+
+
+class Noam(Schedule):
+    """The schedule of the first Transformer: a linear rise, then the inverse square root of the step.
+
+    Formula: `s(t) = factor d_model^(-1/2) min(n^(-1/2), n warmup_steps^(-3/2))` with `n = t + 1`.
+
+    Fields:
+      d_model: the width of the model, above 0.
+      warmup_steps: steps, above 0; the peak is at step `warmup_steps - 1`.
+      factor: the scale.
+
+    Example:
+      >>> import jaxsched as js
+      >>> round(float(js.Noam(d_model=512, warmup_steps=4_000)(3_999)), 9)
+      0.000698771
+
+    Source: Vaswani et al. (1706.03762), Paddle's NoamDecay.
+    """
+
+    d_model: Positive
+    warmup_steps: Length
+    factor: Scalar = 1.0
+
+    def value(self, step: Step) -> Array:
+        n, warmup = floating(step) + 1, floating(self.warmup_steps)
+        rise = n / (warmup * jnp.sqrt(warmup))
+        return self.factor / jnp.sqrt(self.d_model) * jnp.minimum(1 / jnp.sqrt(n), rise)
+
+
+class _TokenPower(Schedule):
+    """`min(max_value, scale (t tokens_per_step)^exponent)`, for the `PowerSchedule`."""
+
+    scale: Positive
+    tokens_per_step: Positive
+    exponent: Scalar
+    max_value: Positive
+
+    def value(self, step: Step) -> Array:
+        tokens = jnp.maximum(floating(step), 1) * self.tokens_per_step
+        return jnp.minimum(self.max_value, self.scale * shapes.power(tokens, shapes.ratio(self.exponent)))
+
+
+class PowerSchedule(Recipe):
+    """A power law in the tokens seen, whose constants carry over between batch sizes and horizons.
+
+    Formula: `min(max_value, batch_size amplitude n^exponent)` with `n = t tokens_per_step` tokens, times a linear
+    warmup; in the last `decay_steps` down to `end_value`.
+
+    Fields:
+      batch_size: sequences in a batch, above 0.
+      tokens_per_step: tokens in a batch, above 0.
+      total_steps: the horizon, above 0.
+      warmup_steps: the length of the warmup, 0 or more.
+      decay_steps: the length of the last decay, 0 or more; 0 jumps to `end_value` at step `total_steps`.
+      max_value: the largest rate, above 0.
+      amplitude: above 0.
+      exponent: usually below 0.
+      end_value: the value at step `total_steps`.
+      decay_shape: a shape of `Ramp`.
+
+    Errors: ValueError for phases longer than the whole.
+
+    Example:
+      >>> import jaxsched as js
+      >>> s = js.PowerSchedule(batch_size=1024, tokens_per_step=2**22, total_steps=300_000)
+      >>> round(float(s(round(1e11 / 2**22))), 5), round(float(s(round(1e12 / 2**22))), 5)
+      (0.01005, 0.00311)
+
+    Source: Shen et al. (2408.13359).
+    """
+
+    batch_size: Positive
+    tokens_per_step: Positive
+    total_steps: Length
+    warmup_steps: Steps = 0
+    decay_steps: Steps = 0
+    max_value: Positive = 0.02
+    amplitude: Positive = 4.0
+    exponent: Scalar = -0.51
+    end_value: Scalar = 0.0
+    decay_shape: ShapeName = "linear"
+
+    def check(self) -> None:
+        refuse(
+            self,
+            lambda warmup, decay, total: warmup + decay > total,
+            "warmup_steps",
+            "decay_steps",
+            "total_steps",
+            instead="warmup and decay must fit into the whole: write warmup_steps + decay_steps <= total_steps",
+        )
+
+    def build(self) -> Schedule:
+        body = _TokenPower(self.batch_size * self.amplitude, self.tokens_per_step, self.exponent, self.max_value)
+        return body.warmup(self.warmup_steps).cooldown(
+            self.total_steps - self.decay_steps, self.decay_steps, self.end_value, self.decay_shape
+        )
+
+
+def _refuse_short_phases(schedule: Any) -> None:
+    last = 2 if schedule.three_phase else 1
+    refuse(
+        schedule,
+        lambda pct, total: (pct * total < 1) | (last * (pct * total - 1) >= total - 1),
+        "pct_start",
+        "total_steps",
+        instead=f"phase {last} ends at step {last} (pct_start total_steps - 1), which must lie between 0 and "
+        "total_steps - 1: change pct_start or lengthen total_steps",
+    )
+
+
+def _one_cycle(schedule: Any, step: Step, first: Any, middle: Any, last: Any) -> Array:
+    """From `first` to `middle` and to `last`; in three phases back to `first` in between. The phases end where torch
+    ends them, at step `pct_start total_steps - 1` (and twice that) and at step `total_steps - 1`."""
+    pct, total, shape = schedule.pct_start, schedule.total_steps, shapes.SHAPES[schedule.shape]
+    start, peak, stop = shapes.Instant(0, 0.0), shapes.instant(pct, total, -1), shapes.Instant(total - 1, 0.0)
+    phases = [(start, peak, first, middle), (peak, stop, middle, last)]
+    if schedule.three_phase:
+        back = shapes.instant(2 * pct, total, -2)
+        phases[1:] = [(peak, back, middle, first), (back, stop, first, last)]
+    out: Any = first
+    for begin, end, a, b in phases:
+        value = shapes.mix(a, b, shape(shapes.between(step, begin, end)))
+        out = jnp.where(shapes.until(step, begin) <= 0, value, out)
+    return out
+
+
+class OneCycle(Schedule):
+    """Up to a peak and far down again, in one cycle over the whole training.
+
+    Formula: from `peak_value / div_factor` up to `peak_value` at step `pct_start total_steps - 1`, then down to
+    `peak_value / div_factor / final_div_factor` at step `total_steps - 1`. In three phases first down to where it
+    began, in as many steps as it took to rise.
+
+    Fields:
+      peak_value: the value at the top.
+      total_steps: the horizon, above 1; the last value is reached at step `total_steps - 1`.
+      pct_start: the share of the rise, from 0 to 1.
+      div_factor: peak over first value, above 0.
+      final_div_factor: first value over last value, above 0.
+      shape: `cosine` or `linear`.
+      three_phase: whether the fall has two parts.
+
+    Errors: ValueError for a phase that is over before it begins.
+
+    Example:
+      >>> import jaxsched as js
+      >>> s = js.OneCycle(peak_value=0.1, total_steps=100)
+      >>> round(float(s(0)), 6), round(float(s(29)), 6), round(float(s(99)), 9)
+      (0.004, 0.1, 4e-07)
+
+    Source: Smith and Topin (1708.07120); torch's OneCycleLR, which bounces up again after its end.
+    """
+
+    peak_value: Scalar
+    total_steps: Length
+    pct_start: Unit = 0.3
+    div_factor: Positive = 25.0
+    final_div_factor: Positive = 1e4
+    shape: Literal["cosine", "linear"] = "cosine"
+    three_phase: bool = False
+
+    def check(self) -> None:
+        _refuse_short_phases(self)
+
+    def value(self, step: Step) -> Array:
+        first = self.peak_value / self.div_factor
+        return _one_cycle(self, step, first, self.peak_value, first / self.final_div_factor)
+
+
+class OneCycleMomentum(Schedule):
+    """The momentum that goes with `OneCycle`: low where the rate is high.
+
+    Formula: from `max_momentum` down to `base_momentum` at step `pct_start total_steps - 1`, and up to `max_momentum`
+    at step `total_steps - 1` (in three phases at twice the first step, and constant from there).
+
+    Fields:
+      base_momentum: the value at the bottom, from 0 to 1.
+      max_momentum: the value at both ends, from 0 to 1.
+      total_steps, pct_start, shape, three_phase: as in `OneCycle`.
+
+    Errors: ValueError for a phase that is over before it begins.
+
+    Example:
+      >>> import jaxsched as js
+      >>> s = js.OneCycleMomentum(base_momentum=0.85, max_momentum=0.95, total_steps=100)
+      >>> round(float(s(0)), 6), round(float(s(29)), 6), round(float(s(99)), 6)
+      (0.95, 0.85, 0.95)
+
+    Source: Smith and Topin (1708.07120), torch's OneCycleLR with cycle_momentum.
+    """
+
+    base_momentum: Unit
+    max_momentum: Unit
+    total_steps: Length
+    pct_start: Unit = 0.3
+    shape: Literal["cosine", "linear"] = "cosine"
+    three_phase: bool = False
+
+    def check(self) -> None:
+        _refuse_short_phases(self)
+
+    def value(self, step: Step) -> Array:
+        return _one_cycle(self, step, self.max_momentum, self.base_momentum, self.max_momentum)
+
+
+class ChebyshevSteps(Schedule):
+    """The step sizes of Chebyshev iteration, in the fractal order that keeps it stable, again and again.
+
+    Formula: `s(t) = 1 / ((M + m) / 2 - (M - m) / 2 cos((j - 1/2) pi / T))`, where `T = period`, M and m are the
+    curvatures, and j is entry `t mod T` of the order `o_1 = [1]`, `o_2T = interlace(o_T, 2T + 1 - o_T)`.
+
+    Fields:
+      max_curvature, min_curvature: the largest and the smallest eigenvalue of the Hessian, `M > m > 0`.
+      period: T, a power of two.
+
+    Errors: ValueError for a period that is not a power of two, and for `m >= M`.
+
+    Example:
+      >>> import jaxsched as js
+      >>> [round(float(v), 3) for v in js.ChebyshevSteps(1.0, 0.05, period=8).table(4)]
+      [16.913, 1.009, 2.313, 1.619]
+
+    Source: Agarwal et al. (2103.01338).
+    """
+
+    max_curvature: Positive
+    min_curvature: Positive
+    period: Length
+
+    def check(self) -> None:
+        refuse(self, lambda T: jnp.exp2(jnp.round(jnp.log2(T))) != T, "period", instead="write a power of two")
+        refuse(self, lambda M, m: m >= M, "max_curvature", "min_curvature", instead="write max above min")
+
+    def value(self, step: Step) -> Array:
+        period = jnp.asarray(self.period).astype(jnp.result_type(int))
+        _, index = shapes.cycle(shapes.stairs(step, 1), period)
+
+        def double(level: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+            del level
+            order, size = state  # the entry of the order of `size`, whose index is the leading bits of `index`
+            bit = (index // jnp.maximum(period // (2 * size), 1)) & 1
+            grown = jnp.where(bit == 1, 2 * size + 1 - order, order)
+            return jnp.where(size < period, grown, order), jnp.where(size < period, 2 * size, size)
+
+        one = jnp.ones_like(index)
+        order, _ = lax.fori_loop(0, jnp.iinfo(period.dtype).bits - 1, double, (one, jnp.ones_like(period)))
+        # j - 1/2 of T, counted in halves so that it stays an integer
+        position = shapes.half_cosine(shapes.progress(2 * order - 1, 2 * period))
+        return 1 / shapes.mix(self.min_curvature, self.max_curvature, position)
+
+
+class SilverSteps(Schedule):
+    """The silver step sizes, with which plain gradient descent is accelerated.
+
+    Formula: `s(t) = factor (1 + (1 + sqrt 2)^(k - 1))`, where k is the number of times that 2 divides `t + 1`.
+
+    Fields:
+      factor: the scale, 1 / L for a function whose gradient has the Lipschitz constant L; above 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> [round(float(v), 6) for v in js.SilverSteps().table(5)]
+      [1.414214, 2.0, 1.414214, 3.414214, 1.414214]
+
+    Source: Altschuler and Parrilo (2309.16530).
+    """
+
+    factor: Positive = 1.0
+
+    def value(self, step: Step) -> Array:
+        # ~t has the trailing ones of t as zeros: their number is the number of trailing zeros of t + 1.
+        whole = shapes.stairs(step, 1)
+        k = lax.population_count(whole & ~(whole + 1))
+        return self.factor * (1 + shapes.power(1 + jnp.sqrt(2.0), shapes.ratio(k - 1)))

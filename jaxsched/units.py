@@ -1,0 +1,86 @@
+"""Epochs, tokens and shares of the horizon, in steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from fractions import Fraction
+
+_LENGTH = re.compile(r"\s*([0-9][0-9_]*\.?[0-9_]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z%]*)\s*")
+_UNITS = "'1000' or '1000st' (steps), '3ep' (epochs), '2e9tok' (tokens) or '5%' (of the horizon)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeline:
+    """Turns lengths with units into steps, for one training.
+
+    Formula: `n st = n`, `n ep = n steps_per_epoch`, `n tok = n / tokens_per_step`, `n % = n total_steps / 100`, in
+    exact fractions, and then the nearest integer (of two, the even one).
+
+    Fields:
+      total_steps: the horizon, above 0: steps, or a text in any other unit that has a size.
+      steps_per_epoch: the steps in an epoch, above 0, or None.
+      tokens_per_step: the tokens in a step, above 0, or None.
+
+    Errors: ValueError for a unit without a size, an unknown unit, a length below 0, and one that comes to no step.
+
+    Example:
+      >>> from jaxsched import Timeline
+      >>> timeline = Timeline(total_steps=10_000, steps_per_epoch=250, tokens_per_step=500_000)
+      >>> timeline("3ep"), timeline("5%"), timeline("2e9tok"), timeline(1_000)
+      (750, 500, 4000, 1000)
+      >>> Timeline("40ep", steps_per_epoch=250).total_steps
+      10000
+
+    Source: Composer's time strings, big_vision's units.
+    """
+
+    total_steps: int
+    steps_per_epoch: float | None = None
+    tokens_per_step: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps_per_epoch", "tokens_per_step"):
+            size = getattr(self, name)
+            if size is None:
+                continue
+            if isinstance(size, (bool, str)) or not 0 < size < float("inf"):
+                raise ValueError(f"Timeline: {name}={size!r}; write a number above 0, or leave it out.")
+        total = self._steps(self.total_steps, "total_steps")
+        if total == 0:
+            raise ValueError(f"Timeline: total_steps={self.total_steps!r} is no step at all; write 1 or more.")
+        object.__setattr__(self, "total_steps", total)
+
+    def __call__(self, length: int | float | str) -> int:
+        """The `length` in steps: a whole number of steps, or a text with a unit."""
+        return self._steps(length, "length")
+
+    def _steps(self, length: int | float | str, name: str) -> int:
+        text = length if isinstance(length, str) else f"{length!r}"
+        match = _LENGTH.fullmatch(text) if not isinstance(length, bool) else None
+        if match is None:
+            raise ValueError(f"Timeline: {name}={length!r} is not a length; write {_UNITS}.")
+        number, unit = match.groups()
+        count = Fraction(number.replace("_", "")) * self._size(unit, length, name)
+        if unit in ("", "st") and count.denominator != 1:
+            raise ValueError(f"Timeline: {name}={length!r} is not a whole number of steps; write {round(count)}.")
+        steps = round(count)
+        if count > 0 and steps == 0:
+            raise ValueError(f"Timeline: {name}={length!r} is {float(count):.3g} steps, less than one; write more.")
+        return steps
+
+    def _size(self, unit: str, length: object, name: str) -> Fraction:
+        sizes = {
+            "": Fraction(1),
+            "st": Fraction(1),
+            "ep": None if self.steps_per_epoch is None else Fraction(self.steps_per_epoch),
+            "tok": None if self.tokens_per_step is None else 1 / Fraction(self.tokens_per_step),
+            "%": None if name == "total_steps" else Fraction(self.total_steps, 100),
+        }
+        if unit not in sizes:
+            raise ValueError(f"Timeline: {name}={length!r} has the unknown unit {unit!r}; write {_UNITS}.")
+        size = sizes[unit]
+        if size is None:
+            missing = {"ep": "steps_per_epoch", "tok": "tokens_per_step", "%": "a total_steps that is not itself a share"}
+            raise ValueError(f"Timeline: {name}={length!r} needs {missing[unit]}; give it to the Timeline.")
+        return size

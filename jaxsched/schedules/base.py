@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
+import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -219,7 +220,9 @@ class Schedule:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
-        hints = typing.get_type_hints(cls, include_extras=True)
+        # Annotations may be text, in the names of wherever the class is written, a function too.
+        frame = sys._getframe(1)
+        hints = typing.get_type_hints(cls, localns={**frame.f_globals, **frame.f_locals}, include_extras=True)
         cls._fields = tuple(_read_annotation(f.name, hints[f.name], f.default) for f in dataclasses.fields(cls))  # type: ignore[arg-type]
         _register(cls)
         generated = cls.__init__
@@ -254,7 +257,28 @@ class Schedule:
 
     def __call__(self, step: Any) -> Array:
         """The value at `step`, a number or an array of any shape, which counts from 0."""
-        return _evaluate(self, np.asarray(step) if isinstance(step, (list, tuple)) else step)
+        if isinstance(step, (list, tuple)):
+            step = np.asarray(step)
+        return _evaluate(self._on_device(), step)
+
+    def _on_device(self) -> Schedule:
+        """This schedule with its Python numbers as arrays, made once: to hand over a Python number costs a microsecond
+        a call, which is most of what an eager call costs."""
+        cached = self.__dict__.get("_cached")
+        if cached is not None and cached[0] is jax.config.jax_enable_x64:
+            return cached[1]
+        ready = self
+        leaves, structure = jax.tree.flatten(self)
+        if {type(x) for x in leaves} <= {int, float}:  # beside a bfloat16 array a Python number has no type of its own
+            arrays = [jnp.asarray(x) for x in leaves]
+            if any(map(is_traced, arrays)):  # made inside of a compiled function, and good for this call only
+                return self
+            ready = structure.unflatten(arrays)
+        object.__setattr__(self, "_cached", (jax.config.jax_enable_x64, ready))
+        return ready
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_cached"}
 
     def table(self, steps: Any) -> Array:
         """The values at steps `0 ... steps - 1`, or at an array of `steps`.

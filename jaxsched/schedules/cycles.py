@@ -52,7 +52,7 @@ class CyclicTriangular(Schedule):
         late, gap = (jnp.where(falling, d, u) for d, u in zip(down, up, strict=True))
         height = {
             "triangular": lambda: 1.0,
-            "triangular2": lambda: jnp.exp2(-floating(index)),
+            "triangular2": lambda: shapes.power(0.5, shapes.ratio(index)),
             "exp_range": lambda: shapes.power(self.gamma, shapes.ratio(step)),
         }[self.mode]()
         top = self.base_value * (1 - height) + self.peak_value * height

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from . import shapes
@@ -645,6 +647,9 @@ class ChebyshevSteps(Schedule):
         return 1 / shapes.mix(self.min_curvature, self.max_curvature, position)
 
 
+_SILVER = np.array([1 + (1 + math.sqrt(2)) ** (k - 1) for k in range(65)])
+
+
 class SilverSteps(Schedule):
     """The silver step sizes, with which plain gradient descent is accelerated.
 
@@ -667,4 +672,4 @@ class SilverSteps(Schedule):
         # ~t has the trailing ones of t as zeros: their number is the number of trailing zeros of t + 1.
         whole = shapes.stairs(step, 1)
         k = lax.population_count(whole & ~(whole + 1))
-        return self.factor * (1 + shapes.power(1 + jnp.sqrt(2.0), shapes.ratio(k - 1)))
+        return self.factor * floating(_SILVER)[k]

@@ -67,7 +67,8 @@ class Fraction:
 
     def countable(self, length: Any) -> Array:
         """Whether `length` can be counted in ticks."""
-        return length < jnp.iinfo(self.per.dtype).max // self.per
+        most = jnp.iinfo(self.per.dtype).max
+        return (length <= most // self.per) & (self.per < most)
 
     def in_ticks(self, length: Any) -> Array:
         """`length` in ticks, or more than are ever reached."""

@@ -81,6 +81,10 @@ class Timeline:
             raise ValueError(f"Timeline: {name}={length!r} has the unknown unit {unit!r}; write {_UNITS}.")
         size = sizes[unit]
         if size is None:
-            missing = {"ep": "steps_per_epoch", "tok": "tokens_per_step", "%": "a total_steps that is not itself a share"}
+            missing = {
+                "ep": "steps_per_epoch",
+                "tok": "tokens_per_step",
+                "%": "a total_steps that is not itself a share",
+            }
             raise ValueError(f"Timeline: {name}={length!r} needs {missing[unit]}; give it to the Timeline.")
         return size

@@ -70,10 +70,17 @@ def ramp_fields(rng: np.random.Generator, horizon: int) -> dict[str, Any]:
     return {**ends_of(rng), "steps": horizon}
 
 
-def ratio(t: np.ndarray, n: Any) -> Any:
-    """u = t / n in [0, 1]; 1 where there is no way at all."""
-    t = np.asarray(t).astype(L)
-    return np.clip(t / L(n), 0, 1) if n > 0 else np.ones_like(t)
+def way(t: Any, n: Any) -> tuple[Any, Any]:
+    return Way(t, n).u, Way(t, n).v
+
+
+class Way:
+    """u = t / n in [0, 1] and v = 1 - u, each from the integers; u = 1 where there is no way at all."""
+
+    def __init__(self, t: Any, n: Any):
+        t, n = np.asarray(t).astype(L), L(n)
+        self.u = np.clip(t / n, 0, 1) if n > 0 else np.ones_like(t)
+        self.v = np.clip((n - t) / n, 0, 1) if n > 0 else np.zeros_like(t)
 
 
 def blend(init: Any, end: Any, weight: Any, rest: Any = None) -> Any:
@@ -81,39 +88,42 @@ def blend(init: Any, end: Any, weight: Any, rest: Any = None) -> Any:
     return init * weight + end * (1 - weight if rest is None else rest)
 
 
-def down_cosine(u: Any) -> Any:
-    return np.sin(PI / 2 * (1 - u)) ** 2
+def rise(u: Any) -> Any:
+    """(1 - cos(pi u)) / 2"""
+    return np.sin(PI / 2 * u) ** 2
 
 
-def power_of(u: Any, k: Any) -> tuple[Any, Any]:
+def power_of(u: Any, v: Any, k: Any) -> tuple[Any, Any]:
     """(u^k, 1 - u^k)"""
     with np.errstate(divide="ignore"):
-        return u**k, -np.expm1(k * np.where(u > 0.5, np.log1p(u - 1), np.log(u)))
+        return u**k, -np.expm1(k * np.where(u > 0.5, np.log1p(-v), np.log(u)))
 
 
-WEIGHTS: dict[str, Callable[[Any], tuple[Any, Any]]] = {
-    "linear": lambda u: (1 - u, u),
-    "cosine": lambda u: (down_cosine(u), down_cosine(1 - u)),
-    "sqrt": lambda u: (np.sqrt(1 - u), u / (1 + np.sqrt(1 - u))),
-    "1-sqrt": lambda u: ((1 - u) / (1 + np.sqrt(u)), np.sqrt(u)),
-    "square": lambda u: ((1 - u) ** 2, u * (2 - u)),
-    "1-square": lambda u: ((1 - u) * (1 + u), u**2),
-    "mirror-cosine": lambda u: (2 * (1 - u) - down_cosine(u), 2 * u - down_cosine(1 - u)),
+WEIGHTS: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {  # (u, 1 - u) -> the shares of init and of end
+    "linear": lambda u, v: (v, u),
+    "cosine": lambda u, v: (rise(v), rise(u)),
+    "sqrt": lambda u, v: (np.sqrt(v), u / (1 + np.sqrt(v))),
+    "1-sqrt": lambda u, v: (v / (1 + np.sqrt(u)), np.sqrt(u)),
+    "square": lambda u, v: (v**2, u * (1 + v)),
+    "1-square": lambda u, v: (v * (1 + u), u**2),
+    "mirror-cosine": lambda u, v: (2 * v - rise(v), 2 * u - rise(u)),
 }
 
 
 def ramp_ref(shape: str, init: Any, end: Any, t: np.ndarray, n: Any) -> Any:
-    u = ratio(t, n)
+    way = Way(t, n)
     if shape == "exponential":
-        return np.where(u < 1, init * (end / init) ** u, end)
-    return blend(init, end, *WEIGHTS[shape](u))
+        return np.where(way.u < 1, init * (end / init) ** way.u, end)
+    return blend(init, end, *WEIGHTS[shape](way.u, way.v))
 
 
-def ramp_case(cls: Any, weight: Callable[[Any, Any], Any], ulp: float, more: Any = lambda rng: {}, slack: int = 0) -> Case:
+def ramp_case(
+    cls: Any, weight: Callable[[Any, Any], Any], ulp: float, more: Any = lambda rng: {}, slack: int = 0
+) -> Case:
     return Case(
         cls,
         lambda rng, n: {**ramp_fields(rng, n), **more(rng)},
-        lambda f, t: blend(f.init_value, f.end_value, *weight(f, ratio(t, f.steps))),
+        lambda f, t: blend(f.init_value, f.end_value, *weight(f, *way(t, f.steps))),
         ulp,
         lambda f: [f.steps, f.steps / 2],
         lambda f: {0: f.init_value, f.steps: f.end_value, LAST: f.end_value},
@@ -163,7 +173,9 @@ def warm(f: Any, t: np.ndarray, rest: Callable[[np.ndarray], Any], init: Any = N
     """The linear warmup, and then `rest` on its own clock."""
     init = f.init_value if init is None else init
     after = np.maximum(np.asarray(t) - f.warmup_steps, 0)
-    return np.where(np.asarray(t) < f.warmup_steps, blend(init, f.peak_value, 1 - ratio(t, f.warmup_steps)), rest(after))
+    return np.where(
+        np.asarray(t) < f.warmup_steps, ramp_ref("linear", init, f.peak_value, t, f.warmup_steps), rest(after)
+    )
 
 
 def warm_fields(rng: np.random.Generator, total: int) -> dict[str, Any]:
@@ -197,8 +209,8 @@ def one_cycle_ref(f: Any, t: np.ndarray, first: Any, middle: Any, last: Any) -> 
         ends, values = [L(0), pct * total - 1, 2 * pct * total - 2, total - 1], [first, middle, first, last]
     out = np.zeros_like(t) + values[-1]
     for a, b, x, y in reversed(list(zip(ends, ends[1:], values, values[1:], strict=False))):
-        u = np.clip((t - a) / (b - a), 0, 1)
-        out = np.where(t < b, blend(x, y, *WEIGHTS[f.shape](u)), out)
+        u, v = np.clip((t - a) / (b - a), 0, 1), np.clip((b - t) / (b - a), 0, 1)
+        out = np.where(t < b, blend(x, y, *WEIGHTS[f.shape](u, v)), out)
     return out
 
 
@@ -281,11 +293,11 @@ def power_schedule_ref(f: Any, t: np.ndarray) -> Any:
     def body(t: np.ndarray) -> Any:
         tokens = np.maximum(np.asarray(t), 1).astype(L) * f.tokens_per_step
         rates = np.minimum(f.max_value, f.batch_size * f.amplitude * tokens**f.exponent)
-        return rates * ratio(t, f.warmup_steps)
+        return rates * Way(t, f.warmup_steps).u
 
     at = f.total_steps - f.decay_steps
-    u = ratio(np.maximum(np.asarray(t) - at, 0), f.decay_steps)
-    return np.where(np.asarray(t) >= at, blend(body(np.array(at)), f.end_value, 1 - u), body(t))
+    way = Way(np.maximum(np.asarray(t) - at, 0), f.decay_steps)
+    return np.where(np.asarray(t) >= at, blend(body(np.array(at)), f.end_value, way.v, way.u), body(t))
 
 
 def wsd_fields(rng: np.random.Generator, total: int) -> dict[str, Any]:
@@ -312,25 +324,29 @@ def up_to(low: float, high: float, name: str) -> Callable[[np.random.Generator],
     return lambda rng: {name: f32(rng.uniform(low, high))}
 
 
-def polynomial_weights(f: Any, u: Any) -> tuple[Any, Any]:
-    done, left = power_of(u, f.k)
+def polynomial_weights(f: Any, u: Any, v: Any) -> tuple[Any, Any]:
+    done, left = power_of(u, v, f.k)
     with np.errstate(divide="ignore"):
         rest = -np.expm1(f.power * np.where(done < 0.5, np.log1p(-done), np.log(left)))
     return left**f.power, rest
 
 
-def tanh_weights(f: Any, u: Any) -> tuple[Any, Any]:
-    x, width = f.lower * (1 - u) + f.upper * u, np.tanh(f.upper) - np.tanh(f.lower)
+def tanh_weights(f: Any, u: Any, v: Any) -> tuple[Any, Any]:
+    x, width = f.lower * v + f.upper * u, np.tanh(f.upper) - np.tanh(f.lower)
     return (np.tanh(f.upper) - np.tanh(x)) / width, (np.tanh(x) - np.tanh(f.lower)) / width
 
 
 RAMPS = [
-    ramp_case(js.Linear, lambda f, u: WEIGHTS["linear"](u), 4),
+    ramp_case(js.Linear, lambda f, u, v: (v, u), 4),
     ramp_case(
-        js.Cosine, lambda f, u: tuple(np.sin(PI / 2 * v) ** 2 for v in power_of(u, f.k)[::-1]), 16, lambda rng: {"k": f32(rng.choice([1, 0.5, 2.2]))}, 16
+        js.Cosine,
+        lambda f, u, v: tuple(map(rise, power_of(u, v, f.k)[::-1])),
+        16,
+        lambda rng: {"k": f32(rng.choice([1, 0.5, 2.2]))},
+        16,
     ),
     dataclasses.replace(
-        ramp_case(js.Cosine, lambda f, u: WEIGHTS["cosine"](u), 8, lambda rng: {"k": f32(1)}), name="Cosine[k=1]"
+        ramp_case(js.Cosine, lambda f, u, v: tuple(map(rise, power_of(u, v, f.k)[::-1])), 8, lambda rng: {"k": f32(1)}), name="Cosine[k=1]"
     ),
     ramp_case(
         js.Polynomial,
@@ -349,7 +365,9 @@ RAMPS = [
         lambda f: int(np.sign(f.end_value - f.init_value)),
         slack=4,
     ),
-    ramp_case(js.Rex, lambda f, u: tuple(x / (1 - u + f.beta * u) for x in (1 - u, f.beta * u)), 8, up_to(0.1, 1, "beta"), 4),
+    ramp_case(
+        js.Rex, lambda f, u, v: tuple(x / (v + f.beta * u) for x in (v, f.beta * u)), 8, up_to(0.1, 1, "beta"), 4
+    ),
     ramp_case(
         js.Tanh,
         tanh_weights,
@@ -363,7 +381,11 @@ RAMPS = [
 DECAYS = [
     Case(
         js.StepDecay,
-        lambda rng, n: {"init_value": rate(rng), "gamma": near_one(rng), "step_size": max(1, n // log_int(rng, 1, 1e6))},
+        lambda rng, n: {
+            "init_value": rate(rng),
+            "gamma": near_one(rng),
+            "step_size": max(1, n // log_int(rng, 1, 1e6)),
+        },
         lambda f, t: f.init_value * f.gamma ** stairs(t, f.step_size).astype(L),
         4,
         lambda f: [f.step_size, 7 * f.step_size],
@@ -469,7 +491,11 @@ PIECES = [
             lambda f, t: interpolate_ref(f, t),
             {"linear": 4, "cosine": 8}[kind],
             lambda f: list(f.knots),
-            lambda f: {0: f.values[0], **{int(k): v for k, v in zip(f.knots, f.values, strict=True)}, LAST: f.values[-1]},
+            lambda f: {
+                0: f.values[0],
+                **{int(k): v for k, v in zip(f.knots, f.values, strict=True)},
+                LAST: f.values[-1],
+            },
             name=f"PiecewiseInterpolate[{kind}]",
         )
         for kind in ("linear", "cosine")
@@ -480,7 +506,7 @@ PIECES = [
 def interpolate_ref(f: Any, t: np.ndarray) -> Any:
     i = np.clip(np.searchsorted(f.knots, t, side="right") - 1, 0, len(f.knots) - 2)
     u = np.clip((np.asarray(t) - f.knots[i]).astype(L) / (f.knots[i + 1] - f.knots[i]).astype(L), 0, 1)
-    return blend(f.values[i], f.values[i + 1], *WEIGHTS[f.kind](u))
+    return blend(f.values[i], f.values[i + 1], *WEIGHTS[f.kind](u, 1 - u))
 
 
 CYCLES = [
@@ -493,7 +519,7 @@ CYCLES = [
                 "up_steps": max(1, n // 3),
                 "down_steps": max(1, n // 5),
                 "mode": mode,
-                "gamma": f32(1 - 1e-5 / n ** 0.5) if mode == "exp_range" else f32(1),
+                "gamma": f32(1 - 1e-5 / n**0.5) if mode == "exp_range" else f32(1),
             },
             triangle_ref,
             16 if mode == "exp_range" else 4,
@@ -536,28 +562,32 @@ CYCLES = [
 
 def restarts_ref(f: Any, t: np.ndarray) -> Any:
     index, elapsed, length = cycles_of(t, f.period, f.period_mult)
-    return blend(f.peak_value * f.peak_mult**index, f.end_value, down_cosine(elapsed / length))
+    return blend(f.peak_value * f.peak_mult**index, f.end_value, rise((length - elapsed) / length))
 
 
 RECIPES = [
     Case(
         js.WarmupConstant,
         lambda rng, n: {"peak_value": rate(rng), "warmup_steps": n, "init_value": f32(0)},
-        lambda f, t: blend(f.init_value, f.peak_value, 1 - ratio(t, f.warmup_steps)),
+        lambda f, t: ramp_ref("linear", f.init_value, f.peak_value, t, f.warmup_steps),
         4,
         lambda f: [f.warmup_steps],
         lambda f: {0: f.init_value, f.warmup_steps: f.peak_value, LAST: f.peak_value},
         lambda f: 1,
     ),
     warm_case(
-        js.WarmupLinear, lambda f, t: ramp_ref("linear", f.peak_value, f.end_value, t, f.total_steps - f.warmup_steps), 4
+        js.WarmupLinear,
+        lambda f, t: ramp_ref("linear", f.peak_value, f.end_value, t, f.total_steps - f.warmup_steps),
+        4,
     ),
     warm_case(
-        js.WarmupCosine, lambda f, t: ramp_ref("cosine", f.peak_value, f.end_value, t, f.total_steps - f.warmup_steps), 8
+        js.WarmupCosine,
+        lambda f, t: ramp_ref("cosine", f.peak_value, f.end_value, t, f.total_steps - f.warmup_steps),
+        8,
     ),
     warm_case(
         js.WarmupPolynomial,
-        lambda f, t: blend(f.peak_value, f.end_value, (1 - ratio(t, f.total_steps - f.warmup_steps)) ** f.power),
+        lambda f, t: blend(f.peak_value, f.end_value, Way(t, f.total_steps - f.warmup_steps).v ** f.power),
         16,
         lambda rng: {"power": f32(rng.choice([0.5, 1, 2.5]))},
     ),
@@ -569,7 +599,11 @@ RECIPES = [
     ),
     Case(
         js.WarmupInverseSqrt,
-        lambda rng, n: {"peak_value": rate(rng), "warmup_steps": n, "timescale": [None, 2 * min(n, 10**9)][rng.integers(2)]},
+        lambda rng, n: {
+            "peak_value": rate(rng),
+            "warmup_steps": n,
+            "timescale": [None, 2 * min(n, 10**9)][rng.integers(2)],
+        },
         lambda f, t: warm(
             f, t, lambda a: f.peak_value / np.sqrt(1 + a.astype(L) / L(f.timescale or f.warmup_steps)), init=L(0)
         ),
@@ -597,7 +631,7 @@ RECIPES = [
         },
         lambda f, t: np.where(
             np.asarray(t) < f.warmup_steps + f.hold_steps,
-            blend(f.init_value, f.peak_value, 1 - ratio(t, f.warmup_steps)),
+            ramp_ref("linear", f.init_value, f.peak_value, t, f.warmup_steps),
             ramp_ref(
                 "exponential",
                 f.peak_value,
@@ -613,7 +647,7 @@ RECIPES = [
     Case(
         js.LinearToZero,
         lambda rng, n: {"peak_value": rate(rng), "warmup_steps": n // 10, "total_steps": n},
-        lambda f, t: warm(f, t, lambda a: f.peak_value * (1 - ratio(a, f.total_steps - f.warmup_steps)), init=L(0)),
+        lambda f, t: warm(f, t, lambda a: f.peak_value * Way(a, f.total_steps - f.warmup_steps).v, init=L(0)),
         4,
         lambda f: [f.warmup_steps, f.total_steps],
         lambda f: {f.warmup_steps: f.peak_value, f.total_steps: L(0), LAST: L(0)},
@@ -638,10 +672,13 @@ RECIPES = [
     Case(
         js.Noam,
         lambda rng, n: {"d_model": f32(512), "warmup_steps": n, "factor": f32(rng.uniform(0.1, 5))},
-        lambda f, t: f.factor
-        / np.sqrt(f.d_model)
-        * np.minimum(
-            1 / np.sqrt(np.asarray(t).astype(L) + 1), (np.asarray(t).astype(L) + 1) / (f.warmup_steps * np.sqrt(L(f.warmup_steps)))
+        lambda f, t: (
+            f.factor
+            / np.sqrt(f.d_model)
+            * np.minimum(
+                1 / np.sqrt(np.asarray(t).astype(L) + 1),
+                (np.asarray(t).astype(L) + 1) / (f.warmup_steps * np.sqrt(L(f.warmup_steps))),
+            )
         ),
         8,
         lambda f: [f.warmup_steps - 1],
@@ -667,8 +704,10 @@ RECIPES = [
     *(
         Case(
             js.OneCycle,
-            lambda rng, n, three=three: one_cycle_fields(rng, n)
-            | {"peak_value": rate(rng), "three_phase": three, "div_factor": f32(25), "final_div_factor": f32(1e4)},
+            lambda rng, n, three=three: (
+                one_cycle_fields(rng, n)
+                | {"peak_value": rate(rng), "three_phase": three, "div_factor": f32(25), "final_div_factor": f32(1e4)}
+            ),
             lambda f, t: one_cycle_ref(
                 f, t, f.peak_value / f.div_factor, f.peak_value, f.peak_value / f.div_factor / f.final_div_factor
             ),
@@ -738,7 +777,10 @@ def composites(x: Any, n: int, float_: Any = lambda x: x) -> dict[str, js.Schedu
         "cooldown": wave.cooldown(at=n + n // 2, steps=n, shape="1-sqrt"),
         "noise": wave.noise(std=f(0.1), seed=3, decay=f(0.5)),
         "noise added": ramp.noise(std=f(0.01), seed=3, relative=False),
-        "everything": (ramp.then(wave, at=n) * f(0.5) + f(0.01)).warmup(n).clip(f(0.0), f(1.0)).cooldown(at=3 * n, steps=n),
+        "everything": (ramp.then(wave, at=n) * f(0.5) + f(0.01))
+        .warmup(n)
+        .clip(f(0.0), f(1.0))
+        .cooldown(at=3 * n, steps=n),
     }
 
 
@@ -768,5 +810,6 @@ def ulps(got: Any, want: Any) -> Any:
 def leaves_equal(a: Any, b: Any) -> bool:
     """Schedules have no `==` (they are hashed by identity): one structure, and equal leaves."""
     return jax.tree.structure(a) == jax.tree.structure(b) and all(
-        np.array_equal(np.asarray(x), np.asarray(y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        np.array_equal(np.asarray(x), np.asarray(y))
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     )

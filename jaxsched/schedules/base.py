@@ -374,9 +374,7 @@ class Schedule:
         """The schedule until step `at`, and from its value there down to `end_value` in `steps`; see `Cooldown`."""
         return Cooldown(self, at, steps, end_value, shape)  # type: ignore[arg-type]
 
-    def noise(
-        self, std: Any, seed: Any = 0, limit: Any = 1.0, decay: Any = 0.0, relative: bool = True
-    ) -> Noise:
+    def noise(self, std: Any, seed: Any = 0, limit: Any = 1.0, decay: Any = 0.0, relative: bool = True) -> Noise:
         """The schedule with reproducible random noise on it; see `Noise`."""
         return Noise(self, std, seed, limit, decay, relative)
 
@@ -390,15 +388,12 @@ class Schedule:
         return f"{type(self).__name__}({', '.join(_arguments(self, self._fields))})"
 
 
-def _is_default(value: Any, default: Any) -> bool:
-    if default is dataclasses.MISSING or type(value) not in (type(default), float, int):
-        return False
-    return value is default or bool(np.ndim(value) == 0 and value == default)
-
-
 def _arguments(schedule: Schedule, fields: Sequence[_Field]) -> list[str]:
-    values = [(f, getattr(schedule, f.name)) for f in fields]
-    return [f"{f.name}={_literal(value)}" for f, value in values if not _is_default(value, f.default)]
+    """The fields that are not written as their defaults."""
+    texts = [(f, _literal(getattr(schedule, f.name))) for f in fields]
+    return [
+        f"{f.name}={text}" for f, text in texts if f.default is dataclasses.MISSING or text != _literal(f.default)
+    ]
 
 
 def _literal(value: Any) -> str:
@@ -811,9 +806,8 @@ class Cooldown(_Method):
             refuse(self, lambda x: x <= 0, "end_value", instead="an exponential cooldown ends above 0")
 
     def value(self, step: Step) -> Array:
-        down = shapes.ramp(
-            self.shape, self.schedule.value(self.at), self.end_value, shapes.since(step, self.at), self.steps
-        )
+        start = self.schedule.value(jnp.asarray(self.at))
+        down = shapes.ramp(self.shape, start, self.end_value, shapes.since(step, self.at), self.steps)
         return jnp.where(shapes.reached(step, self.at), down, self.schedule.value(step))
 
 
@@ -855,8 +849,9 @@ class Noise(_Method):
         return self.schedule.value(step) * (1 + noise) if self.relative else self.schedule.value(step) + noise
 
     def _draw(self, key: Array) -> Array:
-        bound = floating(self.limit / self.std)
-        return self.std * jax.random.truncated_normal(key, -bound, bound, dtype=bound.dtype)
+        # In float32 always: wider numbers would draw other bits, and so another noise.
+        bound = jnp.asarray(self.limit / self.std).astype(jnp.float32)
+        return self.std * floating(jax.random.truncated_normal(key, -bound, bound, dtype=jnp.float32))
 
 
 _METHODS = {

@@ -6,7 +6,6 @@ import math
 from typing import Any, Literal
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from . import shapes
@@ -647,7 +646,7 @@ class ChebyshevSteps(Schedule):
         return 1 / shapes.mix(self.min_curvature, self.max_curvature, position)
 
 
-_SILVER = np.array([1 + (1 + math.sqrt(2)) ** (k - 1) for k in range(65)])
+_SILVER = [1 + (1 + math.sqrt(2)) ** (k - 1) for k in range(65)]
 
 
 class SilverSteps(Schedule):
@@ -672,4 +671,5 @@ class SilverSteps(Schedule):
         # ~t has the trailing ones of t as zeros: their number is the number of trailing zeros of t + 1.
         whole = shapes.stairs(step, 1)
         k = lax.population_count(whole & ~(whole + 1))
-        return self.factor * floating(_SILVER)[k]
+        # A list, made an array anew: JAX keeps a global array in the type of its first use, whatever x64 says later.
+        return self.factor * jnp.array(_SILVER, jnp.result_type(float))[k]

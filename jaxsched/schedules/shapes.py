@@ -188,16 +188,19 @@ def _whole_cycle(step: Array, period: Array, mult: Array) -> tuple[Array, Fracti
 def _real_cycle(step: Array, period: Array, mult: Array) -> tuple[Array, Array]:
     grows = mult > 1
     rate = jnp.where(grows, mult - 1, 1)
-    count = step / period
 
     def start(index: Array) -> Array:
-        return jnp.where(grows, jnp.expm1(index * jnp.log1p(rate)) / rate, index)
+        growth = index * jnp.log1p(rate)
+        # A power of a whole multiplier is exact, and expm1 is accurate where the power is near 1.
+        sum_of_powers = jnp.where(growth < 0.5, jnp.expm1(growth), jnp.power(1 + rate, index) - 1) / rate
+        return period * jnp.where(grows, sum_of_powers, index)
 
+    count = step / period
     index = lax.stop_gradient(jnp.floor(jnp.where(grows, jnp.log1p(count * rate) / jnp.log1p(rate), count)))
-    index = jnp.where(start(index) > count, index - 1, index)
-    index = jnp.maximum(jnp.where(start(index + 1) <= count, index + 1, index), 0)
-    local = (count - start(index)) / jnp.power(jnp.where(grows, mult, 1), index)
-    return index.astype(jnp.result_type(int)), period * jnp.clip(local, 0, 1)
+    index = jnp.where(start(index) > step, index - 1, index)
+    index = jnp.maximum(jnp.where(start(index + 1) <= step, index + 1, index), 0)
+    local = (step - start(index)) / jnp.power(jnp.where(grows, mult, 1), index)
+    return index.astype(jnp.result_type(int)), jnp.clip(local, 0, period)
 
 
 # --- quotients and powers that lose no digits ------------------------------------------------------------------------
@@ -249,7 +252,13 @@ def ratio(step: Step, steps: Any = 1) -> Ratio:
 
 def power(base: Any, exponent: Ratio) -> Array:
     """`base ** exponent` for a positive base."""
-    return jnp.power(base, exponent.high) * jnp.power(base, exponent.low)
+    coarse = jnp.power(base, exponent.high)
+    return coarse * jnp.power(base, jnp.where(_ordinary(coarse), exponent.low, 0))
+
+
+def _ordinary(x: Array) -> Array:
+    """Neither 0 nor infinite: no factor changes the others, and one that overflows itself would make a NaN of them."""
+    return (x > 0) & (x < jnp.inf)
 
 
 def exponential(rate: Any, exponent: Ratio) -> Array:
@@ -262,7 +271,8 @@ def _exp_of_sum(first: Array, *others: Array) -> Array:
     """`exp` of a sum that is not rounded; the first term is the largest. XLA turns exp(a) exp(b) back into exp(a + b),
     so the small factor is written with `expm1`."""
     high = _split(_sum([first, *others]))[0]
-    return jnp.exp(high) * (1 + jnp.expm1(_sum([first - high, *others])))
+    coarse = jnp.exp(high)
+    return coarse * (1 + jnp.expm1(jnp.where(_ordinary(coarse), _sum([first - high, *others]), 0)))
 
 
 # --- positions on [0, 1] ---------------------------------------------------------------------------------------------

@@ -1,0 +1,403 @@
+"""The laws that hold for every public schedule and for every composite."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxsched as js
+from tests.cases import (
+    CASES,
+    LAST,
+    RAMPS,
+    Case,
+    Fields,
+    composites,
+    draws,
+    leaves_equal,
+    log_int,
+    steps_to_try,
+    ulps,
+)
+
+evaluate = jax.jit(lambda schedule, steps: schedule(steps))
+by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+by_composite = pytest.mark.parametrize("name", list(composites(0.1, 8)))
+
+WIDTH = 512
+
+
+def padded(steps: np.ndarray) -> np.ndarray:
+    """One length for all, so that a structure is compiled once."""
+    assert len(steps) <= WIDTH
+    return np.concatenate([steps, np.full(WIDTH - len(steps), steps[-1], steps.dtype)])
+
+
+def settings(case: Case, count: int = 20) -> list[tuple[Any, dict[str, Any], np.ndarray]]:
+    return [
+        (case.cls(**fields), fields, padded(steps_to_try(case, fields, seed)))
+        for seed, fields in enumerate(draws(case, count))
+    ]
+
+
+def as_float_steps(schedule: Any) -> Any:
+    """The same schedule with every number a float, so that every field takes a gradient."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), schedule)
+
+
+@by_case
+def test_distance_from_the_exact_value(case: Case) -> None:
+    for schedule, fields, steps in settings(case):
+        got = np.asarray(evaluate(schedule, steps))
+        error = ulps(got, case.ref(Fields(fields), steps))
+        worst = int(np.argmax(error))
+        assert error[worst] <= case.ulp, f"{schedule!r} at step {steps[worst]}: {got[worst]}, {error[worst]} ulp off"
+
+
+@by_case
+def test_both_ends_are_exact(case: Case) -> None:
+    for schedule, fields, _ in settings(case):
+        for step, value in case.ends(Fields(fields)).items():
+            want = np.float32(value)
+            assert np.asarray(evaluate(schedule, np.int32(step))) == want, (schedule, step)
+            assert np.asarray(schedule(int(step))) == want, (schedule, step)
+            assert np.asarray(evaluate(schedule, np.array([step, step], np.int32)))[0] == want, (schedule, step)
+            with jax.disable_jit():
+                assert np.asarray(schedule(int(step))) == want, (schedule, step)
+        stacked = js.stack(schedule, schedule)
+        for step, value in case.ends(Fields(fields)).items():
+            got = jax.jit(jax.vmap(lambda s, t: s(t), (0, None)))(stacked, np.array([step, 0], np.int32))
+            assert np.asarray(got)[1, 0] == np.float32(value), (schedule, step)
+        break  # the loops above have many steps; one setting shows the stacked form, which is another program
+
+
+@by_case
+def test_sign_and_monotonicity(case: Case) -> None:
+    for schedule, fields, steps in settings(case):
+        values = np.asarray(evaluate(schedule, steps))
+        assert np.all(values >= 0), schedule
+        direction = case.monotone(Fields(fields))
+        if direction:
+            # Neighbours at the start, in the middle, around every mark, and coarsely over everything.
+            marks = [0, *case.marks(Fields(fields))]
+            near = [np.clip(int(m) + np.arange(-15, 16), 0, LAST) for m in marks]
+            for run in (*near, steps):
+                run = padded(np.unique(np.asarray(run, np.int64)).astype(np.int32))
+                values = np.asarray(evaluate(schedule, run))
+                slack = case.slack * np.spacing(values[1:])
+                assert np.all(direction * np.diff(values) >= -slack), (schedule, run, values)
+
+
+@by_case
+def test_gradients_are_finite(case: Case) -> None:
+    slopes = jax.jit(lambda s, steps: jax.vmap(jax.grad(lambda s, t: s(t), allow_int=True), (None, 0))(s, steps))
+    for schedule, _, steps in settings(case, 6):
+        few = steps[:: len(steps) // 128]
+        for variant in (schedule, as_float_steps(schedule)):
+            gradient = slopes(variant, few)
+            assert jax.tree.structure(gradient) == jax.tree.structure(variant)
+            for path, leaf in jax.tree.leaves_with_path(gradient):
+                if leaf.dtype != jax.dtypes.float0:
+                    assert np.all(np.isfinite(leaf)), (variant, jax.tree_util.keystr(path))
+
+
+@by_case
+def test_gradients_are_right(case: Case) -> None:
+    """In every float field, against central differences of the formula in extended precision."""
+    rng = np.random.default_rng(0)
+    for fields in draws(case, 3, seed=1, low=100, high=1000):
+        schedule = case.cls(**fields)
+        t = rng.integers(7, 90, size=1).astype(np.int32) | 1
+        gradient = jax.grad(lambda s, t=t: s(t)[0], allow_int=True)(schedule)
+        for name, value in fields.items():
+            if not isinstance(value, np.float32) or value == 0:
+                continue
+            h = np.longdouble(1e-7) * np.longdouble(value)
+            up, down = Fields(fields), Fields(fields)
+            setattr(up, name, np.longdouble(value) + h)
+            setattr(down, name, np.longdouble(value) - h)
+            with np.errstate(all="ignore"):
+                left, middle, right = (np.ravel(case.ref(f, t))[0] for f in (down, Fields(fields), up))
+            if abs((right - middle) - (middle - left)) > 1e-3 * abs(right - left) + 1e-16:
+                continue  # a corner of the formula, where there are two slopes
+            want = float((right - left) / (2 * h))
+            got = float(getattr(gradient, name))
+            assert got == pytest.approx(want, rel=2e-3, abs=1e-6 * max(abs(float(middle) / float(value)), 1e-6)), (
+                schedule,
+                name,
+                t,
+            )
+
+
+@by_case
+def test_one_program_for_a_hundred_settings(case: Case) -> None:
+    by_structure: dict[Any, list[Any]] = {}
+    for fields in draws(case, 100, seed=2):
+        schedule = case.cls(**fields)
+        schedule = jax.tree.map(
+            lambda x: np.asarray(x, np.float32 if np.asarray(x).dtype.kind == "f" else np.int32), schedule
+        )
+        by_structure.setdefault(jax.tree.structure(schedule), []).append(schedule)
+    for group in by_structure.values():
+        chex.clear_trace_counter()
+        counted = jax.jit(chex.assert_max_traces(lambda s, t: s(t), n=1))
+        for schedule in group:
+            counted(schedule, np.int32(5))
+
+
+@by_case
+def test_eager_compiled_mapped_and_array_agree(case: Case) -> None:
+    """To the last bit, or to the few ulps by which XLA's fused multiplications and divisions by a broadcast number
+    (which it turns into multiplications) differ from separate operations."""
+    loose = 8 if case.ulp > 4 else 4
+    for schedule, _, steps in settings(case, 2):
+        few = steps[:: len(steps) // 24]
+        array = np.asarray(evaluate(schedule, few))
+        with jax.disable_jit():
+            eager = np.asarray(schedule(few))
+        one_by_one = np.asarray([schedule(step) for step in few])
+        mapped = np.asarray(jax.vmap(schedule)(few))
+        stacked = np.asarray(jax.jit(jax.vmap(lambda s, t: s(t), (0, None)))(js.stack(schedule, schedule), few))
+        for other in (eager, one_by_one, mapped, stacked[0], stacked[1]):
+            assert np.all(ulps(other, array.astype(np.longdouble)) <= loose), schedule
+
+
+@by_case
+def test_strict_modes_are_clean(case: Case) -> None:
+    (schedule, _, steps), *_ = settings(case, 1)
+    few = steps[:: len(steps) // 16]
+    plain = np.asarray(schedule(few))
+    with (
+        jax.debug_nans(True),
+        jax.numpy_dtype_promotion("strict"),
+        jax.numpy_rank_promotion("raise"),
+    ):
+        strict = np.asarray(schedule(few))
+        jax.block_until_ready(jax.grad(lambda s: s(few[3]), allow_int=True)(schedule))
+        jax.block_until_ready(jax.jit(jax.vmap(lambda s: s(few)))(js.stack(schedule, schedule)))
+    assert np.array_equal(plain, strict)
+
+
+@by_case
+def test_with_64_bits(case: Case) -> None:
+    """Python numbers are float64 and int64 then: the same formulas to 1e-12, and steps beyond 2**31."""
+    with jax.enable_x64(True):
+        for fields in draws(case, 3, seed=3):
+            wide = {
+                k: float(v)
+                if isinstance(v, np.float32)
+                else v.astype(float)
+                if getattr(v, "dtype", None) == np.float32
+                else v
+                for k, v in fields.items()
+            }
+            schedule = case.cls(**wide)
+            steps = steps_to_try(case, fields)
+            got = schedule(steps.astype(np.int64))
+            assert got.dtype == jnp.float64
+            want = np.broadcast_to(np.asarray(case.ref(Fields(fields), steps), np.longdouble), got.shape)
+            big = np.abs(want) > 1e-280
+            error = np.abs(np.asarray(got).astype(np.longdouble) - want)
+            assert np.all(error[big] <= 1e-12 * np.abs(want[big])), (
+                schedule,
+                float(np.max(error[big] / np.abs(want[big]))),
+            )
+            assert np.isfinite(schedule(2**40))
+
+
+@by_case
+def test_it_is_a_plain_pytree(case: Case) -> None:
+    (schedule, _, steps), *_ = settings(case, 1)
+    for other in (pickle.loads(pickle.dumps(schedule)), copy.copy(schedule), copy.deepcopy(schedule)):
+        assert leaves_equal(schedule, other)
+        assert np.array_equal(schedule(steps), other(steps))
+    assert leaves_equal(schedule, jax.tree.map(lambda x: x, schedule))
+    assert jax.tree.structure(optax.adam(1e-3).init(schedule)[0].mu) == jax.tree.structure(schedule)
+    assert jax.eval_shape(schedule, steps) == jax.ShapeDtypeStruct(steps.shape, jnp.float32)
+    hash(schedule)
+    jax.jit(schedule)(3)
+    assert len(jax.tree.leaves_with_path(schedule)) == len(jax.tree.leaves(schedule))
+
+
+@by_case
+def test_repr_is_the_expression(case: Case) -> None:
+    for schedule, _, steps in settings(case, 4):
+        again = eval(repr(schedule), vars(js))
+        assert repr(again) == repr(schedule)
+        assert np.array_equal(schedule(steps), again(steps)), schedule
+
+
+@by_case
+def test_types(case: Case) -> None:
+    (schedule, _, steps), *_ = settings(case, 1)
+    assert evaluate(schedule, steps).dtype == jnp.float32
+    low = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16) if np.asarray(x).dtype.kind == "f" else x, schedule)
+    high = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32) if getattr(x, "dtype", None) == jnp.bfloat16 else x, low)
+    got = evaluate(low, steps)
+    assert got.dtype == (
+        jnp.bfloat16
+        if any(x.dtype == jnp.bfloat16 for x in jax.tree.leaves(low) if hasattr(x, "dtype"))
+        else jnp.float32
+    )
+    # computed in float32 and rounded once (XLA may round to the neighbour where float32 is half-way)
+    want = np.asarray(evaluate(high, steps).astype(got.dtype)).astype(np.float32)
+    assert np.allclose(np.asarray(got).astype(np.float32), want, rtol=2**-8, atol=0)
+
+
+def test_every_public_schedule_has_a_case() -> None:
+    composite = {type(s) for s in composites(0.1, 8).values()} | {js.Schedule, js.Recipe, js.Lambda}
+    public = {c for c in vars(js).values() if isinstance(c, type) and issubclass(c, js.Schedule)}
+    assert public - composite <= {case.cls for case in CASES}
+
+
+# --- composites ------------------------------------------------------------------------------------------------------
+
+
+def every_step(n: int) -> np.ndarray:
+    return np.unique(np.concatenate([np.arange(0, 12 * n), np.geomspace(1, LAST, 40).astype(np.int64)])).astype(
+        np.int32
+    )
+
+
+@by_composite
+def test_composites_compile_once(name: str) -> None:
+    chex.clear_trace_counter()
+    counted = jax.jit(chex.assert_max_traces(lambda s, t: s(t), n=1))
+    structures = {jax.tree.structure(counted_for(name, x, n, counted)) for x, n in [(0.1, 8), (0.3, 20), (1.0, 1000)]}
+    assert len(structures) == 1
+
+
+def counted_for(name: str, x: float, n: int, counted: Any) -> js.Schedule:
+    schedule = composites(x, n)[name]
+    counted(schedule, np.int32(3))
+    return schedule
+
+
+@by_composite
+def test_composites_agree_in_every_form(name: str) -> None:
+    schedule, steps = composites(0.1, 8)[name], every_step(8)
+    array = np.asarray(schedule(steps))
+    assert np.all(np.isfinite(array))
+    with jax.disable_jit():
+        eager = np.asarray(schedule(steps))
+    stacked = js.stack(schedule, composites(0.2, 9)[name])
+    mapped = np.asarray(jax.jit(jax.vmap(lambda s: s(steps)))(stacked))
+    for other in (eager, mapped[0]):
+        np.testing.assert_allclose(other, array, rtol=2e-6, atol=1e-9)
+    np.testing.assert_allclose(mapped[1], composites(0.2, 9)[name](steps), rtol=2e-6, atol=1e-9)
+    assert np.array_equal(schedule(steps.reshape(-1, 1)).ravel(), array)
+
+
+@by_composite
+def test_composites_have_finite_gradients(name: str) -> None:
+    schedule, steps = composites(0.1, 8)[name], every_step(8)
+    for variant in (schedule, as_float_steps(schedule)):
+        if variant is not schedule and name.startswith("noise"):
+            continue  # a seed is an integer
+        gradient = jax.vmap(jax.grad(lambda s, t: s(t), allow_int=True), (None, 0))(variant, steps)
+        for leaf in jax.tree.leaves(gradient):
+            if leaf.dtype != jax.dtypes.float0:
+                assert np.all(np.isfinite(leaf)), name
+
+
+@by_composite
+def test_composites_are_clean_printable_pytrees(name: str) -> None:
+    schedule, steps = composites(0.1, 8)[name], every_step(8)
+    with jax.debug_nans(True), jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        values = np.asarray(schedule(steps))
+        jax.block_until_ready(jax.vmap(lambda s: s(steps))(js.stack(schedule, schedule)))
+    again = eval(repr(schedule), vars(js))
+    assert repr(again) == repr(schedule)
+    np.testing.assert_array_equal(again(steps), values)
+    assert leaves_equal(schedule, pickle.loads(pickle.dumps(schedule)))
+    optax.adam(1e-3).init(schedule)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(composites(0.1, 8)[name](steps.astype(np.int64)), values, rtol=3e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("mult", [1, 2, 3, 10, 2.0, 1.5])
+@pytest.mark.parametrize(
+    "case", [c for c in RAMPS if c.cls in (js.Linear, js.Exponential) or c.id == "Cosine[k=1]"], ids=lambda c: c.id
+)
+def test_a_repeated_ramp_is_exact_in_every_cycle(case: Case, mult: Any) -> None:
+    """A stretched cycle of integers is read as exactly as the schedule itself, to its very end."""
+    rng = np.random.default_rng(0)
+    for fields in draws(case, 4, seed=5, high=1e5):
+        period = fields["steps"]
+        schedule = case.cls(**fields).repeat(period, period_mult=mult)
+        starts, start, length = [], 0, period
+        while start < (LAST if isinstance(mult, int) else 2**24) and len(starts) < 60:
+            starts.append((start, length))
+            start, length = start + length, length * mult
+        for start, length in starts[:-1]:
+            inside = rng.integers(0, int(length), size=6)
+            steps = start + np.unique([0, min(1, int(length) - 1), int(length) - 1, *inside])
+            steps = np.ceil(steps).astype(np.int32)
+            got = np.asarray(evaluate(schedule, steps))
+            u = (steps - np.longdouble(start)) / np.longdouble(length)
+            want = case.ref(Fields({**fields, "steps": np.longdouble(1)}), np.clip(u, 0, 1))
+            if isinstance(mult, int):
+                assert np.all(ulps(got, want) <= case.ulp), (schedule, start)
+            else:
+                # A float start is right to its rounding: not at the seam, but everywhere inside of the cycle.
+                inside = (u > 1e-5) & (u < 1 - 1e-5)
+                top = float(max(fields["init_value"], fields["end_value"]))
+                np.testing.assert_allclose(got[inside], np.asarray(want, float)[inside], rtol=0, atol=2e-4 * top)
+
+
+@pytest.mark.parametrize(
+    ("period", "mult"), [(3, 3), (1, 2), (7, 2), (10, 10), (5, 3), (1000, 1), (1, 46340), (2, 2**30)]
+)
+def test_every_restart_below_2_to_the_31_is_a_peak(period: int, mult: int) -> None:
+    starts, start, length = [], 0, period
+    while start <= LAST and len(starts) < 3000:
+        starts.append(start)
+        start, length = start + length, length * mult
+    steps = np.array(starts, np.int32)
+    for schedule in (
+        js.CosineWarmRestarts(0.7, period=period, period_mult=mult),
+        js.Polynomial(0.7, 0.0, period, power=2.0).repeat(period, period_mult=mult),
+    ):
+        assert np.all(np.asarray(schedule(steps)) == np.float32(0.7))
+        if period * mult < 2**20:
+            by_float = schedule.replace(period_mult=float(mult))
+            assert np.all(np.asarray(by_float(steps[steps < 2**24])) == np.float32(0.7)), by_float
+        before = np.asarray(schedule(steps[2:] - 1))
+        assert np.all(before < np.float32(0.7)) or period == 1
+
+
+def test_random_compositions_stay_equal_to_plain_arithmetic() -> None:
+    """A tower of operators and methods is the tower of the same operations on tables of its parts."""
+    rng = np.random.default_rng(0)
+    t = np.arange(60)
+    for _ in range(25):
+        n = log_int(rng, 4, 40)
+        a = js.Linear(float(rng.random()), float(rng.random()), n)
+        b = js.CosineWarmRestarts(float(rng.random()), n)
+        x, y = np.asarray(a(t), np.float64), np.asarray(b(t), np.float64)
+        k, lo = float(rng.random() + 0.5), float(rng.random() / 2)
+        np.testing.assert_allclose((a + b * k)(t), x + y * k, rtol=1e-6)
+        np.testing.assert_allclose((a - b / k)(t), x - y / k, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose((k - a)(t), k - x, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose((np.float32(k) * -a)(t), -k * x, rtol=1e-6)
+        np.testing.assert_allclose((jnp.float32(k) * a)(t), k * x, rtol=1e-6)
+        np.testing.assert_allclose((a * b).clip(lo, lo + 0.2)(t), np.clip(x * y, lo, lo + 0.2), rtol=1e-6)
+        np.testing.assert_array_equal(a.shift(n)(t), a(np.maximum(t - n, 0)))
+        np.testing.assert_array_equal(a.shift(-3)(t), a(t + 3))
+        np.testing.assert_array_equal(b.hold(5)(t), b(t // 5 * 5))
+        np.testing.assert_array_equal(b.per_epoch(5)(t), b(t // 5))
+        np.testing.assert_array_equal(a.then(b, at=7)(t), np.where(t < 7, a(t), b(np.maximum(t - 7, 0))))
+        np.testing.assert_array_equal(a.repeat(n, cycles=2)(t), np.where(t < 2 * n, a(t % n), a(n)))
+        np.testing.assert_allclose(
+            a.warmup(n, init_factor=lo)(t), x * (lo + (1 - lo) * np.clip(t / n, 0, 1)), rtol=1e-6, atol=1e-9
+        )
+        down = np.where(t < 9, y, y[9] * (1 - np.clip((t - 9) / n, 0, 1)))
+        np.testing.assert_allclose(b.cooldown(at=9, steps=n)(t), down, rtol=2e-6, atol=1e-9)

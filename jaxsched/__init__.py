@@ -20,10 +20,8 @@ from .schedules import shapes as shapes
 from .schedules.base import Clip as Clip
 from .schedules.base import Constant as Constant
 from .schedules.base import Cooldown as Cooldown
-from .schedules.base import grid as grid
 from .schedules.base import Hold as Hold
 from .schedules.base import Join as Join
-from .schedules.base import join as join
 from .schedules.base import Lambda as Lambda
 from .schedules.base import Noise as Noise
 from .schedules.base import PerEpoch as PerEpoch
@@ -32,10 +30,9 @@ from .schedules.base import Recipe as Recipe
 from .schedules.base import Repeat as Repeat
 from .schedules.base import Schedule as Schedule
 from .schedules.base import Shift as Shift
-from .schedules.base import stack as stack
 from .schedules.base import Sum as Sum
-from .schedules.base import unstack as unstack
 from .schedules.base import Warmup as Warmup
+from .schedules.base import join as join
 from .schedules.cycles import CosineWarmRestarts as CosineWarmRestarts
 from .schedules.cycles import CyclicTriangular as CyclicTriangular
 from .schedules.cycles import PolynomialDecay as PolynomialDecay
@@ -53,12 +50,12 @@ from .schedules.fields import Length as Length
 from .schedules.fields import NonNegative as NonNegative
 from .schedules.fields import Offset as Offset
 from .schedules.fields import Positive as Positive
-from .schedules.fields import refuse as refuse
 from .schedules.fields import Scalar as Scalar
 from .schedules.fields import Steps as Steps
 from .schedules.fields import StepTable as StepTable
 from .schedules.fields import Table as Table
 from .schedules.fields import Unit as Unit
+from .schedules.fields import refuse as refuse
 from .schedules.pieces import PiecewiseConstant as PiecewiseConstant
 from .schedules.pieces import PiecewiseInterpolate as PiecewiseInterpolate
 from .schedules.ramps import Cosine as Cosine
@@ -84,6 +81,17 @@ from .schedules.recipes import WarmupInverseSqrt as WarmupInverseSqrt
 from .schedules.recipes import WarmupLinear as WarmupLinear
 from .schedules.recipes import WarmupPolynomial as WarmupPolynomial
 from .schedules.recipes import WarmupStableDecay as WarmupStableDecay
+from .schedules.stacking import grid as grid
+from .schedules.stacking import stack as stack
+from .schedules.stacking import unstack as unstack
+from .sweep import SweepResult as SweepResult
+from .sweep import Task as Task
+from .sweep import choice as choice
+from .sweep import int_uniform as int_uniform
+from .sweep import log_uniform as log_uniform
+from .sweep import sample as sample
+from .sweep import sweep as sweep
+from .sweep import uniform as uniform
 from .units import Timeline as Timeline
 
 __version__ = "0.1.0"

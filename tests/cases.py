@@ -346,7 +346,8 @@ RAMPS = [
         16,
     ),
     dataclasses.replace(
-        ramp_case(js.Cosine, lambda f, u, v: tuple(map(rise, power_of(u, v, f.k)[::-1])), 8, lambda rng: {"k": f32(1)}), name="Cosine[k=1]"
+        ramp_case(js.Cosine, lambda f, u, v: tuple(map(rise, power_of(u, v, f.k)[::-1])), 8, lambda rng: {"k": f32(1)}),
+        name="Cosine[k=1]",
     ),
     ramp_case(
         js.Polynomial,

@@ -6,9 +6,8 @@ import dataclasses
 import functools
 import operator
 import sys
-import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias, dataclass_transform
 
 import jax
@@ -18,8 +17,9 @@ from jax import Array
 
 from . import shapes
 from .fields import (
+    Converter,
     Count,
-    Domain,
+    Field,
     Growth,
     Integer,
     Length,
@@ -28,9 +28,9 @@ from .fields import (
     Positive,
     Scalar,
     Steps,
-    admit,
     is_traced,
     nearest_name,
+    read_annotation,
     refuse,
     shown,
 )
@@ -42,7 +42,7 @@ ShapeName: TypeAlias = Literal[
 
 
 @functools.partial(jax.jit, inline=True)
-def _evaluate(schedule: Schedule, step: Array) -> Array:
+def _evaluate(schedule: Schedule, step: Any) -> Array:
     """The one place where types are settled: formulas see JAX's default integers and floats, and nothing else, and
     the value is rounded once, to the type of the hyperparameters."""
     with jax.numpy_dtype_promotion("standard"):
@@ -61,15 +61,6 @@ def _default_type(x: Any) -> Any:
     if jnp.issubdtype(dtype, jnp.integer):
         return jnp.asarray(x).astype(jnp.result_type(int))
     return x
-
-
-@dataclasses.dataclass(frozen=True)
-class _Field:
-    name: str
-    static: bool
-    convert: Callable[[str, str, Any], Any]  # (owner, name, value) -> what the field holds
-    default: Any
-    table: bool = False
 
 
 def _lift(owner: str, name: str, value: Any) -> Schedule:
@@ -97,66 +88,11 @@ def _lift_all(owner: str, name: str, values: Any) -> tuple[Schedule, ...]:
     return tuple(_lift(owner, f"{name}[{i}]", value) for i, value in enumerate(values))
 
 
-def _each(domain: Domain) -> Callable[[str, str, Any], tuple[Any, ...]]:
-    def convert(owner: str, name: str, values: Any) -> tuple[Any, ...]:
-        if not isinstance(values, (list, tuple)) and not (isinstance(values, (np.ndarray, jax.Array)) and values.ndim):
-            raise TypeError(f"{owner}: {name}={shown(values)}; {name} must be a list.")
-        return tuple(admit(owner, f"{name}[{i}]", value, domain) for i, value in enumerate(values))
-
-    return convert
-
-
-def _keep(owner: str, name: str, value: Any) -> Any:
-    del owner, name
-    return value
-
-
-def _one_of(choices: tuple[Any, ...]) -> Callable[[str, str, Any], Any]:
-    def convert(owner: str, name: str, value: Any) -> Any:
-        if value in choices:
-            return value
-        raise ValueError(f"{owner}: {name}={value!r}; {nearest_name(str(value), map(str, choices))}")
-
-    return convert
-
-
-def _flag(owner: str, name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{owner}: {name}={shown(value)}; {name} must be True or False.")
-    return bool(value)
-
-
-def _read_annotation(name: str, hint: Any, default: Any) -> _Field:
-    """A field is a leaf if its annotation is a number or a schedule, and part of the structure if it is anything else
-    that is not a leaf of its own accord: a flag, a text, a choice, a function."""
-    optional = False
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        rest = [h for h in typing.get_args(hint) if h is not type(None)]
-        optional = len(rest) < len(typing.get_args(hint))
-        hint = rest[0] if len(rest) == 1 else typing.Union[tuple(rest)]  # noqa: UP007
-    domain = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Domain)), None)
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    static, convert = False, _keep
-    if hint is bool:
-        static, convert = True, _flag
-    elif origin is Literal:
-        static, convert = True, _one_of(args)
-    elif hint is str or origin is Callable or hint is Callable or origin is typing.get_origin(Callable[..., Any]):
-        static = True
-    elif hint in (float, int) and domain is None:
-        domain = Domain("a finite number", counts=hint is int)
-    elif isinstance(hint, type) and issubclass(hint, Schedule):
-        convert = _lift
-    elif origin is tuple and args and args[0] is Schedule:
-        convert = _lift_all
-    elif origin is tuple and args and getattr(args[0], "__metadata__", None):
-        convert = _each(args[0].__metadata__[0])
-    if domain is not None:
-        convert = functools.partial(admit, domain=domain)
-    if optional:
-        inner = convert
-        convert = lambda owner, name, value: None if value is None else inner(owner, name, value)  # noqa: E731
-    return _Field(name, static, convert, default, table=domain is not None and domain.ndim > 0)
+def _child(hint: Any) -> Converter | None:
+    """How a field is converted whose annotation is a schedule, or several of them."""
+    if isinstance(hint, type) and issubclass(hint, Schedule):
+        return _lift
+    return _lift_all if typing.get_origin(hint) is tuple and typing.get_args(hint)[:1] == (Schedule,) else None
 
 
 def _register(cls: type[Schedule]) -> None:
@@ -178,7 +114,7 @@ def _register(cls: type[Schedule]) -> None:
     def flatten_with_keys(self: Any) -> tuple[tuple[tuple[Any, Any], ...], tuple[Any, ...]]:
         return tuple(zip(keys, get_leaves(self), strict=True)), get_static(self)
 
-    def unflatten(aux: tuple[Any, ...], children: Sequence[Any]) -> Any:
+    def unflatten(aux: Any, children: Iterable[Any]) -> Any:
         self = object.__new__(cls)
         self.__dict__.update(zip(leaves, children, strict=True))
         self.__dict__.update(zip(static, aux, strict=True))
@@ -215,7 +151,7 @@ class Schedule:
 
     # `np.float32(2) * schedule` reaches `__rmul__`, instead of an array of objects.
     __array_ufunc__ = None
-    _fields: ClassVar[tuple[_Field, ...]] = ()
+    _fields: ClassVar[tuple[Field, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -223,7 +159,10 @@ class Schedule:
         # Annotations may be text, in the names of wherever the class is written, a function too.
         frame = sys._getframe(1)
         hints = typing.get_type_hints(cls, localns={**frame.f_globals, **frame.f_locals}, include_extras=True)
-        cls._fields = tuple(_read_annotation(f.name, hints[f.name], f.default) for f in dataclasses.fields(cls))  # type: ignore[arg-type]
+        cls._fields = tuple(
+            read_annotation(f.name, hints[f.name], f.default, _child)
+            for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+        )
         _register(cls)
         generated = cls.__init__
 
@@ -265,7 +204,8 @@ class Schedule:
         """This schedule with its Python numbers as arrays, made once: to hand over a Python number costs a microsecond
         a call, which is most of what an eager call costs."""
         cached = self.__dict__.get("_cached")
-        if cached is not None and cached[0] is jax.config.jax_enable_x64:
+        wide = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+        if cached is not None and cached[0] is wide:
             return cached[1]
         ready = self
         leaves, structure = jax.tree.flatten(self)
@@ -274,7 +214,7 @@ class Schedule:
             if any(map(is_traced, arrays)):  # made inside of a compiled function, and good for this call only
                 return self
             ready = structure.unflatten(arrays)
-        object.__setattr__(self, "_cached", (jax.config.jax_enable_x64, ready))
+        object.__setattr__(self, "_cached", (wide, ready))
         return ready
 
     def __getstate__(self) -> dict[str, Any]:
@@ -388,12 +328,10 @@ class Schedule:
         return f"{type(self).__name__}({', '.join(_arguments(self, self._fields))})"
 
 
-def _arguments(schedule: Schedule, fields: Sequence[_Field]) -> list[str]:
+def _arguments(schedule: Schedule, fields: Sequence[Field]) -> list[str]:
     """The fields that are not written as their defaults."""
     texts = [(f, _literal(getattr(schedule, f.name))) for f in fields]
-    return [
-        f"{f.name}={text}" for f, text in texts if f.default is dataclasses.MISSING or text != _literal(f.default)
-    ]
+    return [f"{f.name}={text}" for f, text in texts if f.default is dataclasses.MISSING or text != _literal(f.default)]
 
 
 def _literal(value: Any) -> str:
@@ -413,7 +351,7 @@ def _literal(value: Any) -> str:
     return repr(value)
 
 
-def _parts(cls: type[Any], schedule: Schedule) -> tuple[Schedule, ...]:
+def _parts(cls: type[Any], schedule: Any) -> tuple[Schedule, ...]:
     return schedule.schedules if type(schedule) is cls else (schedule,)
 
 
@@ -529,7 +467,7 @@ class Join(Schedule):
                 continue
             if np.any(np.greater_equal(before, after) if strict else np.greater(before, after)):
                 raise ValueError(
-                    f"Join: boundaries={shown(list((*inner, *self.boundaries)))}; each boundary must come after the "
+                    f"Join: boundaries={shown([*inner, *self.boundaries])}; each boundary must come after the "
                     "one before: sort them, and leave out a schedule that lasts no step."
                 )
 
@@ -915,98 +853,3 @@ def join(schedules: Sequence[Any], boundaries: Sequence[Any]) -> Join:
       (1.0, 0.0)
     """
     return Join(tuple(schedules), tuple(boundaries))
-
-
-def stack(*schedules: Schedule) -> Any:
-    """Schedules of one structure as one schedule whose leaves have a new first axis, for `jax.vmap`.
-
-    Errors: ValueError if the structures differ.
-
-    Example:
-      >>> import jax
-      >>> import jaxsched as js
-      >>> both = js.stack(js.Linear(1.0, 0.0, 4), js.Linear(2.0, 0.0, 8))
-      >>> both
-      Linear(init_value=[1.0, 2.0], end_value=[0.0, 0.0], steps=[4, 8])
-      >>> jax.vmap(lambda s: s(2))(both).tolist()
-      [0.5, 1.5]
-    """
-    if not schedules:
-        raise ValueError("stack: no schedules; write at least one.")
-    first = jax.tree.structure(schedules[0])
-    for i, schedule in enumerate(schedules):
-        if jax.tree.structure(schedule) != first:
-            raise ValueError(
-                f"stack: schedule 0 is {schedules[0]!r} and schedule {i} is {schedule!r}; only schedules of one "
-                "structure (the same classes, shapes and flags) can be stacked."
-            )
-
-    def column(*xs: Any) -> Any:
-        if any(isinstance(x, jax.Array) for x in xs):
-            with jax.numpy_dtype_promotion("standard"):
-                return jnp.stack([jnp.asarray(x) for x in xs])
-        return np.stack([np.asarray(x) for x in xs])
-
-    return jax.tree.map(column, *schedules)
-
-
-def unstack(stacked: Any) -> list[Any]:
-    """The schedules that `stack` or `grid` put together, as a list.
-
-    Example:
-      >>> import jaxsched as js
-      >>> js.unstack(js.grid(js.Linear, init_value=[1.0, 2.0], end_value=0.0, steps=4))[1]
-      Linear(init_value=2.0, end_value=0.0, steps=4)
-    """
-    leaves, structure = jax.tree.flatten(jax.device_get(stacked))
-    sizes = {np.shape(leaf)[:1] for leaf in leaves}
-    if len(sizes) != 1 or sizes == {()}:
-        raise ValueError(f"unstack: {stacked!r} is not stacked: all its leaves need one first axis of one length.")
-
-    def row(leaf: Any, i: int) -> Any:
-        one = leaf[i]
-        return one.item() if np.ndim(one) == 0 and one.dtype in (np.float64, np.int64) else one
-
-    return [structure.unflatten([row(leaf, i) for leaf in leaves]) for i in range(sizes.pop()[0])]
-
-
-def grid(schedule: Any, **values: Any) -> Any:
-    """Every combination of the listed values, stacked into one schedule of n settings, the last field fastest.
-
-    Args:
-      schedule: a schedule class, or a schedule whose other fields stay as they are.
-      **values: for each field a list (of lists, where the field is a table) or a single value.
-
-    Errors: TypeError for a name that is not a field; ValueError for a combination that the class refuses, and for a
-    list of structure (a `shape`, a flag), which is another program: make a grid of each.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> import jaxsched as js
-      >>> S = js.grid(js.WarmupCosine, peak_value=[0.1, 0.2], warmup_steps=[0, 5, 10], total_steps=100)
-      >>> jax.vmap(lambda s: s(jnp.arange(100)))(S).shape
-      (6, 100)
-    """
-    cls = schedule if isinstance(schedule, type) else type(schedule)
-    if not (isinstance(cls, type) and issubclass(cls, Schedule)):
-        raise TypeError(f"grid: {shown(schedule)} is not a schedule or a class of schedules.")
-    cls._refuse_unknown(values)
-    fields = {f.name: f for f in cls._fields}
-    axes: dict[str, list[Any]] = {}
-    for name, value in values.items():
-        listed = isinstance(value, (list, tuple, np.ndarray, jax.Array, range)) and (
-            np.ndim(value[0]) > 0 if fields[name].table and len(value) else np.ndim(value) > 0
-        )
-        axes[name] = list(value) if listed else [value]
-        if listed and not axes[name]:
-            raise ValueError(f"{cls.__name__}: {name}=[]; write at least one value.")
-        if fields[name].static and listed:
-            raise ValueError(
-                f"{cls.__name__}: {name}={shown(value)}; {name} is structure, and every structure is a program of its "
-                "own: make one grid of each."
-            )
-    settings: list[dict[str, Any]] = [{}]
-    for name, choices in axes.items():
-        settings = [{**setting, name: choice} for setting in settings for choice in choices]
-    make = cls if isinstance(schedule, type) else schedule.replace
-    return stack(*(make(**setting) for setting in settings))

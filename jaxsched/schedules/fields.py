@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import numbers
+import types
+import typing
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-Number: TypeAlias = jax.Array | np.ndarray | np.number | float
+Number: TypeAlias = jax.Array | float
 Numbers: TypeAlias = jax.Array | np.ndarray | list[Any] | tuple[Any, ...]
 
 
@@ -97,6 +101,10 @@ def admit(owner: str, name: str, value: Any, domain: Domain) -> Any:
         value.setflags(write=False)
     if not (isinstance(value, (numbers.Real, np.ndarray, np.generic, jax.Array)) and not isinstance(value, bool)):
         raise refusal(TypeError, " is not a number")
+    return _admit_numbers(value, domain, refusal)
+
+
+def _admit_numbers(value: Any, domain: Domain, refusal: Callable[..., Exception]) -> Any:
     dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
     if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):
         raise refusal(TypeError, f" holds {dtype}")
@@ -141,3 +149,82 @@ def refuse_uncountable(schedule: Any, *names: str) -> None:
     most = jnp.iinfo(jnp.result_type(int)).max
     too_long = f"together they must be at most {most:_} steps; set jax_enable_x64, or count in larger units"
     refuse(schedule, lambda *steps: sum(steps) > most, *names, instead=too_long)
+
+
+# --- annotations -----------------------------------------------------------------------------------------------------
+
+Converter: TypeAlias = Callable[[str, str, Any], Any]  # (owner, name, value) -> what the field holds
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """What an annotation says: `static` is part of the structure, and a `table` holds one axis of numbers."""
+
+    name: str
+    static: bool
+    convert: Converter
+    default: Any
+    table: bool = False
+
+
+def _keep(owner: str, name: str, value: Any) -> Any:
+    del owner, name
+    return value
+
+
+def _flag(owner: str, name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{owner}: {name}={shown(value)}; {name} must be True or False.")
+    return bool(value)
+
+
+def _one_of(choices: tuple[Any, ...]) -> Converter:
+    def convert(owner: str, name: str, value: Any) -> Any:
+        if value in choices:
+            return value
+        raise ValueError(f"{owner}: {name}={value!r}; {nearest_name(str(value), map(str, choices))}")
+
+    return convert
+
+
+def _each(domain: Domain) -> Converter:
+    def convert(owner: str, name: str, values: Any) -> tuple[Any, ...]:
+        if not isinstance(values, (list, tuple)) and not (isinstance(values, (np.ndarray, jax.Array)) and values.ndim):
+            raise TypeError(f"{owner}: {name}={shown(values)}; {name} must be a list.")
+        return tuple(admit(owner, f"{name}[{i}]", value, domain) for i, value in enumerate(values))
+
+    return convert
+
+
+def _or_none(convert: Converter) -> Converter:
+    return lambda owner, name, value: None if value is None else convert(owner, name, value)
+
+
+def read_annotation(name: str, hint: Any, default: Any, child: Callable[[Any], Converter | None]) -> Field:
+    """A number is a leaf and a schedule a subtree (`child` tells how it is converted); a flag, a text, a choice and a
+    function are structure."""
+    optional = False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        optional = type(None) in typing.get_args(hint)
+        hint = next(h for h in typing.get_args(hint) if h is not type(None))
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+
+    def domain_of(hint: Any) -> Domain | None:
+        if hint in (float, int):
+            return Domain("a finite number", counts=hint is int)
+        return next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Domain)), None)
+
+    static, convert, domain = False, child(hint), domain_of(hint)
+    if hint is bool:
+        static, convert = True, _flag
+    elif origin is Literal:
+        static, convert = True, _one_of(args)
+    elif hint is str or origin is Callable or hint is Callable:
+        static, convert = True, _keep
+    elif domain is not None:
+        convert = functools.partial(admit, domain=domain)
+    elif convert is None and origin is tuple and (inner := domain_of(args[0])) is not None:
+        convert = _each(inner)
+    convert = convert or _keep
+    table = domain is not None and domain.ndim > 0
+    return Field(name, static, _or_none(convert) if optional else convert, default, table)

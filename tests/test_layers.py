@@ -1,0 +1,132 @@
+"""The layers: a module imports only from the lines above it, and `import jaxsched` imports little."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxsched as js
+
+PACKAGE = Path(js.__file__).parent
+ORDER = [
+    "schedules.shapes",
+    "schedules.fields",
+    "schedules.base",
+    "schedules.stacking",
+    "schedules.ramps",
+    "schedules.decays",
+    "schedules.pieces",
+    "schedules.cycles",
+    "schedules.recipes",
+    "schedules",
+    "units",
+    "text",
+    "lint",
+    "optim",
+    "sweep",
+    "finder",
+    "predict",
+    "compat",
+    "viz",
+    "cli",
+    "",
+]
+
+
+def layer(module: str) -> int:
+    """The last line of the list that the module belongs to."""
+    known = [name for name in ORDER if module == name or (name and module.startswith(f"{name}."))]
+    assert known, f"{module} has no place in the order of the layers"
+    return ORDER.index(max(known, key=len))
+
+
+def modules() -> dict[str, Path]:
+    paths = {p: ".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in PACKAGE.rglob("*.py")}
+    return {name.removesuffix("__init__").removesuffix("."): path for path, name in paths.items()}
+
+
+def imports_of(name: str, path: Path) -> set[str]:
+    """The modules of the package that this one imports, wherever in it."""
+    known, found = modules(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parts = name.split(".") if name else []
+            here = parts if path.name == "__init__.py" else parts[:-1]
+            base = [*here[: len(here) - node.level + 1], *(node.module or "").split(".")]
+            base_name = ".".join(part for part in base if part)
+            for alias in node.names:
+                full = f"{base_name}.{alias.name}".removeprefix(".")
+                found.add(full if full in known else base_name)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jaxsched":
+            found.add((node.module or "").removeprefix("jaxsched").removeprefix("."))
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_a_module_imports_only_from_above(name: str) -> None:
+    path = modules()[name]
+    for imported in imports_of(name, path):
+        assert layer(imported) <= layer(name), f"{name} imports {imported}"
+
+
+def test_the_order_is_read_at_all() -> None:
+    assert "schedules.base" in imports_of("schedules.recipes", modules()["schedules.recipes"])
+    assert layer("schedules.base") < layer("schedules.recipes") < layer("cli")
+
+
+def test_import_is_light() -> None:
+    code = "import sys, jaxsched; print(' '.join(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "jaxsched.schedules.base" in loaded
+    heavy = {"matplotlib", "plotly", "rich", "tyro", "optuna", "orbax", "sklearn", "torch", "flax", "tensorflow"}
+    assert not heavy & set(loaded)
+
+
+def classes() -> list[type[js.Schedule]]:
+    found, todo = [], [js.Schedule]
+    while todo:
+        todo += (subclasses := todo.pop().__subclasses__())
+        found += [c for c in subclasses if c.__module__.startswith("jaxsched.")]
+    return found
+
+
+def test_a_class_is_abstract_or_final() -> None:
+    abstract = {"Recipe", "_Method"}
+    for cls in classes():
+        assert all(c.__name__ in {"Schedule", "object", *abstract} for c in cls.__mro__[1:]), cls
+    assert len(classes()) > 40
+
+
+@pytest.mark.parametrize("cls", [c for c in classes() if not c.__name__.startswith("_")], ids=lambda c: c.__name__)
+def test_docstrings_say_everything(cls: type[js.Schedule]) -> None:
+    doc = cls.__doc__ or ""
+    assert ">>> " in doc, "a runnable example"
+    if cls.__name__ not in ("Recipe",):
+        assert "Formula:" in doc
+    if cls._fields and cls.__name__ not in ("Sum", "Product"):
+        assert "Fields:" in doc
+        text = doc.split("Fields:")[1]
+        for field in cls._fields:
+            assert field.name in text, field.name
+
+
+def test_public_names() -> None:
+    """The names that the design promises."""
+    names = (
+        "Schedule Recipe Constant Lambda Join Sum Product Clip Repeat Hold Shift join stack unstack grid sample Linear "
+        "Cosine Polynomial Exponential Rex Tanh Ramp StepDecay MultiStepDecay ExponentialDecay NaturalExpDecay "
+        "InverseTimeDecay InverseSqrtDecay PowerDecay PiecewiseConstant PiecewiseInterpolate CyclicTriangular "
+        "CosineWarmRestarts PolynomialDecay WarmupConstant WarmupLinear WarmupCosine WarmupPolynomial "
+        "WarmupExponential WarmupInverseSqrt WarmupStableDecay OneCycle OneCycleMomentum Noam TriStage LinearToZero "
+        "InfiniteSchedule PowerSchedule ChebyshevSteps SilverSteps Timeline Task sweep SweepResult choice uniform "
+        "log_uniform int_uniform"
+    ).split()
+    missing = [name for name in names if not hasattr(js, name)]
+    assert not missing
+    for method in "then clip shift hold per_epoch repeat warmup cooldown noise replace table".split():
+        assert callable(getattr(js.Schedule, method))
+    assert not (hasattr(js.Schedule, "init") and hasattr(js.Schedule, "update"))  # optax would take it for a state

@@ -263,7 +263,7 @@ def test_optimizer_states_of_every_kind():
 
     def optimizer(schedule):
         return optax.chain(
-            optax.add_noise(0.01, 0.55, jax.random.key(0)),
+            optax.add_noise(0.01, 0.55, 0),
             optax.adam(schedule),
             optax.contrib.reduce_on_plateau(patience=2),
         )

@@ -50,13 +50,17 @@ class CyclicTriangular(Schedule):
         down = shapes.flip(shapes.progress(shapes.since(clock, self.up_steps), self.down_steps))
         falling = shapes.reached(clock, self.up_steps)
         late, gap = (jnp.where(falling, d, u) for d, u in zip(down, up, strict=True))
-        height = {
-            "triangular": lambda: 1.0,
-            "triangular2": lambda: shapes.power(0.5, shapes.ratio(index)),
-            "exp_range": lambda: shapes.power(self.gamma, shapes.ratio(step)),
-        }[self.mode]()
-        top = self.base_value * (1 - height) + self.peak_value * height
+        height, lost = self._height(index, step)
+        top = shapes.mix(self.peak_value, self.base_value, shapes.nearer(height, lost))
         return shapes.mix(self.base_value, top, shapes.Position(late, gap))
+
+    def _height(self, index: Array, step: Step) -> tuple[Array, Array]:
+        """f and 1 - f."""
+        if self.mode == "exp_range":
+            t = shapes.ratio(step)
+            return shapes.power(self.gamma, t), shapes.one_minus_exp(jnp.log(self.gamma) * (t.high + t.low))
+        height = shapes.power(0.5, shapes.ratio(index)) if self.mode == "triangular2" else jnp.ones(index.shape)
+        return height, 1 - height
 
 
 class CosineWarmRestarts(Schedule):

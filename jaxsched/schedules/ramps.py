@@ -61,7 +61,7 @@ class Cosine(Schedule):
     k: Positive = 1.0
 
     def value(self, step: Step) -> Array:
-        position = shapes.raised(shapes.progress(step, self.steps), self.k)
+        position = shapes.raised(shapes.exact_progress(step, self.steps), self.k)
         return shapes.mix(self.init_value, self.end_value, shapes.half_cosine(position))
 
 
@@ -90,7 +90,7 @@ class Polynomial(Schedule):
     k: Positive = 1.0
 
     def value(self, step: Step) -> Array:
-        left = shapes.flip(shapes.raised(shapes.progress(step, self.steps), self.k))
+        left = shapes.flip(shapes.raised(shapes.exact_progress(step, self.steps), self.k))
         return shapes.mix(self.end_value, self.init_value, shapes.raised(left, self.power))
 
 
@@ -186,7 +186,7 @@ class Tanh(Schedule):
         )
 
     def value(self, step: Step) -> Array:
-        position = shapes.tanh_between(shapes.progress(step, self.steps), self.lower, self.upper)
+        position = shapes.tanh_between(self.lower, self.upper, step, self.steps)
         return shapes.mix(self.init_value, self.end_value, position)
 
 

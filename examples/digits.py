@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from jaxsched import WarmupCosine, grid
 from jaxsched.sweep import Task, sweep
 
-HIDDEN = 128
+HIDDEN = 32
 steps = 1_000
 seeds = 2
 
@@ -49,7 +49,7 @@ def loss(params, batch, key):
 
 
 train, valid = load()
-task = Task(init, loss, train, valid, batch_size=64, optimizer=lambda schedule: optax.adam(schedule))
+task = Task(init, loss, train, valid, batch_size=32, optimizer=lambda schedule: optax.adam(schedule))
 schedules = grid(
     WarmupCosine,
     peak_value=[1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 2e-2, 5e-2, 1e-1],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import operator
 import sys
 import typing
@@ -152,26 +153,47 @@ class Schedule:
     # `np.float32(2) * schedule` reaches `__rmul__`, instead of an array of objects.
     __array_ufunc__ = None
     _fields: ClassVar[tuple[Field, ...]] = ()
+    __signature__: ClassVar[inspect.Signature]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        # One `__init__` and one `__setattr__` for all: to write and compile them for each class makes a slow import.
+        dataclasses.dataclass(init=False, eq=False, repr=False)(cls)
         # Annotations may be text, in the names of wherever the class is written, a function too.
         frame = sys._getframe(1)
         hints = typing.get_type_hints(cls, localns={**frame.f_globals, **frame.f_locals}, include_extras=True)
-        cls._fields = tuple(
-            read_annotation(f.name, hints[f.name], f.default, _child)
-            for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+        declared: Any = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+        cls._fields = tuple(read_annotation(f.name, hints[f.name], f.default, _child) for f in declared)
+        cls.__signature__ = inspect.Signature(
+            [
+                inspect.Parameter(
+                    f.name,
+                    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                    default=inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default,
+                )
+                for f in cls._fields
+            ]
         )
         _register(cls)
-        generated = cls.__init__
 
-        @functools.wraps(generated)
-        def init(self: Any, *args: Any, **fields: Any) -> None:
-            self._refuse_unknown(fields)
-            generated(self, *args, **fields)
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        owner = type(self).__name__
+        self._refuse_unknown(fields)
+        try:
+            bound = self.__signature__.bind(*args, **fields)
+        except TypeError as error:
+            raise TypeError(f"{owner}: {error}; write {owner}{self.__signature__}.") from None
+        bound.apply_defaults()
+        for field in self._fields:
+            self.__dict__[field.name] = field.convert(owner, field.name, bound.arguments[field.name])
+        self.check()
 
-        cls.__init__ = init
+    def __setattr__(self, name: str, value: Any) -> None:
+        owner = type(self).__name__
+        raise dataclasses.FrozenInstanceError(f"{owner} is frozen; write s.replace({name}={shown(value)}).")
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"{type(self).__name__} is frozen; it cannot lose its {name}.")
 
     @classmethod
     def _refuse_unknown(cls, fields: Any) -> None:
@@ -179,13 +201,6 @@ class Schedule:
         for name in fields:
             if name not in names:
                 raise TypeError(f"{cls.__name__} has no field {name!r}: {nearest_name(name, names)}")
-
-    def __post_init__(self) -> None:
-        owner = type(self).__name__
-        for field in self._fields:
-            value = field.convert(owner, field.name, getattr(self, field.name))
-            object.__setattr__(self, field.name, value)
-        self.check()
 
     def check(self) -> None:
         """Refuse fields that do not go together (with `fields.refuse`); called once, at construction."""
@@ -214,7 +229,7 @@ class Schedule:
             if any(map(is_traced, arrays)):  # made inside of a compiled function, and good for this call only
                 return self
             ready = structure.unflatten(arrays)
-        object.__setattr__(self, "_cached", (wide, ready))
+        self.__dict__["_cached"] = (wide, ready)
         return ready
 
     def __getstate__(self) -> dict[str, Any]:
@@ -239,7 +254,7 @@ class Schedule:
           StepDecay(init_value=0.1, gamma=0.1, step_size=30)
         """
         self._refuse_unknown(fields)
-        return dataclasses.replace(self, **fields)  # type: ignore[type-var]
+        return type(self)(**{f.name: getattr(self, f.name) for f in self._fields} | fields)
 
     # --- operators ---------------------------------------------------------------------------------------------------
 
@@ -825,8 +840,8 @@ class Recipe(Schedule):
       [0.0, 0.5, 1.0, 0.5, 0.0]
     """
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        super().__init__(*args, **fields)
         # The parts are checked too, while their numbers can still be seen: inside of a compiled call they cannot.
         if not any(is_traced(x) or np.ndim(x) for x in jax.tree.leaves(self)):
             self.build()

@@ -136,8 +136,8 @@ def stairs(step: Step, size: Any) -> Array:
 def passed(step: Step, boundaries: Array) -> Array:
     """How many of the sorted `boundaries` are `<= step`, by one binary search."""
     step, boundaries = _alike(_whole(step, boundaries), boundaries)
-    search = jnp.vectorize(lambda s: jnp.searchsorted(boundaries, s, side="right"))
-    return search(step)
+    # Unrolled, a search of a thousand costs half as much again as one of ten; as a loop, twice as much.
+    return jnp.searchsorted(boundaries, step, side="right", method="scan_unrolled")
 
 
 def cycle(step: Step, period: Any, period_mult: Any = None) -> tuple[Array, Step]:

@@ -15,7 +15,7 @@ from ..schedules.fields import shown
 from .result import SweepResult
 from .settings import stacked_settings
 from .task import Task
-from .training import one_training
+from .training import first_params, one_training
 
 Progress = Callable[[int, int, float], Any]
 
@@ -126,14 +126,16 @@ class Plan:
         stacked = jax.tree.map(jnp.asarray, self.schedules)
         keys = jax.vmap(lambda seed: jax.random.fold_in(self.key, seed))(jnp.asarray(self.seeds, jnp.uint32))
         train, valid = jax.tree.map(jnp.asarray, (self.task.train, self.task.valid))
+        begin = time.perf_counter()
+        params = first_params(self.task, keys)
 
         def arguments(rows: np.ndarray) -> tuple[Any, ...]:
             setting, seed = np.divmod(rows, len(self.seeds))
-            return jax.tree.map(lambda x: x[setting], stacked), keys[seed], train, valid
+            first = jax.tree.map(lambda x: x[seed], params)
+            return jax.tree.map(lambda x: x[setting], stacked), first, keys[seed], train, valid
 
-        begin = time.perf_counter()
         one = one_training(self.task, self.steps, self.log_every)
-        compiled = jax.jit(jax.vmap(one, in_axes=(0, 0, None, None))).lower(*arguments(chunks[0])).compile()
+        compiled = jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None, None))).lower(*arguments(chunks[0])).compile()
         compile_seconds = time.perf_counter() - begin
 
         begin, outs = time.perf_counter(), []

@@ -15,11 +15,11 @@ from .task import Task
 
 
 def one_training(task: Task, steps: int, log_every: int) -> Callable[..., Any]:
-    """`training(setting, key, train, valid) -> (metrics, final, diverged_at)`, to be mapped over settings and keys."""
+    """`training(setting, params, key, train, valid) -> (metrics, final, diverged_at)`, to map over the first three."""
     batches = task.examples // task.batch_size
 
-    def training(setting: Any, key: jax.Array, train: Any, valid: Any) -> Any:
-        init_key, order_key, loss_key = jax.random.split(key, 3)
+    def training(setting: Any, params: Any, key: jax.Array, train: Any, valid: Any) -> Any:
+        _, order_key, loss_key = jax.random.split(key, 3)
         optimizer = _optimizer(task, setting)
 
         def new_order(epoch: jax.Array) -> jax.Array:
@@ -46,7 +46,6 @@ def one_training(task: Task, steps: int, log_every: int) -> Callable[..., Any]:
             checked = _named("valid", *task.loss(params, valid, None))
             return carry, _nan_where(diverged_at >= 0, {**means, **checked})
 
-        params = jax.tree.map(jnp.asarray, task.init(init_key))
         carry = (params, optimizer.init(params), jnp.arange(task.examples), jnp.int32(-1))
         times = jnp.arange(steps, dtype=jnp.int32)
         whole = steps - steps % log_every
@@ -61,6 +60,13 @@ def one_training(task: Task, steps: int, log_every: int) -> Callable[..., Any]:
         return metrics, _nan_where(diverged_at >= 0, final), diverged_at
 
     return training
+
+
+def first_params(task: Task, keys: jax.Array) -> Any:
+    """The parameters that the trainings with these keys start from, stacked. All settings of a seed share them, so
+    they are made once, outside of the training: random initialisers are slow to compile when they are mapped."""
+    init = jax.jit(lambda keys: lax.map(lambda key: task.init(jax.random.split(key, 3)[0]), keys))
+    return jax.tree.map(jnp.asarray, init(keys))
 
 
 def _optimizer(task: Task, setting: Any) -> optax.GradientTransformationExtraArgs:

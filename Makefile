@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 sweep: $(VENV)/.ready-sweep
 	$(BIN)/jaxsched sweep examples/digits.py
 
-test: $(VENV)/.ready-test lint
+test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.ready-test

@@ -323,6 +323,25 @@ def test_composites_are_clean_printable_pytrees(name: str) -> None:
         np.testing.assert_allclose(composites(0.1, 8)[name](steps.astype(np.int64)), values, rtol=3e-5, atol=1e-7)
 
 
+@by_case
+def test_a_stretched_clock_is_the_step_between_steps(case: Case) -> None:
+    """In a cycle that is twice as long, step t is the step t / 2 of the schedule, in every class."""
+    for fields in draws(case, 4, seed=6, low=12, high=60):
+        schedule = case.cls(**fields)
+        period = 64
+        stretched = np.asarray(schedule.repeat(period, period_mult=2)(np.arange(period, 3 * period)))
+        plain = np.asarray(schedule(np.arange(2 * period) / np.float32(2)))
+        np.testing.assert_allclose(stretched, plain, rtol=2e-4, atol=1e-9, err_msg=repr(schedule))
+
+
+@by_composite
+def test_a_composite_on_a_stretched_clock(name: str) -> None:
+    schedule = composites(0.1, 8)[name]
+    stretched = np.asarray(schedule.repeat(64, period_mult=2)(np.arange(64, 192)))
+    plain = np.asarray(schedule(np.arange(128) / np.float32(2)))
+    np.testing.assert_allclose(stretched, plain, rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("mult", [1, 2, 3, 10, 2.0, 1.5])
 @pytest.mark.parametrize(
     "case", [c for c in RAMPS if c.cls in (js.Linear, js.Exponential) or c.id == "Cosine[k=1]"], ids=lambda c: c.id

@@ -124,6 +124,20 @@ def _register(cls: type[Schedule]) -> None:
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
 
+def _as_array(step: Step) -> Array:
+    return floating(step) if isinstance(step, shapes.Fraction) else step
+
+
+def _on_arrays(value: Callable[[Any, Step], Array]) -> Callable[[Any, Step], Array]:
+    """A user's formula is any arithmetic, and no kernel that reads a Fraction exactly: it gets the float."""
+
+    @functools.wraps(value)
+    def on_arrays(self: Any, step: Step) -> Array:
+        return value(self, _as_array(step))
+
+    return on_arrays
+
+
 @dataclass_transform(frozen_default=True, eq_default=False)
 class Schedule:
     """A pure function `step -> value` that is a frozen pytree of its hyperparameters.
@@ -175,6 +189,8 @@ class Schedule:
             ]
         )
         _register(cls)
+        if "value" in cls.__dict__ and not cls.__module__.startswith(f"{__package__}."):
+            cls.value = _on_arrays(cls.value)  # pyright: ignore[reportAttributeAccessIssue]
 
     def __init__(self, *args: Any, **fields: Any) -> None:
         owner = type(self).__name__
@@ -435,9 +451,7 @@ class Lambda(Schedule):
             raise TypeError(f"Lambda: fn={shown(self.fn)}; fn must be a function of the step.")
 
     def value(self, step: Step) -> Array:
-        if isinstance(step, shapes.Fraction):
-            step = step.__jax_array__()
-        return floating(self.fn(step))
+        return floating(self.fn(_as_array(step)))
 
 
 # --- composites ------------------------------------------------------------------------------------------------------

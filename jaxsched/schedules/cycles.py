@@ -126,10 +126,12 @@ class PolynomialDecay(Schedule):
     def value(self, step: Step) -> Array:
         if self.cycle:
             index, clock = shapes.cycle(step, self.decay_steps)
-            ends = (clock == 0) & (index > 0)  # a multiple of decay_steps still belongs to the horizon that it ends
-            left = jnp.where(ends, 0, floating(self.decay_steps - clock))
-            horizon = floating(self.decay_steps) * floating(jnp.where(ends, index, index + 1))
-            position = shapes.nearer(left / horizon, floating(step) / horizon)
+            within = shapes.progress(clock, self.decay_steps)
+            # A multiple of decay_steps still belongs to the horizon that it ends.
+            ends = ~within.late & (within.gap == 0) & (index > 0)
+            horizons = floating(jnp.where(ends, index, index + 1))
+            left = jnp.where(ends, 0, within.left)
+            position = shapes.nearer(left / horizons, (floating(index) + within.done) / horizons)
         else:
             position = shapes.progress(step, self.decay_steps)
         return shapes.mix(self.end_value, self.init_value, shapes.raised(shapes.flip(position), self.power))

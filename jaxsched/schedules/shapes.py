@@ -23,6 +23,8 @@ from jax import Array, lax
 
 def floating(x: Any) -> Array:
     """`x` as the float type that formulas are computed in: float32, or float64 under x64."""
+    if isinstance(x, Fraction):
+        return floating(x.ticks) / x.stretch
     return jnp.asarray(x).astype(jnp.result_type(float))
 
 
@@ -45,15 +47,13 @@ class Fraction:
     """The step `ticks / per` of a stretched clock, kept as two integers.
 
     A cycle that is stretched `per` times runs its schedule on this clock. The kernels below read it exactly, by
-    stretching their lengths instead of dividing the step; any other arithmetic sees the float it stands for. Where
-    the stretch is too large to be counted, `per` is the largest integer and `stretch` still has its size.
+    stretching their lengths instead of dividing the step; `floating` makes it the float it stands for, and so it comes
+    to the formulas of users. Where the stretch is too large to be counted, `per` is the largest integer and `stretch`
+    still has its size.
     """
 
     def __init__(self, ticks: Array, per: Array, stretch: Array):
         self.ticks, self.per, self.stretch = ticks, per, stretch
-
-    def __jax_array__(self) -> Array:
-        return floating(self.ticks) / self.stretch
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,23 +74,13 @@ class Fraction:
         return jnp.where(self.countable(length), length * self.per, jnp.iinfo(self.per.dtype).max)
 
 
-def _as_float(name: str) -> Callable[..., Array]:
-    def method(self: Fraction, *others: Any) -> Array:
-        return getattr(self.__jax_array__(), name)(*(floating(o) for o in others))
-
-    return method
-
-
-for _name in "add radd sub rsub mul rmul truediv rtruediv floordiv mod pow rpow neg lt le gt ge eq ne abs".split():
-    setattr(Fraction, f"__{_name}__", _as_float(f"__{_name}__"))
-
 Step = Any  # an integer or float Array, or a Fraction
 
 
 def _whole(step: Step, *beside: Any) -> Step:
     """`step` for a comparison with integers: a Fraction is past the integer b exactly when its whole part is."""
     if isinstance(step, Fraction):
-        return step.whole if all(is_integer(b) for b in beside) else step.__jax_array__()
+        return step.whole if all(is_integer(b) for b in beside) else floating(step)
     return step
 
 
@@ -105,6 +95,8 @@ def since(step: Step, start: Any) -> Step:
 
 def ahead(step: Step, steps: Any) -> Step:
     """The clock that is `steps` ahead; it stops at the largest integer instead of running over."""
+    if isinstance(step, Fraction) and is_integer(steps):
+        return Fraction(ahead(step.ticks, step.in_ticks(steps)), step.per, step.stretch)
     step, steps = _alike(_whole(step, steps), steps)
     return jnp.minimum(step, jnp.iinfo(step.dtype).max - steps) + steps if is_integer(step) else step + steps
 
@@ -161,7 +153,7 @@ def cycle(step: Step, period: Any, period_mult: Any = None) -> tuple[Array, Step
     if isinstance(step, Fraction) and is_integer(period) and period_mult is None:
         index, ticks = cycle(step.ticks, step.in_ticks(period))
         return index, Fraction(ticks, step.per, step.stretch)
-    step = step.__jax_array__() if isinstance(step, Fraction) else step
+    step = floating(step) if isinstance(step, Fraction) else step
     step, period = _alike(step, period)
     step, period = jnp.maximum(step, 0), jnp.where(period > 0, period, 1)
     if period_mult is None:
@@ -252,7 +244,7 @@ def _sum(terms: Sequence[Array]) -> Array:
 def ratio(step: Step, steps: Any = 1) -> Ratio:
     """`step / steps` for an exponent, with the remainder of the division: half an ulp of error in an exponent of 80 is
     40 ulp of error in the power. `steps` is taken to be above 0."""
-    step = step.__jax_array__() if isinstance(step, Fraction) else jnp.asarray(step)
+    step = floating(step) if isinstance(step, Fraction) else jnp.asarray(step)
     steps = jnp.where(jnp.asarray(steps) > 0, steps, 1)
     high = _split(floating(step) / floating(steps))[0]
     first, *others = _split(step)
@@ -324,7 +316,9 @@ def _nearer_end(step: Step, steps: Any) -> tuple[Array, Array, Array]:
     step = jnp.minimum(jnp.maximum(step, 0), steps)
     left = steps - step
     safe = jnp.maximum(steps, 1) if is_integer(steps) else jnp.where(steps > 0, steps, 1)
-    return step >= left, jnp.minimum(step, left), safe
+    late = step >= left
+    # Not a minimum, whose slope in the middle would be that of neither side.
+    return late, jnp.where(late, left, step), safe
 
 
 def progress(step: Step, steps: Any) -> Position:
@@ -354,7 +348,7 @@ def exact_progress(step: Step, steps: Any) -> Position:
 
 def _stretched_progress(step: Fraction, steps: Any) -> Position:
     if not is_integer(steps):
-        return progress(step.__jax_array__(), steps)
+        return progress(floating(step), steps)
     exact = progress(step.ticks, step.in_ticks(steps))
     # What cannot be counted in ticks ends behind every tick that there is: a float tells its beginning well enough.
     rough = progress(floating(step.ticks), floating(steps) * step.stretch)
@@ -372,7 +366,8 @@ def mix(init: Any, end: Any, position: Position) -> Array:
 
 def nearer(left: Array, done: Array) -> Position:
     """The position with these weights, `left + done == 1`, of which the smaller one is taken at its word."""
-    return Position(done >= left, jnp.minimum(left, done))
+    late = done >= left
+    return Position(late, jnp.where(late, left, done))
 
 
 def flip(position: Position) -> Position:
@@ -508,6 +503,8 @@ def instant(fraction: Any, total: Any, offset: int = 0) -> Instant:
 
 def until(step: Step, then: Instant) -> Array:
     """`then - step`, below 0 when it is over."""
+    if isinstance(step, Fraction) and is_integer(then.whole):
+        return floating(step.in_ticks(then.whole) - step.ticks) / step.stretch + then.part
     step, whole = _alike(_whole(step, then.whole), then.whole)
     return floating(whole - step) + then.part
 

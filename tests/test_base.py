@@ -1,0 +1,212 @@
+"""What a schedule is: a pytree, a callable, an expression; and many of them as one."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import threading
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsched as js
+from tests.cases import leaves_equal
+
+S = js.WarmupCosine(peak_value=0.1, warmup_steps=10, total_steps=100)
+
+
+SEVENS = [7, np.int32(7), np.int64(7), np.uint8(7), np.uint32(7), jnp.int8(7), 7.0, np.float64(7), jnp.bfloat16(7)]
+
+
+@pytest.mark.parametrize("step", SEVENS, ids=lambda step: type(step).__name__)
+def test_a_step_of_any_type(step: Any) -> None:
+    assert S(step) == S(7)
+    assert S(step).dtype == jnp.float32
+
+
+def test_steps_of_any_shape() -> None:
+    steps = np.arange(12).reshape(3, 1, 4)
+    assert S(steps).shape == (3, 1, 4)
+    assert np.array_equal(S(steps).ravel(), S.table(12))
+    assert np.array_equal(S([1, 2, 3]), S.table([1, 2, 3]))
+    assert S(np.array([], np.int32)).shape == (0,)
+
+
+def test_large_steps_hold_the_last_value() -> None:
+    for step in (100, 2**24 + 1, 2**31 - 1, np.uint32(2**32 - 1), 1e9):
+        assert S(step) == 0.0
+    with pytest.raises(OverflowError):
+        S(2**31)
+
+
+def test_between_two_integers() -> None:
+    assert S(5.5) == pytest.approx(0.055, rel=1e-6)
+    assert jax.grad(S)(5.0) == pytest.approx(0.01, rel=1e-5)
+
+
+def test_types_follow_the_hyperparameters() -> None:
+    low = js.Linear(jnp.bfloat16(1.0), 0.0, 10)
+    assert low(3).dtype == jnp.bfloat16
+    assert low(3) == jnp.bfloat16(0.7)  # computed in float32 and rounded once
+    assert js.Linear(jnp.bfloat16(1.0), jnp.float32(0.0), 10)(3).dtype == jnp.float32
+    assert js.Linear(jnp.float16(1.0), 0.0, 10)(3).dtype == jnp.float16
+    with jax.enable_x64(True):
+        assert js.Linear(1.0, 0.0, 10)(3).dtype == jnp.float64
+        assert js.Linear(jnp.float32(1.0), 0.0, 10)(3).dtype == jnp.float32
+
+
+def test_the_eager_cache_follows_x64() -> None:
+    s = js.Linear(1.0, 0.1, 3)
+    assert s(1).dtype == jnp.float32
+    with jax.enable_x64(True):
+        assert s(1).dtype == jnp.float64
+        assert float(s(1)) == pytest.approx(0.7, rel=1e-15)
+    assert s(1).dtype == jnp.float32
+
+
+def test_called_first_inside_of_a_compiled_function() -> None:
+    s = js.Linear(1.0, 0.0, 4)
+    assert jax.jit(lambda: s(1))() == 0.75
+    assert s(1) == 0.75
+    assert jax.jit(s)(1) == 0.75
+    pickle.loads(pickle.dumps(s))
+
+
+def test_called_from_many_threads() -> None:
+    s, out = js.Cosine(1.0, 0.0, 100), []
+    threads = [threading.Thread(target=lambda t=t: out.append(float(s(t)))) for t in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(out, reverse=True) == s.table(16).tolist()
+
+
+def test_integers_take_no_gradient_and_floats_do() -> None:
+    gradient = jax.grad(lambda s: s(55), allow_int=True)(S)
+    assert isinstance(gradient, js.WarmupCosine)
+    assert gradient.total_steps.dtype == jax.dtypes.float0
+    by_length = jax.grad(lambda s: s(55))(js.WarmupCosine(0.1, 10.0, 100.0))
+    step = 1e-2
+    longer, shorter = (float(js.WarmupCosine(0.1, 10.0, 100.0 + d)(55)) for d in (step, -step))
+    assert by_length.total_steps == pytest.approx((longer - shorter) / (2 * step), rel=1e-2)
+
+
+def test_signature_and_help() -> None:
+    assert str(inspect.signature(js.Linear)) == "(init_value, end_value, steps)"
+    assert "total_steps" in str(inspect.signature(js.OneCycle))
+
+
+def test_numbers_on_the_left() -> None:
+    for two in (2, 2.0, np.float32(2), np.float64(2), np.array(2.0), jnp.float32(2)):
+        assert isinstance(two * S, js.Product)
+        assert (two * S)(10) == np.float32(0.2)
+        assert isinstance(two + S, js.Sum)
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+def test_expressions() -> None:
+    a, b = js.Linear(0.0, 1.0, 4), js.Constant(0.5)
+    for schedule, text in [
+        (2 * a, "2.0 * Linear(init_value=0.0, end_value=1.0, steps=4)"),
+        (b * 2, "Constant(constant_value=0.5) * 2.0"),
+        ((a + 1) * b, "(Linear(init_value=0.0, end_value=1.0, steps=4) + 1.0) * 0.5"),
+        (a.then(b, at=3), "Linear(init_value=0.0, end_value=1.0, steps=4).then(Constant(constant_value=0.5), at=3)"),
+        (js.join([a, b, b], [1, 2]).schedules[1], "Constant(constant_value=0.5)"),
+        ((a * b).repeat(3), "(Linear(init_value=0.0, end_value=1.0, steps=4) * 0.5).repeat(period=3)"),
+        (js.Linear(jnp.float32(0.1), jnp.bfloat16(0.5), np.int32(4)), "Linear(init_value=0.1, end_value=0.5, steps=4)"),
+        (js.Ramp(1.0, 0.0, 3, "cosine"), "Ramp(init_value=1.0, end_value=0.0, steps=3, shape='cosine')"),
+    ]:
+        assert repr(schedule) == text
+        assert repr(eval(text, vars(js))) == text
+
+
+def test_repr_inside_of_a_compiled_function() -> None:
+    seen = []
+    jax.jit(lambda s: (seen.append(repr(s)), s(1))[1])(S)
+    assert "peak_value=<float32[]>" in seen[0]
+    assert "Lambda(fn=" in repr(js.Lambda(lambda t: 0.1 * t))
+
+
+# --- user classes ----------------------------------------------------------------------------------------------------
+
+
+class Halves(js.Schedule):
+    """Fields of every kind: a schedule, several schedules, a flag, an option, a plain number, an optional one."""
+
+    inner: js.Schedule
+    others: tuple[js.Schedule, ...]
+    scale: float
+    flag: bool = False
+    floor: js.Scalar | None = None
+
+    def value(self, step: Any) -> Any:
+        total = self.inner.value(step) + sum(o.value(step) for o in self.others)
+        total = total * self.scale * (2 if self.flag else 1)
+        return total if self.floor is None else jnp.maximum(total, self.floor)
+
+
+def test_a_users_class() -> None:
+    s = Halves(js.Linear(1.0, 0.0, 4), (0.5, lambda t: 0.1 * t), 2)
+    assert s(2) == pytest.approx((0.5 + 0.5 + 0.2) * 2)
+    assert s.replace(flag=True)(2) == pytest.approx(2 * float(s(2)))
+    assert s.replace(floor=5.0)(2) == 5.0
+    assert jax.tree.structure(s) != jax.tree.structure(s.replace(flag=True))
+    assert jax.grad(lambda s: s(2), allow_int=True)(s).scale == pytest.approx(1.2)
+    with pytest.raises(TypeError, match="flag=1; flag must be True or False"):
+        s.replace(flag=1)
+    with pytest.raises(TypeError, match="scale='2' is text"):
+        s.replace(scale="2")
+
+
+def test_a_users_formula_in_a_stretched_cycle_sees_the_step_it_stands_for() -> None:
+    class Wave(js.Schedule):
+        height: js.Scalar
+
+        def value(self, step: Any) -> Any:
+            return self.height * (1 - step / 4) + 0 * jnp.sin(step) + 0.0 * (step % 2)
+
+    s = Wave(1.0).repeat(4, period_mult=2)
+    np.testing.assert_allclose(s.table(12), [1, 0.75, 0.5, 0.25, *(1 - np.arange(8) / 8)], rtol=1e-6)
+    by_lambda = js.Lambda(lambda t: 1 - t / 4).repeat(4, period_mult=2)
+    np.testing.assert_allclose(by_lambda.table(12), s.table(12), rtol=1e-6)
+
+
+# --- many as one -----------------------------------------------------------------------------------------------------
+
+
+def test_grid_is_the_product_in_order() -> None:
+    grid = js.grid(js.WarmupCosine, peak_value=[0.1, 0.2], warmup_steps=[0, 5, 10], total_steps=100)
+    rows = [(s.peak_value, s.warmup_steps) for s in js.unstack(grid)]
+    assert rows == [(p, w) for p in (0.1, 0.2) for w in (0, 5, 10)]
+    assert all(np.shape(leaf) == (6,) for leaf in jax.tree.leaves(grid))
+    assert leaves_equal(js.stack(*js.unstack(grid)), grid)
+    values = jax.vmap(lambda s: s(jnp.arange(100)))(grid)
+    for row, s in zip(values, js.unstack(grid), strict=True):
+        np.testing.assert_allclose(row, s.table(100), rtol=1e-6, atol=1e-9)
+
+
+def test_grid_of_an_instance_and_of_tables() -> None:
+    grid = js.grid(S, end_value=[0.0, 0.01])
+    assert [s.peak_value for s in js.unstack(grid)] == [0.1, 0.1]
+    tables = js.grid(js.PiecewiseConstant, boundaries=[2, 4], values=[[1.0, 0.5, 0.1], [2.0, 1.0, 0.2]])
+    assert tables.boundaries.shape == (2, 2)
+    assert jax.vmap(lambda s: s(3))(tables).tolist() == [0.5, 1.0]
+    one = js.grid(js.MultiStepDecay, init_value=[1.0, 2.0], gamma=0.5, milestones=[1, 2, 3])
+    assert jax.vmap(lambda s: s(3))(one).tolist() == [0.125, 0.25]
+    nested = js.grid(S.then(js.Constant(0.1), at=5).repeat(8), value_mult=[1.0, 0.5])
+    assert jax.vmap(lambda s: s(14))(nested).tolist() == pytest.approx([0.1, 0.05])
+
+
+def test_stack_keeps_types() -> None:
+    stacked = js.stack(js.Linear(1.0, 0.0, 4), js.Linear(jnp.float32(2.0), 0.0, 8))
+    assert stacked.init_value.dtype == jnp.float32
+    assert stacked.steps.dtype.kind == "i"
+    assert jax.vmap(lambda s: s(2))(stacked).tolist() == [0.5, 1.5]
+    with jax.enable_x64(True):
+        assert jax.vmap(lambda s: s(2))(js.stack(js.Linear(1.0, 0.0, 3), js.Linear(1.0, 0.0, 7))).dtype == jnp.float64

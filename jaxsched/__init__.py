@@ -16,6 +16,8 @@
 WarmupCosine(peak_value=0.0003, warmup_steps=2000, total_steps=100000).warmup(steps=100).cooldown(at=5000, steps=500) * 0.5
 """
 
+from typing import TYPE_CHECKING
+
 from .schedules import shapes as shapes
 from .schedules.base import Clip as Clip
 from .schedules.base import Constant as Constant
@@ -39,7 +41,6 @@ from .schedules.cycles import PolynomialDecay as PolynomialDecay
 from .schedules.decays import ExponentialDecay as ExponentialDecay
 from .schedules.decays import InverseSqrtDecay as InverseSqrtDecay
 from .schedules.decays import InverseTimeDecay as InverseTimeDecay
-from .schedules.decays import MultiStepDecay as MultiStepDecay
 from .schedules.decays import NaturalExpDecay as NaturalExpDecay
 from .schedules.decays import PowerDecay as PowerDecay
 from .schedules.decays import StepDecay as StepDecay
@@ -56,6 +57,7 @@ from .schedules.fields import StepTable as StepTable
 from .schedules.fields import Table as Table
 from .schedules.fields import Unit as Unit
 from .schedules.fields import refuse as refuse
+from .schedules.pieces import MultiStepDecay as MultiStepDecay
 from .schedules.pieces import PiecewiseConstant as PiecewiseConstant
 from .schedules.pieces import PiecewiseInterpolate as PiecewiseInterpolate
 from .schedules.ramps import Cosine as Cosine
@@ -90,8 +92,12 @@ from .sweep import choice as choice
 from .sweep import int_uniform as int_uniform
 from .sweep import log_uniform as log_uniform
 from .sweep import sample as sample
-from .sweep import sweep as sweep
 from .sweep import uniform as uniform
 from .units import Timeline as Timeline
+
+if TYPE_CHECKING:  # to a type checker a package cannot be called; this one can
+    from .sweep import sweep as sweep
+else:
+    from . import sweep as sweep
 
 __version__ = "0.1.0"

@@ -55,21 +55,21 @@ def sweep(
         log_every: Steps between two points of the curves.
         chunk: How many trainings run side by side.
         metric: What the settings are ranked by (valid_loss unless the file says otherwise).
-        mode: Whether the smallest or the largest is best (min unless the file says otherwise).
+        mode: Whether the smallest or the largest is best (min for a loss; to be said for any other metric).
         out: The folder of result.json and result.png (runs/NAME of the file, by default).
         top: How many rows of the ranking are shown.
     """
     module = _load(file)
     task, schedules = _task_and_schedules(file, module)
-    defaults = {"steps": 2_000, "seeds": 4, "metric": "valid_loss", "mode": "min"}
+    defaults = {"steps": 2_000, "seeds": 4, "metric": "valid_loss", "mode": None}
     written = {"steps": steps, "seeds": seeds, "metric": metric, "mode": mode}
     options = {name: getattr(module, name, default) for name, default in defaults.items()}
     options |= {name: value for name, value in written.items() if value is not None}
     metric, mode = options["metric"], options["mode"]
     if metric not in task.metrics:
         _fail(f"metric={metric!r}: {nearest_name(str(metric), task.metrics)}")
-    if mode not in ("min", "max"):
-        _fail(f"mode={mode!r}: write 'min' or 'max'")
+    if mode not in ("min", "max") and not (mode is None and metric.endswith("loss")):
+        _fail(f"metric={metric!r} and mode={mode!r}: write --mode max or --mode min")
     if top < 1:
         _fail(f"top={top}: write 1 or more")
     try:
@@ -151,7 +151,7 @@ def _run(plan: Plan) -> SweepResult:
     return result
 
 
-def _report(result: SweepResult, metric: str, mode: Literal["min", "max"], top: int, out: Path) -> None:
+def _report(result: SweepResult, metric: str, mode: Literal["min", "max"] | None, top: int, out: Path) -> None:
     """The ranking, the winner and the files."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

@@ -56,7 +56,7 @@ class Timeline:
         return self._steps(length, "length")
 
     def _steps(self, length: int | float | str, name: str) -> int:
-        text = length if isinstance(length, str) else f"{length!r}"
+        text = str(length)
         match = _LENGTH.fullmatch(text) if not isinstance(length, bool) else None
         if match is None:
             raise ValueError(f"Timeline: {name}={length!r} is not a length; write {_UNITS}.")
@@ -73,8 +73,8 @@ class Timeline:
         sizes = {
             "": Fraction(1),
             "st": Fraction(1),
-            "ep": None if self.steps_per_epoch is None else Fraction(self.steps_per_epoch),
-            "tok": None if self.tokens_per_step is None else 1 / Fraction(self.tokens_per_step),
+            "ep": None if self.steps_per_epoch is None else Fraction(float(self.steps_per_epoch)),
+            "tok": None if self.tokens_per_step is None else 1 / Fraction(float(self.tokens_per_step)),
             "%": None if name == "total_steps" else Fraction(self.total_steps, 100),
         }
         if unit not in sizes:

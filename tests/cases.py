@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 import jaxsched as js
 
@@ -501,7 +502,26 @@ PIECES = [
         )
         for kind in ("linear", "cosine")
     ),
+    Case(
+        js.PiecewiseInterpolate,
+        lambda rng, n: {
+            "knots": table_steps(rng, n, 6),
+            "values": (0.1 + rng.random(6)).astype(np.float32),
+            "kind": "pchip",
+        },
+        lambda f, t: pchip_ref(f, t),
+        16,
+        lambda f: list(f.knots),
+        lambda f: {0: f.values[0], **{int(k): v for k, v in zip(f.knots, f.values, strict=True)}, LAST: f.values[-1]},
+        name="PiecewiseInterpolate[pchip]",
+    ),
 ]
+
+
+def pchip_ref(f: Any, t: np.ndarray) -> Any:
+    """SciPy's, in float64."""
+    knots, values = np.asarray(f.knots, np.float64), np.asarray(f.values, np.float64)
+    return PchipInterpolator(knots, values)(np.clip(np.asarray(t, np.float64), knots[0], knots[-1]))
 
 
 def interpolate_ref(f: Any, t: np.ndarray) -> Any:
@@ -536,7 +556,7 @@ CYCLES = [
             "peak_value": rate(rng),
             "period": max(1, n // log_int(rng, 1, 1000)),
             "period_mult": int(rng.integers(1, 5)),
-            "end_value": f32(0),
+            "end_value": f32(rng.choice([0, 1e-6])),
             "peak_mult": f32(rng.choice([1, 0.9])),
         },
         lambda f, t: restarts_ref(f, t),
@@ -770,6 +790,13 @@ def composites(x: Any, n: int, float_: Any = lambda x: x) -> dict[str, js.Schedu
         "hold": wave.hold(max(1, n // 4)),
         "per_epoch": wave.per_epoch(max(1, n // 4)),
         "repeat": ramp.repeat(n, value_mult=f(0.5)),
+        "repeat by one": ramp.repeat(n, period_mult=1),
+        "exponential cooldown": js.WarmupCosine(f(x), 0, n).cooldown(
+            at=n // 2, steps=n, end_value=f(1e-3), shape="exponential"
+        ),
+        "cooldown after the end": js.StepDecay(f(x), f(0.5), n).cooldown(
+            at=3 * n, steps=n, end_value=f(1e-4), shape="exponential"
+        ),
         "repeat growing": js.Polynomial(f(x), f(0.0), n, power=f(2.0)).repeat(n, period_mult=3, value_mult=f(0.9)),
         "repeat by a float": ramp.repeat(n, period_mult=f(1.5), cycles=4),
         "repeat twice": js.Linear(f(x), f(0.0), n).repeat(n, cycles=2).repeat(2 * n, period_mult=2),
@@ -814,3 +841,8 @@ def leaves_equal(a: Any, b: Any) -> bool:
         np.array_equal(np.asarray(x), np.asarray(y))
         for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     )
+
+
+def x64() -> Any:
+    """64 bits for the body of a `with`; the name moved between versions of JAX."""
+    return (jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64)(True)

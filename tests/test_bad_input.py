@@ -46,6 +46,11 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], list[str]]] = [
     (lambda: js.OneCycle(0.1, 100, pct_start=0.6, three_phase=True), ValueError, ["pct_start=0.6", "change pct_start"]),
     (lambda: js.PowerSchedule(8, 512, 10, warmup_steps=6, decay_steps=6), ValueError, ["warmup_steps=6", "<="]),
     (lambda: js.WarmupInverseSqrt(0.1, warmup_steps=0), ValueError, ["warmup_steps=0", "write a timescale"]),
+    (
+        lambda: js.WarmupCosine(0.1, 5, 20).cooldown(at=0, steps=5, end_value=1e-3, shape="exponential"),
+        ValueError,
+        ["at=0", "begins above 0"],
+    ),
     # unsorted or colliding boundaries
     (lambda: js.PiecewiseConstant([5, 2], [1, 2, 3]), ValueError, ["boundaries=[5, 2]", "larger than the one before"]),
     (lambda: js.MultiStepDecay(0.1, 0.5, [3, 3]), ValueError, ["milestones=[3, 3]", "larger than the one before"]),
@@ -92,7 +97,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], list[str]]] = [
     (lambda: js.Constant(1.0).clip(2.0, 1.0), ValueError, ["lo=2.0", "hi=1.0", "must not be above"]),
     (lambda: js.Constant(1.0).clip(), ValueError, ["lo=None", "at least one bound"]),
     (lambda: js.Constant(1.0).warmup(5, init_factor=2.0), ValueError, ["init_factor=2.0", "0 to 1"]),
-    (lambda: js.Constant(1.0).noise(std=-1.0), ValueError, ["std=-1.0", "above 0"]),
+    (lambda: js.Constant(1.0).noise(std=-1.0), ValueError, ["std=-1.0", "0 or more"]),
     (lambda: js.Constant(1.0).noise(std=1.0, seed=0.5), TypeError, ["seed=0.5", "integer"]),
     (lambda: js.Constant(1.0) / 0, ValueError, ["constant_value=0.0", "other than 0"]),
     (lambda: js.CyclicTriangular(0.0, 1.0, 2**31 - 1, 2**31 - 1), ValueError, ["up_steps", "jax_enable_x64"]),
@@ -133,6 +138,20 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], list[str]]] = [
     (lambda: Timeline("5%"), ValueError, ["total_steps='5%'", "not itself a share"]),
     (lambda: Timeline(100, steps_per_epoch=0), ValueError, ["steps_per_epoch=0", "above 0"]),
     # stack, unstack and grid
+    (
+        lambda: js.grid(js.WarmupCosine(**WARM).warmup(5), peak_value=[0.1, 0.2]),
+        TypeError,
+        ["'peak_value' is a field of the WarmupCosine inside of this Warmup", "Recipe"],
+    ),
+    (
+        lambda: js.stack(js.Linear(1.0, 0.0, 2_000_000_001), js.Linear(1.0, 0.0, 10.5)),
+        ValueError,
+        ["2000000001", "10.5", "integers and floats"],
+    ),
+    (lambda: js.join([1.0, 2.0], 3), TypeError, ["boundaries=3", "must be a list"]),
+    (lambda: js.join(js.Constant(1.0), [3]), TypeError, ["list of schedules"]),
+    (lambda: js.Linear(1.0, 0.0, 10**30), ValueError, ["steps=1000", "cannot be counted"]),
+    (lambda: js.Linear(1.0, 0.0, 100)(np.array([3_000_000_000])), OverflowError, ["3000000000", "jax_enable_x64"]),
     (lambda: js.stack(), ValueError, ["at least one"]),
     (lambda: js.stack(js.Constant(1.0), js.Linear(1.0, 0.0, 5)), ValueError, ["schedule 1", "one structure"]),
     (lambda: js.unstack(js.Constant(1.0)), ValueError, ["Constant(constant_value=1.0)", "not stacked"]),

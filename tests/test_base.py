@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import jaxsched as js
-from tests.cases import leaves_equal
+from tests.cases import leaves_equal, x64
 
 S = js.WarmupCosine(peak_value=0.1, warmup_steps=10, total_steps=100)
 
@@ -53,7 +53,7 @@ def test_types_follow_the_hyperparameters() -> None:
     assert low(3) == jnp.bfloat16(0.7)  # computed in float32 and rounded once
     assert js.Linear(jnp.bfloat16(1.0), jnp.float32(0.0), 10)(3).dtype == jnp.float32
     assert js.Linear(jnp.float16(1.0), 0.0, 10)(3).dtype == jnp.float16
-    with jax.enable_x64(True):
+    with x64():
         assert js.Linear(1.0, 0.0, 10)(3).dtype == jnp.float64
         assert js.Linear(jnp.float32(1.0), 0.0, 10)(3).dtype == jnp.float32
 
@@ -61,10 +61,26 @@ def test_types_follow_the_hyperparameters() -> None:
 def test_the_eager_cache_follows_x64() -> None:
     s = js.Linear(1.0, 0.1, 3)
     assert s(1).dtype == jnp.float32
-    with jax.enable_x64(True):
+    with x64():
         assert s(1).dtype == jnp.float64
         assert float(s(1)) == pytest.approx(0.7, rel=1e-15)
     assert s(1).dtype == jnp.float32
+
+
+def test_noise_is_one_function_of_seed_and_step() -> None:
+    noisy = js.Constant(1.0).noise(0.1, seed=3)
+    values = noisy.table(2000)
+    assert np.array_equal(values[::-1], noisy(np.arange(2000)[::-1]))  # in any order
+    assert np.array_equal(values, js.Constant(1.0).noise(0.1, seed=3).table(2000))
+    assert not np.any(np.asarray(values) == np.asarray(js.Constant(1.0).noise(0.1, seed=4).table(2000)))
+    assert abs(float(values.mean()) - 1) < 0.01
+    assert 0.095 < float(values.std()) < 0.105
+    assert np.abs(js.Constant(1.0).noise(1.0, limit=0.3).table(2000) - 1).max() <= 0.3
+    assert np.array_equal(js.Constant(1.0).noise(0.0).table(5), np.ones(5))
+    decaying = js.Constant(0.0).noise(1.0, limit=10.0, decay=1.0, relative=False)(np.arange(10_000, 12_000))
+    assert 0.009 < float(decaying.std()) < 0.0105
+    with x64():
+        assert noisy(5) != noisy(2**32 + 5)
 
 
 def test_called_first_inside_of_a_compiled_function() -> None:
@@ -203,10 +219,70 @@ def test_grid_of_an_instance_and_of_tables() -> None:
     assert jax.vmap(lambda s: s(14))(nested).tolist() == pytest.approx([0.1, 0.05])
 
 
+def test_frozen_means_that_no_array_changes_it() -> None:
+    values = np.array([1.0, 2.0])
+    s = js.PiecewiseConstant([3], values)
+    values[0] = 9.0
+    assert s(0) == 1.0
+
+
+def test_names_of_a_users_module_do_not_matter() -> None:
+    """Annotations are read in the names of the class, and nothing else is."""
+    inspect, Field, typing = 1, 2, 3  # noqa: F841
+
+    class Mine(js.Schedule):
+        height: js.Scalar
+
+        def value(self, step: Any) -> Any:
+            return self.height + 0.0 * step
+
+    assert Mine(2.0)(1) == 2.0
+    with pytest.raises(TypeError, match="cannot be called 'clip'"):
+
+        class Bad(js.Schedule):
+            clip: js.Scalar
+
+
+def test_the_gradient_of_an_integer_is_printed_as_none() -> None:
+    gradient = jax.grad(lambda s: s(5), allow_int=True)(js.Linear(1.0, 0.0, 10))
+    assert repr(gradient) == "Linear(init_value=0.5, end_value=0.5, steps=None)"
+
+
+def test_an_empty_table_is_a_constant() -> None:
+    assert js.PiecewiseConstant([], [0.3])(7) == np.float32(0.3)
+    assert js.MultiStepDecay(0.3, 0.5, [])(7) == np.float32(0.3)
+
+
+def test_exponential_decay_is_bounded_on_the_side_it_goes_to() -> None:
+    assert js.ExponentialDecay(0.1, 1.0, 10, end_value=0.01)(5) == np.float32(0.1)
+    assert js.ExponentialDecay(-0.1, 0.5, 10, end_value=-0.01)(0) == np.float32(-0.1)
+    assert js.ExponentialDecay(-0.1, 0.5, 10, end_value=-0.01)(900) == np.float32(-0.01)
+    assert js.ExponentialDecay(0.1, 2.0, 10, end_value=0.5)(900) == np.float32(0.5)
+
+
+@pytest.mark.parametrize("levels", range(30))
+def test_chebyshev_steps_of_every_size(levels: int) -> None:
+    size = 2**levels
+    s = js.ChebyshevSteps(1.0, 0.1, period=size)
+    assert np.array_equal(s(np.array([0, 3 % size])), s(np.array([size, size + 3 % size])))
+    assert float(s(0)) == pytest.approx(1 / (0.1 + 0.9 * np.sin(np.pi / 4 / size) ** 2), rel=1e-5)
+
+
+def test_a_recipe_with_a_table_is_checked_too() -> None:
+    class Wrong(js.Recipe):
+        marks: js.StepTable
+
+        def build(self) -> js.Schedule:
+            return js.Linear(0.0, 1.0, -5)
+
+    with pytest.raises(ValueError, match="steps=-5"):
+        Wrong([1, 2])
+
+
 def test_stack_keeps_types() -> None:
     stacked = js.stack(js.Linear(1.0, 0.0, 4), js.Linear(jnp.float32(2.0), 0.0, 8))
     assert stacked.init_value.dtype == jnp.float32
     assert stacked.steps.dtype.kind == "i"
     assert jax.vmap(lambda s: s(2))(stacked).tolist() == [0.5, 1.5]
-    with jax.enable_x64(True):
+    with x64():
         assert jax.vmap(lambda s: s(2))(js.stack(js.Linear(1.0, 0.0, 3), js.Linear(1.0, 0.0, 7))).dtype == jnp.float64

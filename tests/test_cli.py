@@ -125,7 +125,7 @@ def test_refusals_of_one_line(folder, capsys):
     assert "seeds=0; seeds must be 1 or more" in refusal(capsys, "slope.py", "--seeds", 0)
     assert "top=0: write 1 or more" in refusal(capsys, "slope.py", "--top", 0)
     (folder / "mode.py").write_text(TASK_FILE + "\nmode = 'least'")
-    assert "mode='least': write 'min' or 'max'" in refusal(capsys, "mode.py")
+    assert "mode='least': write --mode max or --mode min" in refusal(capsys, "mode.py")
 
 
 def test_an_error_inside_of_the_file_keeps_its_traceback(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 from typing import Any
@@ -26,6 +27,7 @@ from tests.cases import (
     log_int,
     steps_to_try,
     ulps,
+    x64,
 )
 
 evaluate = jax.jit(lambda schedule, steps: schedule(steps))
@@ -104,7 +106,7 @@ def test_gradients_are_finite(case: Case) -> None:
         for variant in (schedule, as_float_steps(schedule)):
             gradient = slopes(variant, few)
             assert jax.tree.structure(gradient) == jax.tree.structure(variant)
-            for path, leaf in jax.tree.leaves_with_path(gradient):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
                 if leaf.dtype != jax.dtypes.float0:
                     assert np.all(np.isfinite(leaf)), (variant, jax.tree_util.keystr(path))
 
@@ -187,9 +189,24 @@ def test_strict_modes_are_clean(case: Case) -> None:
 
 
 @by_case
+def test_float_and_mixed_step_counts(case: Case) -> None:
+    """Lengths may be floats, all or some of them, under strict promotion and 64 bits too."""
+    for fields in draws(case, 3, seed=7, low=20, high=200):
+        counts = [k for k, v in fields.items() if type(v) is int and k not in ("seed", "cycles")]
+        plain, steps = np.asarray(case.cls(**fields)(np.arange(300))), np.arange(300)
+        for some in (counts, counts[:1], counts[1:]):
+            if case.cls is js.CosineWarmRestarts and "period_mult" in some:
+                some = [k for k in some if k != "period_mult"]  # a float growth starts its cycles between two steps
+            schedule = case.cls(**fields | {k: float(fields[k]) for k in some})
+            for wide in (False, True):
+                with jax.numpy_dtype_promotion("strict"), x64() if wide else contextlib.nullcontext():
+                    np.testing.assert_allclose(schedule(steps), plain, rtol=2e-4, atol=1e-7, err_msg=repr(schedule))
+
+
+@by_case
 def test_with_64_bits(case: Case) -> None:
     """Python numbers are float64 and int64 then: the same formulas to 1e-12, and steps beyond 2**31."""
-    with jax.enable_x64(True):
+    with x64():
         for fields in draws(case, 3, seed=3):
             wide = {
                 k: float(v)
@@ -224,7 +241,7 @@ def test_it_is_a_plain_pytree(case: Case) -> None:
     assert jax.eval_shape(schedule, steps) == jax.ShapeDtypeStruct(steps.shape, jnp.float32)
     hash(schedule)
     jax.jit(schedule)(3)
-    assert len(jax.tree.leaves_with_path(schedule)) == len(jax.tree.leaves(schedule))
+    assert len(jax.tree_util.tree_leaves_with_path(schedule)) == len(jax.tree.leaves(schedule))
 
 
 @by_case
@@ -319,7 +336,7 @@ def test_composites_are_clean_printable_pytrees(name: str) -> None:
     np.testing.assert_array_equal(again(steps), values)
     assert leaves_equal(schedule, pickle.loads(pickle.dumps(schedule)))
     optax.adam(1e-3).init(schedule)
-    with jax.enable_x64(True):
+    with x64():
         np.testing.assert_allclose(composites(0.1, 8)[name](steps.astype(np.int64)), values, rtol=3e-5, atol=1e-7)
 
 

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import jaxsched as js
-from jaxsched.sweep import Task, sweep
+from jaxsched.sweep import SweepResult, Task, sweep
 
 STEPS, LOG_EVERY, SEEDS = 23, 5, [0, 7]
 EXAMPLES, BATCH = 26, 8
@@ -297,7 +297,7 @@ def test_ranking_and_best(result):
     assert result.ranking("valid_close", "max")[0]["mean"] == close.max()
     with pytest.raises(KeyError, match="did you mean 'valid_loss'"):
         result.best("val_loss")
-    with pytest.raises(ValueError, match="mode='least'; write 'min' or 'max'"):
+    with pytest.raises(ValueError, match="mode='least'; write mode='max' or mode='min'"):
         result.best(mode="least")
 
 
@@ -430,9 +430,11 @@ def test_a_bad_sweep_is_refused(error, says, fields):
 
 def test_the_face_has_the_function():
     import jaxsched
+    import jaxsched.sweep as package
 
-    assert jaxsched.sweep is sweep
-    assert jaxsched.Task is Task
+    assert isinstance(jaxsched.sweep(LIGHT, TWO, steps=2, seeds=1, log_every=1), SweepResult)
+    assert package.sweep is sweep
+    assert jaxsched.Task is package.Task is Task
 
 
 def test_nothing_heavy_is_imported():
@@ -442,3 +444,20 @@ def test_nothing_heavy_is_imported():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_metric_that_is_no_loss_needs_its_direction():
+    result = sweep(TASK, TWO, steps=4, seeds=1, log_every=2)
+    other = next(name for name in result.final if not name.endswith("loss"))
+    with pytest.raises(ValueError, match="write mode='max' or mode='min'"):
+        result.best(other)
+    top, bottom = (result.ranking(other, mode)[0]["mean"] for mode in ("max", "min"))
+    assert top >= bottom
+    assert result.ranking("train_loss")[0]["mean"] == result.ranking("train_loss", "min")[0]["mean"]
+
+
+def test_a_field_with_the_name_of_a_column_is_not_lost():
+    noisy = js.grid(js.Constant(0.1).noise(0.1), std=[0.0, 0.1, 0.2])
+    rows = sweep(LIGHT, noisy, steps=2, seeds=2).ranking()
+    assert sorted(row["setting.std"] for row in rows) == [0.0, 0.1, 0.2]
+    assert all("std" in row and "mean" in row for row in rows)

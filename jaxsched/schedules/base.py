@@ -46,11 +46,12 @@ ShapeName: TypeAlias = Literal[
 def _evaluate(schedule: Schedule, step: Any) -> Array:
     """The one place where types are settled: formulas see JAX's default integers and floats, and nothing else, and
     the value is rounded once, to the type of the hyperparameters."""
+    floats = [x for x in jax.tree.leaves(schedule) if jnp.issubdtype(jnp.result_type(x), jnp.floating)]
+    # Strict promotion guards against types that meet by accident; here an integer may meet a float, and nothing else.
     with jax.numpy_dtype_promotion("standard"):
-        floats = [x for x in jax.tree.leaves(schedule) if jnp.issubdtype(jnp.result_type(x), jnp.floating)]
         dtype = jnp.result_type(*floats) if floats else jnp.result_type(float)
-    step = _default_type(step)
-    return jnp.asarray(jax.tree.map(_default_type, schedule).value(step)).astype(dtype)
+        value = jax.tree.map(_default_type, schedule).value(_default_type(step))
+    return jnp.asarray(value).astype(dtype)
 
 
 def _default_type(x: Any) -> Any:
@@ -93,7 +94,9 @@ def _child(hint: Any) -> Converter | None:
     """How a field is converted whose annotation is a schedule, or several of them."""
     if isinstance(hint, type) and issubclass(hint, Schedule):
         return _lift
-    return _lift_all if typing.get_origin(hint) is tuple and typing.get_args(hint)[:1] == (Schedule,) else None
+    first = (typing.get_args(hint) or (None,))[0]
+    several = typing.get_origin(hint) is tuple and isinstance(first, type) and issubclass(first, Schedule)
+    return _lift_all if several else None
 
 
 def _register(cls: type[Schedule]) -> None:
@@ -175,9 +178,15 @@ class Schedule:
         dataclasses.dataclass(init=False, eq=False, repr=False)(cls)
         # Annotations may be text, in the names of wherever the class is written, a function too.
         frame = sys._getframe(1)
-        hints = typing.get_type_hints(cls, localns={**frame.f_globals, **frame.f_locals}, include_extras=True)
+        hints = inspect.get_annotations(cls, globals=frame.f_globals, locals=dict(frame.f_locals), eval_str=True)
+        known = {f.name: f for base in cls.__mro__[1:] for f in getattr(base, "_fields", ())}
         declared: Any = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
-        cls._fields = tuple(read_annotation(f.name, hints[f.name], f.default, _child) for f in declared)
+        for f in declared:
+            if f.name in hints:
+                if hasattr(Schedule, f.name):
+                    raise TypeError(f"{cls.__name__}: a field cannot be called {f.name!r}, as a method of Schedule is.")
+                known[f.name] = read_annotation(f.name, hints[f.name], f.default, _child)
+        cls._fields = tuple(known[f.name] for f in declared)
         cls.__signature__ = inspect.Signature(
             [
                 inspect.Parameter(
@@ -227,8 +236,11 @@ class Schedule:
 
     def __call__(self, step: Any) -> Array:
         """The value at `step`, a number or an array of any shape, which counts from 0."""
-        if isinstance(step, (list, tuple)):
+        if isinstance(step, (list, tuple, np.ndarray, np.generic)):
             step = np.asarray(step)
+            most = np.iinfo(jnp.result_type(int)).max
+            if step.dtype == np.int64 and step.size and step.max() > most:  # JAX would cut off the upper half of it
+                raise OverflowError(f"step={shown(step)} is beyond {most:_}; set jax_enable_x64 to count further.")
         return _evaluate(self._on_device(), step)
 
     def _on_device(self) -> Schedule:
@@ -245,7 +257,7 @@ class Schedule:
             if any(map(is_traced, arrays)):  # made inside of a compiled function, and good for this call only
                 return self
             ready = structure.unflatten(arrays)
-        self.__dict__["_cached"] = (wide, ready)
+            self.__dict__["_cached"] = (wide, ready)
         return ready
 
     def __getstate__(self) -> dict[str, Any]:
@@ -331,11 +343,9 @@ class Schedule:
         """A schedule that counts epochs, made to count steps: `s(floor(t / steps_per_epoch))`; see `PerEpoch`."""
         return PerEpoch(self, steps_per_epoch)
 
-    def repeat(self, period: Any, period_mult: Any = 1, value_mult: Any = 1, cycles: Any = None) -> Repeat:
+    def repeat(self, period: Any, period_mult: Any = None, value_mult: Any = 1, cycles: Any = None) -> Repeat:
         """The schedule again and again, each cycle `period_mult` times as long as the one before; see `Repeat`."""
-        # A literal 1 is the structure "all cycles have one length", in which the local clock is a plain integer.
-        growth = None if type(period_mult) is int and period_mult == 1 else period_mult
-        return Repeat(self, period, growth, value_mult, cycles)
+        return Repeat(self, period, period_mult, value_mult, cycles)
 
     def warmup(self, steps: Any, shape: str = "linear", init_factor: Any = 0.0) -> Warmup:
         """The schedule times a factor that rises from `init_factor` to 1 in `steps`; see `Warmup`."""
@@ -372,6 +382,8 @@ def _literal(value: Any) -> str:
         return f"<{value.dtype}{list(value.shape)}>"
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):
         array = np.asarray(value)
+        if array.dtype == jax.dtypes.float0:
+            return "None"  # the gradient of an integer
         if array.ndim:
             return f"[{', '.join(map(_literal, array))}]"
         if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 8:
@@ -677,8 +689,8 @@ class Repeat(_Method):
     Fields:
       schedule: any schedule; it is asked for its steps 0 to `period`.
       period: the length of the first cycle, in steps.
-      period_mult: 1 or more. An integer is exact at every step; None (the `1` of `.repeat`): all cycles have one
-        length, and the local clock is a plain integer.
+      period_mult: 1 or more. An integer is exact at every step; None is 1, with the local clock a plain integer for
+        the formulas of users too.
       value_mult: above 0.
       cycles: how many, 1 or more; None: without an end.
 
@@ -771,6 +783,10 @@ class Cooldown(_Method):
     def check(self) -> None:
         if self.shape == "exponential":
             refuse(self, lambda x: x <= 0, "end_value", instead="an exponential cooldown ends above 0")
+            start = None if axes(self) != {0} else self.schedule(self.at)
+            if start is not None and not is_traced(start) and start <= 0:
+                at = f"Cooldown: at={shown(self.at)}, where the schedule is {shown(start)}"
+                raise ValueError(f"{at}; an exponential cooldown begins above 0: write another step or shape.")
 
     def value(self, step: Step) -> Array:
         start = self.schedule.value(jnp.asarray(self.at))
@@ -786,7 +802,7 @@ class Noise(_Method):
 
     Fields:
       schedule: any schedule.
-      std: the standard deviation of the noise (before the limit cuts it), above 0.
+      std: the standard deviation of the noise (before the limit cuts it), 0 or more.
       seed: an integer; the same seed gives the same noise, in any order of the steps, and after a restart.
       limit: the largest `|std z|`, above 0; up to 1 relative noise never changes the sign.
       decay: how fast the variance falls: as `(1 + t)^-decay`, 0 or more.
@@ -802,7 +818,7 @@ class Noise(_Method):
     """
 
     schedule: Schedule
-    std: Positive
+    std: NonNegative
     seed: Integer = 0
     limit: Positive = 1.0
     decay: NonNegative = 0.0
@@ -811,13 +827,19 @@ class Noise(_Method):
     def value(self, step: Step) -> Array:
         whole = shapes.stairs(step, 1)
         key = jax.random.key(self.seed, impl="threefry2x32")
-        draw = jnp.vectorize(lambda t: self._draw(jax.random.fold_in(key, t)))
+
+        def draw_at(t: Array) -> Array:
+            if t.dtype == jnp.int64:  # of which fold_in takes the lower half
+                t = (t ^ ((t >> 32) * 0x9E3779B9)) & 0xFFFFFFFF
+            return self._draw(jax.random.fold_in(key, t))
+
+        draw = jnp.vectorize(draw_at)
         noise = draw(whole) * shapes.power(1 + floating(whole), shapes.ratio(-self.decay / 2))
         return self.schedule.value(step) * (1 + noise) if self.relative else self.schedule.value(step) + noise
 
     def _draw(self, key: Array) -> Array:
         # In float32 always: wider numbers would draw other bits, and so another noise.
-        bound = jnp.asarray(self.limit / self.std).astype(jnp.float32)
+        bound = jnp.asarray(self.limit / jnp.maximum(self.std, 1e-6 * self.limit)).astype(jnp.float32)
         return self.std * floating(jax.random.truncated_normal(key, -bound, bound, dtype=jnp.float32))
 
 
@@ -857,7 +879,7 @@ class Recipe(Schedule):
     def __init__(self, *args: Any, **fields: Any) -> None:
         super().__init__(*args, **fields)
         # The parts are checked too, while their numbers can still be seen: inside of a compiled call they cannot.
-        if not any(is_traced(x) or np.ndim(x) for x in jax.tree.leaves(self)):
+        if axes(self) == {0} and not any(map(is_traced, jax.tree.leaves(self))):
             self.build()
 
     def build(self) -> Schedule:
@@ -871,6 +893,16 @@ class Recipe(Schedule):
 # --- functions -------------------------------------------------------------------------------------------------------
 
 
+def axes(schedule: Schedule) -> set[int]:
+    """How many axes the numbers have beyond those of one setting: {0} for one setting, {1} for stacked ones."""
+    found: set[int] = set()
+    for field in schedule._fields:
+        value = [] if field.static else getattr(schedule, field.name)
+        for x in jax.tree.leaves(value, is_leaf=lambda x: isinstance(x, Schedule)):
+            found |= axes(x) if isinstance(x, Schedule) else {np.ndim(x) - int(field.table)}
+    return found
+
+
 def join(schedules: Sequence[Any], boundaries: Sequence[Any]) -> Join:
     """Schedules one after the other; plain callables (optax schedules) and numbers too. See `Join`.
 
@@ -881,4 +913,4 @@ def join(schedules: Sequence[Any], boundaries: Sequence[Any]) -> Join:
       >>> float(s(2)), float(s(12))
       (1.0, 0.0)
     """
-    return Join(tuple(schedules), tuple(boundaries))
+    return Join(schedules, boundaries)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from jax import Array
 
 from . import shapes
 from .base import Schedule
-from .fields import Length, NonNegative, Positive, Scalar, StepTable
+from .fields import Length, NonNegative, Positive, Scalar
 from .shapes import Ratio, Step
 
 
@@ -41,38 +41,11 @@ class StepDecay(Schedule):
         return self.init_value * shapes.power(self.gamma, shapes.ratio(shapes.stairs(step, self.step_size)))
 
 
-class MultiStepDecay(Schedule):
-    """A factor at every milestone.
-
-    Formula: `s(t) = init gamma^n`, where n is the number of milestones `<= t`.
-
-    Fields:
-      init_value: the value before the first milestone.
-      gamma: the factor, above 0.
-      milestones: steps, each larger than the one before; a float such as 30.0 counts like 30.
-
-    Example:
-      >>> import jaxsched as js
-      >>> js.MultiStepDecay(1.0, gamma=0.5, milestones=[2, 3]).table(5).tolist()
-      [1.0, 1.0, 0.5, 0.25, 0.25]
-
-    Source: torch's MultiStepLR, in which a float milestone never fires.
-    """
-
-    init_value: Scalar
-    gamma: Positive
-    milestones: StepTable
-
-    def value(self, step: Step) -> Array:
-        count = shapes.passed(step, jnp.asarray(self.milestones))
-        return self.init_value * shapes.power(self.gamma, shapes.ratio(count))
-
-
 class ExponentialDecay(Schedule):
     """A constant rate of decay, by the step or in stairs.
 
-    Formula: `s(t) = init decay_rate^(t / decay_steps)`, with the exponent floored if `staircase`; then not below
-    `end_value` (not above it, where the rate is above 1).
+    Formula: `s(t) = init decay_rate^(t / decay_steps)`, with the exponent floored if `staircase`; then not beyond
+    `end_value`: not below it where the value falls, not above it where it rises.
 
     Fields:
       init_value: the value at step 0.
@@ -100,8 +73,9 @@ class ExponentialDecay(Schedule):
         out = self.init_value * shapes.power(self.decay_rate, exponent)
         if self.end_value is None:
             return out
-        falls = self.decay_rate < 1
-        return jnp.where(falls, jnp.maximum(out, self.end_value), jnp.minimum(out, self.end_value))
+        direction = jnp.sign(self.init_value) * jnp.sign(self.decay_rate - 1)
+        bounded = jnp.where(direction < 0, jnp.maximum(out, self.end_value), jnp.minimum(out, self.end_value))
+        return jnp.where(direction == 0, out, bounded)
 
 
 class NaturalExpDecay(Schedule):

@@ -98,14 +98,20 @@ def admit(owner: str, name: str, value: Any, domain: Domain) -> Any:
             value = np.array(value)
         except ValueError:
             raise refusal(TypeError, " has rows of different lengths") from None
-        value.setflags(write=False)
+    if isinstance(value, np.ndarray):
+        value = value.copy()
+        value.setflags(write=False)  # what is frozen does not change with the array that it was made of
     if not (isinstance(value, (numbers.Real, np.ndarray, np.generic, jax.Array)) and not isinstance(value, bool)):
         raise refusal(TypeError, " is not a number")
     return _admit_numbers(value, domain, refusal)
 
 
 def _admit_numbers(value: Any, domain: Domain, refusal: Callable[..., Exception]) -> Any:
+    if isinstance(value, int):  # of any size
+        value = value if domain.counts else float(value)
     dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
+    if dtype.kind == "O":
+        raise refusal(ValueError, " cannot be counted")
     if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):
         raise refusal(TypeError, f" holds {dtype}")
     if np.ndim(value) < domain.ndim:
@@ -124,8 +130,6 @@ def _admit_numbers(value: Any, domain: Domain, refusal: Callable[..., Exception]
             hint = f", of at most {most:_}; set jax_enable_x64 to count further, or count in larger units"
             raise refusal(ValueError, " cannot be counted", hint)
     if is_int and not domain.counts:
-        if isinstance(value, numbers.Integral) and not isinstance(value, np.generic):
-            return float(value)
         return value.astype(np.float64 if isinstance(value, (np.ndarray, np.generic)) else jnp.result_type(float))
     return value
 
@@ -142,6 +146,12 @@ def refuse(schedule: Any, bad: Callable[..., Any], *names: str, instead: str) ->
         at = [shown(v if np.ndim(v) == 0 or np.shape(v) != hit.shape else np.asarray(v)[tuple(where)]) for v in values]
         fields = " and ".join(f"{name}={text}" for name, text in zip(names, at, strict=True))
         raise ValueError(f"{type(schedule).__name__}: {fields}; {instead}.")
+
+
+def refuse_through_zero(schedule: Any, init: str, end: str) -> None:
+    """Refuse the ends of an exponential that cannot reach one from the other."""
+    cannot = "an exponential cannot reach 0 or change its sign: write two values of one sign, such as end_value=1e-6"
+    refuse(schedule, lambda a, b: a * b <= 0, init, end, instead=cannot)
 
 
 def refuse_uncountable(schedule: Any, *names: str) -> None:
@@ -200,18 +210,23 @@ def _or_none(convert: Converter) -> Converter:
     return lambda owner, name, value: None if value is None else convert(owner, name, value)
 
 
+_FLOAT = Domain("a finite number")
+_INT = Domain("an integer", counts=True, whole=True)
+
+
 def read_annotation(name: str, hint: Any, default: Any, child: Callable[[Any], Converter | None]) -> Field:
     """A number is a leaf and a schedule a subtree (`child` tells how it is converted); a flag, a text, a choice and a
     function are structure."""
     optional = False
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        optional = type(None) in typing.get_args(hint)
-        hint = next(h for h in typing.get_args(hint) if h is not type(None))
+        arms = [h for h in typing.get_args(hint) if h is not type(None)]
+        optional = len(arms) < len(typing.get_args(hint))
+        hint = arms[0] if len(arms) == 1 else Any  # of several kinds: held as it is
     origin, args = typing.get_origin(hint), typing.get_args(hint)
 
     def domain_of(hint: Any) -> Domain | None:
         if hint in (float, int):
-            return Domain("a finite number", counts=hint is int)
+            return _INT if hint is int else _FLOAT
         return next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Domain)), None)
 
     static, convert, domain = False, child(hint), domain_of(hint)
@@ -223,7 +238,7 @@ def read_annotation(name: str, hint: Any, default: Any, child: Callable[[Any], C
         static, convert = True, _keep
     elif domain is not None:
         convert = functools.partial(admit, domain=domain)
-    elif convert is None and origin is tuple and (inner := domain_of(args[0])) is not None:
+    elif convert is None and origin is tuple and args and (inner := domain_of(args[0])) is not None:
         convert = _each(inner)
     convert = convert or _keep
     table = domain is not None and domain.ndim > 0

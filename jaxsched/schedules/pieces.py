@@ -10,8 +10,7 @@ from jax import Array
 
 from . import shapes
 from .base import Schedule
-from .decays import MultiStepDecay as MultiStepDecay
-from .fields import StepTable, Table, shown
+from .fields import Positive, Scalar, StepTable, Table, shown
 from .shapes import Step
 
 
@@ -21,6 +20,33 @@ def _refuse_counts(owner: str, steps: Any, values: Any, more: int, instead: str)
         raise ValueError(
             f"{owner}: {np.shape(steps)[-1]} {instead.split()[0]} and {given} values={shown(values)}; {instead}."
         )
+
+
+class MultiStepDecay(Schedule):
+    """A factor at every milestone.
+
+    Formula: `s(t) = init gamma^n`, where n is the number of milestones `<= t`.
+
+    Fields:
+      init_value: the value before the first milestone.
+      gamma: the factor, above 0.
+      milestones: steps, each larger than the one before; a float such as 30.0 counts like 30.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.MultiStepDecay(1.0, gamma=0.5, milestones=[2, 3]).table(5).tolist()
+      [1.0, 1.0, 0.5, 0.25, 0.25]
+
+    Source: torch's MultiStepLR, in which a float milestone never fires.
+    """
+
+    init_value: Scalar
+    gamma: Positive
+    milestones: StepTable
+
+    def value(self, step: Step) -> Array:
+        count = shapes.passed(step, jnp.asarray(self.milestones))
+        return self.init_value * shapes.power(self.gamma, shapes.ratio(count))
 
 
 class PiecewiseConstant(Schedule):

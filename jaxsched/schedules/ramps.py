@@ -6,10 +6,8 @@ from jax import Array
 
 from . import shapes
 from .base import Schedule, ShapeName
-from .fields import Positive, Scalar, Steps, refuse
+from .fields import Positive, Scalar, Steps, refuse, refuse_through_zero
 from .shapes import Step
-
-_APART = "an exponential cannot reach 0 or change its sign: write two values of one sign, such as end_value=1e-6"
 
 
 class Linear(Schedule):
@@ -117,7 +115,7 @@ class Exponential(Schedule):
     steps: Steps
 
     def check(self) -> None:
-        refuse(self, lambda init, end: init * end <= 0, "init_value", "end_value", instead=_APART)
+        refuse_through_zero(self, "init_value", "end_value")
 
     def value(self, step: Step) -> Array:
         return shapes.geometric(self.init_value, self.end_value, step, self.steps)
@@ -218,7 +216,7 @@ class Ramp(Schedule):
 
     def check(self) -> None:
         if self.shape == "exponential":
-            refuse(self, lambda init, end: init * end <= 0, "init_value", "end_value", instead=_APART)
+            refuse_through_zero(self, "init_value", "end_value")
 
     def value(self, step: Step) -> Array:
         return shapes.ramp(self.shape, self.init_value, self.end_value, step, self.steps)

@@ -6,21 +6,32 @@ import math
 from typing import Any, Literal
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from . import shapes
 from .base import Recipe, Schedule, ShapeName
 from .decays import InverseSqrtDecay
-from .fields import Length, Positive, Scalar, Steps, Unit, refuse, refuse_uncountable
+from .fields import Length, Positive, Scalar, Steps, Unit, refuse, refuse_through_zero, refuse_uncountable
 from .ramps import Exponential, Linear, Polynomial, Ramp
 from .shapes import Step, floating
 
 _FITS = "the warmup must not be longer than the whole: write warmup_steps <= total_steps"
-_ENDS_ABOVE_0 = "an exponential cannot reach 0 or change its sign: write two values of one sign, such as end_value=1e-6"
 
 
 def _refuse_long_warmup(schedule: Schedule) -> None:
     refuse(schedule, lambda warmup, total: warmup > total, "warmup_steps", "total_steps", instead=_FITS)
+
+
+def _refuse_long_phases(schedule: Schedule) -> None:
+    refuse(
+        schedule,
+        lambda warmup, decay, total: warmup + decay > total,
+        "warmup_steps",
+        "decay_steps",
+        "total_steps",
+        instead="warmup and decay must fit into the whole: write warmup_steps + decay_steps <= total_steps",
+    )
 
 
 class WarmupConstant(Recipe):
@@ -184,7 +195,7 @@ class WarmupExponential(Recipe):
 
     def check(self) -> None:
         _refuse_long_warmup(self)
-        refuse(self, lambda peak, end: peak * end <= 0, "peak_value", "end_value", instead=_ENDS_ABOVE_0)
+        refuse_through_zero(self, "peak_value", "end_value")
 
     def build(self) -> Schedule:
         up = Linear(self.init_value, self.peak_value, self.warmup_steps)
@@ -257,14 +268,7 @@ class WarmupStableDecay(Recipe):
     decay_shape: ShapeName = "1-sqrt"
 
     def check(self) -> None:
-        refuse(
-            self,
-            lambda warmup, decay, total: warmup + decay > total,
-            "warmup_steps",
-            "decay_steps",
-            "total_steps",
-            instead="warmup and decay must fit into the whole: write warmup_steps + decay_steps <= total_steps",
-        )
+        _refuse_long_phases(self)
 
     def build(self) -> Schedule:
         up = Ramp(self.init_value, self.peak_value, self.warmup_steps, self.warmup_shape)
@@ -302,7 +306,7 @@ class TriStage(Recipe):
     end_value: Scalar | None = None
 
     def check(self) -> None:
-        refuse(self, lambda peak, end: peak * end <= 0, "peak_value", "end_value", instead=_ENDS_ABOVE_0)
+        refuse_through_zero(self, "peak_value", "end_value")
         refuse_uncountable(self, "warmup_steps", "hold_steps", "decay_steps")
 
     def build(self) -> Schedule:
@@ -386,7 +390,7 @@ class InfiniteSchedule(Recipe):
             "total_steps",
             instead="the phases must fit into the whole: lengthen total_steps",
         )
-        refuse(self, lambda a, b: a * b <= 0, "constant_value", "end_value", instead=_ENDS_ABOVE_0)
+        refuse_through_zero(self, "constant_value", "end_value")
 
     def build(self) -> Schedule:
         up = Linear(self.init_value, self.peak_value, self.warmup_steps)
@@ -477,14 +481,7 @@ class PowerSchedule(Recipe):
     decay_shape: ShapeName = "linear"
 
     def check(self) -> None:
-        refuse(
-            self,
-            lambda warmup, decay, total: warmup + decay > total,
-            "warmup_steps",
-            "decay_steps",
-            "total_steps",
-            instead="warmup and decay must fit into the whole: write warmup_steps + decay_steps <= total_steps",
-        )
+        _refuse_long_phases(self)
 
     def build(self) -> Schedule:
         body = _TokenPower(self.batch_size * self.amplitude, self.tokens_per_step, self.exponent, self.max_value)
@@ -625,7 +622,8 @@ class ChebyshevSteps(Schedule):
     period: Length
 
     def check(self) -> None:
-        refuse(self, lambda T: jnp.exp2(jnp.round(jnp.log2(T))) != T, "period", instead="write a power of two")
+        powers = [2.0**n for n in range(30)]  # 2**30 half steps are the most that are counted
+        refuse(self, lambda T: ~np.isin(T, powers), "period", instead="write a power of two, at most 2**29")
         refuse(self, lambda M, m: m >= M, "max_curvature", "min_curvature", instead="write max above min")
 
     def value(self, step: Step) -> Array:

@@ -131,6 +131,8 @@ def passed(step: Step, boundaries: Array) -> Array:
     `jnp.searchsorted` takes twice as long as a loop, and twice as long to compile when it is unrolled."""
     step, boundaries = _alike(_whole(step, boundaries), boundaries)
     count = boundaries.shape[0]
+    if count == 0:
+        return jnp.zeros(step.shape, jnp.result_type(int))
     levels = count.bit_length()
     beyond = jnp.iinfo(boundaries.dtype).max if is_integer(boundaries) else jnp.inf
     table = jnp.concatenate([boundaries, jnp.full((2**levels - 1 - count,), beyond, boundaries.dtype)])
@@ -471,7 +473,9 @@ def geometric(init: Any, end: Any, step: Step, steps: Any) -> Array:
     """`init (end / init)**u`, counted from the nearer end; both ends have one sign and neither is 0."""
     late, share = _shared(step, steps)
     near, far = jnp.where(late, end, init), jnp.where(late, init, end)
-    return near * power(far / near, share)
+    reachable = near * far > 0
+    factor = jnp.where(reachable, far, 1) / jnp.where(reachable, near, 1)  # a branch that is not taken stays finite
+    return near * power(factor, share)
 
 
 def ramp(shape: str, init: Any, end: Any, step: Step, steps: Any) -> Array:

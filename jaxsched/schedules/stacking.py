@@ -40,7 +40,10 @@ def stack(*schedules: Schedule) -> Any:
         if any(isinstance(x, jax.Array) for x in xs):
             with jax.numpy_dtype_promotion("standard"):
                 return jnp.stack([jnp.asarray(x) for x in xs])
-        return np.stack([np.asarray(x) for x in xs])
+        rows = [np.asarray(x) for x in xs]
+        if len({row.dtype.kind for row in rows}) > 1 and any(np.any(np.abs(row) > 2**24) for row in rows):
+            raise ValueError(f"stack: {shown(list(xs))} are integers and floats, and too large to be all floats.")
+        return np.stack(rows)
 
     return jax.tree.map(column, *schedules)
 
@@ -56,7 +59,10 @@ def unstack(stacked: Any) -> list[Any]:
     leaves, structure = jax.tree.flatten(jax.device_get(stacked))
     sizes = {np.shape(leaf)[:1] for leaf in leaves}
     if len(sizes) != 1 or sizes == {()}:
-        raise ValueError(f"unstack: {stacked!r} is not stacked: all its leaves need one first axis of one length.")
+        raise ValueError(
+            f"unstack: {stacked!r} is not stacked: all its numbers need one first axis. Put schedules together first, "
+            "and stack the whole: stack(*(s * 0.5 for s in unstack(S)))."
+        )
 
     def row(leaf: Any, i: int) -> Any:
         one = leaf[i]
@@ -65,7 +71,7 @@ def unstack(stacked: Any) -> list[Any]:
     return [structure.unflatten([row(leaf, i) for leaf in leaves]) for i in range(sizes.pop()[0])]
 
 
-def grid(schedule: Any, **values: Any) -> Any:
+def grid(schedule: Any, /, **values: Any) -> Any:
     """Every combination of the listed values, stacked into one schedule of n settings, the last field fastest.
 
     Args:
@@ -85,6 +91,7 @@ def grid(schedule: Any, **values: Any) -> Any:
     cls = schedule if isinstance(schedule, type) else type(schedule)
     if not (isinstance(cls, type) and issubclass(cls, Schedule)):
         raise TypeError(f"grid: {shown(schedule)} is not a schedule or a class of schedules.")
+    _point_inside(schedule, values)
     cls._refuse_unknown(values)
     fields = {f.name: f for f in cls._fields}
     axes: dict[str, list[Any]] = {}
@@ -105,3 +112,22 @@ def grid(schedule: Any, **values: Any) -> Any:
         settings = [{**setting, name: choice} for setting in settings for choice in choices]
     make = cls if isinstance(schedule, type) else schedule.replace
     return stack(*(make(**setting) for setting in settings))
+
+
+def _point_inside(schedule: Any, values: dict[str, Any]) -> None:
+    """Say so if a name is a field of a schedule inside of this one."""
+    if isinstance(schedule, type):
+        return
+    own = {f.name for f in schedule._fields}
+    inside = jax.tree.leaves(
+        [getattr(schedule, f.name) for f in schedule._fields if not f.static],
+        is_leaf=lambda x: isinstance(x, Schedule),
+    )
+    for part in (x for x in inside if isinstance(x, Schedule)):
+        for name in set(values) - own:
+            if name in {f.name for f in part._fields}:
+                raise TypeError(
+                    f"grid: {name!r} is a field of the {type(part).__name__} inside of this {type(schedule).__name__}; "
+                    "stack the compositions, stack(*(compose(v) for v in values)), or write a Recipe with that field."
+                )
+        _point_inside(part, {name: value for name, value in values.items() if name not in own})

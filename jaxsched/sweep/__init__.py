@@ -1,7 +1,11 @@
 """Many settings trained side by side in one compiled program, and the table of what came out.
 
-In the face of the library `jaxsched.sweep` is the function; `from jaxsched.sweep import ...` reaches this package.
+`jaxsched.sweep` is this package, and it can be called: `jaxsched.sweep(task, schedules)` is `jaxsched.sweep.sweep`.
 """
+
+import sys
+import types
+from typing import Any
 
 from .engine import sweep as sweep
 from .result import SweepResult as SweepResult
@@ -11,3 +15,13 @@ from .space import log_uniform as log_uniform
 from .space import sample as sample
 from .space import uniform as uniform
 from .task import Task as Task
+
+
+class _CallablePackage(types.ModuleType):
+    """Lets one name be the function that people call and the package that it lives in."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> SweepResult:
+        return sweep(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

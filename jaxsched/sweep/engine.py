@@ -26,7 +26,7 @@ def sweep(
     steps: int = 2_000,
     seeds: int | Sequence[int] = 4,
     key: int | jax.Array = 0,
-    log_every: int = 50,
+    log_every: int | None = None,
     chunk: int = 16,
     progress: Progress | None = None,
 ) -> SweepResult:
@@ -48,8 +48,9 @@ def sweep(
       steps: the updates of each training, 1 or more.
       seeds: how many (0, 1, ... n - 1), or a list of different integers, 0 or more.
       key: an integer or a JAX random key.
-      log_every: the steps in a window of the metrics, at most `steps`: `train_*` is the mean over a window, `valid_*`
-        the value on all of `task.valid` at its end. Steps that do not fill a window show only in `final`.
+      log_every: the steps in a window of the metrics, at most `steps`; None: 50, or `steps` if that is less.
+        `train_*` is the mean over a window, `valid_*` the value on all of `task.valid` at its end. Steps that do not
+        fill a window show only in `final`.
       chunk: the most trainings that run side by side. 16 small ones keep a processor's cache; more suit a GPU.
       progress: called as `progress(pairs_done, pairs_total, steps_per_second)` after each chunk, or None.
 
@@ -98,13 +99,15 @@ class Plan:
         steps: int = 2_000,
         seeds: int | Sequence[int] = 4,
         key: int | jax.Array = 0,
-        log_every: int = 50,
+        log_every: int | None = None,
         chunk: int = 16,
     ) -> Plan:
         if not isinstance(task, Task):
             raise TypeError(f"sweep: task={shown(task)}; task must be a Task(init=..., loss=..., ...).")
         schedules, settings = stacked_settings(schedules)
-        for name, value in (("steps", steps), ("log_every", log_every), ("chunk", chunk)):
+        _whole("steps", steps, 1)
+        log_every = min(50, steps) if log_every is None else log_every
+        for name, value in (("log_every", log_every), ("chunk", chunk)):
             _whole(name, value, 1)
         if log_every > steps:
             raise ValueError(f"sweep: log_every={log_every} and steps={steps}; write log_every={steps} or less.")

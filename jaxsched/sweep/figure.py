@@ -20,7 +20,7 @@ _WINNER = "#d81b60"
 """A red that is told from every colour of viridis with any colour vision."""
 
 
-def draw(result: SweepResult, metric: str, mode: Literal["min", "max"]) -> Any:
+def draw(result: SweepResult, metric: str, mode: Literal["min", "max"] | None) -> Any:
     """See `SweepResult.plot`."""
     try:
         import matplotlib as mpl
@@ -38,7 +38,7 @@ def draw(result: SweepResult, metric: str, mode: Literal["min", "max"]) -> Any:
     # The best are dark; the end of viridis is left out, a yellow that is lost on white.
     colours = mpl.colormaps["viridis"](np.linspace(0.0, 0.92, len(order)))
     for ax, (path, schedule) in zip(axes, schedules, strict=False):
-        _draw_schedules(ax, schedule, result.steps, order, colours)
+        _draw_schedules(ax, schedule, result, order, colours)
         name = path_text(path).replace("_", " ") or "learning rate"
         ax.set(title=f"{len(order)} settings: {name}", xlabel="step", ylabel=name)
     _draw_losses(axes[-1], result, order, colours)
@@ -52,16 +52,20 @@ def draw(result: SweepResult, metric: str, mode: Literal["min", "max"]) -> Any:
     return figure
 
 
-def _draw_schedules(ax: Any, schedule: Any, steps: int, order: np.ndarray, colours: np.ndarray) -> None:
-    at = np.unique(np.linspace(0, steps - 1, _MOST_POINTS).round().astype(int))
+def _draw_schedules(ax: Any, schedule: Any, result: SweepResult, order: np.ndarray, colours: np.ndarray) -> None:
+    at = np.unique(np.linspace(0, result.steps - 1, _MOST_POINTS).round().astype(int))
     values = np.asarray(jax.vmap(lambda s: s(jnp.asarray(at)))(jax.tree.map(jnp.asarray, schedule)))
     for rank in range(len(order) - 1, -1, -1):  # the best last, on top
         ax.plot(at, values[order[rank]], **_style(rank, colours))
     # Peaks of several powers of ten: on a linear axis the small ones would lie on the ground.
+    # A setting that diverged may lie anywhere: it does not choose the limits.
+    kept = ~(result.diverged_at >= 0).any(axis=1)
+    values = values[kept] if kept.any() else values
     peaks = values.max(axis=1)
+    ax.set_ylim(top=peaks.max() + 0.05 * np.ptp(values) if np.ptp(values) > 0 else None)
     if values.min() >= 0 and peaks.min() > 0 and peaks.max() > 20 * peaks.min():
         ax.set_yscale("log")
-        ax.set_ylim(bottom=peaks.min() / 10)
+        ax.set_ylim(bottom=peaks.min() / 10, top=peaks.max() * 3)
 
 
 def _draw_losses(ax: Any, result: SweepResult, order: np.ndarray, colours: np.ndarray) -> None:

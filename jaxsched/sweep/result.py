@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax
 import numpy as np
@@ -16,6 +16,9 @@ from .settings import hyperparameters
 
 VERSION = 1
 """Of the form of `to_dict`; it changes when a reader of the older form would misread the newer one."""
+
+Mode: TypeAlias = Literal["min", "max"]
+_COLUMNS = ("mean", "std", "seeds", "diverged", "setting")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,22 +57,30 @@ class SweepResult:
             f"{self.seconds:.1f} s; metrics {', '.join(self.final)}>"
         )
 
-    def order(self, metric: str = "valid_loss", mode: Literal["min", "max"] = "min") -> np.ndarray:
+    def direction(self, metric: str, mode: Mode | None = None) -> Mode:
+        """Whether the smallest or the largest `metric` is best: the smallest loss, and else as `mode` says."""
+        if mode is None and metric.endswith("loss"):
+            return "min"
+        if mode not in ("min", "max"):
+            raise ValueError(f"SweepResult: metric={metric!r} and mode={mode!r}; write mode='max' or mode='min'.")
+        return mode
+
+    def order(self, metric: str = "valid_loss", mode: Mode | None = None) -> np.ndarray:
         """The indices of the settings, best first: by the mean of the final `metric` over the seeds.
 
-        A setting that diverged with any seed, or whose mean is not finite, comes last.
+        A setting that diverged with any seed, or whose mean is not finite, comes last. `mode` may be left out for a
+        loss, of which the smallest is best; for any other metric write `"max"` or `"min"`.
 
         Errors: KeyError for a metric that there is not; ValueError for another mode.
         """
         if metric not in self.final:
             raise KeyError(f"SweepResult: metric={metric!r}; {nearest_name(str(metric), self.final)}")
-        if mode not in ("min", "max"):
-            raise ValueError(f"SweepResult: mode={mode!r}; write 'min' or 'max'.")
+        mode = self.direction(metric, mode)
         means = self.final[metric].mean(axis=1)
         bad = ~np.isfinite(means) | (self.diverged_at >= 0).any(axis=1)
         return np.argsort(np.where(bad, np.inf, means if mode == "min" else -means), kind="stable")
 
-    def best(self, metric: str = "valid_loss", mode: Literal["min", "max"] = "min") -> Any:
+    def best(self, metric: str = "valid_loss", mode: Mode | None = None) -> Any:
         """The winning setting: a plain schedule, or a pytree of them.
 
         Errors: KeyError for a metric that there is not; ValueError if every setting diverged.
@@ -79,10 +90,11 @@ class SweepResult:
             raise ValueError("SweepResult: every setting diverged with some seed; sweep lower learning rates.")
         return unstack(self.schedules)[first["setting"]]
 
-    def ranking(self, metric: str = "valid_loss", mode: Literal["min", "max"] = "min") -> list[dict[str, Any]]:
+    def ranking(self, metric: str = "valid_loss", mode: Mode | None = None) -> list[dict[str, Any]]:
         """One row for each setting, best first.
 
-        A row is a dict: the hyperparameters by name (`peak_value`; `learning_rate.peak_value` in a pytree), then the
+        A row is a dict: the hyperparameters by name (`peak_value`; `learning_rate.peak_value` in a pytree;
+        `setting.std` for a field that has the name of another entry), then the
         `mean` and the `std` (of a sample; 0 for one seed) of the final `metric` over the `seeds`, how many of them
         `diverged`, and the index of the `setting`. The mean and the std are NaN if any diverged.
         """
@@ -92,7 +104,8 @@ class SweepResult:
             values = self.final[metric][i].astype(np.float64)
             rows.append(
                 {
-                    **hyperparameters(settings[i]),
+                    # A field may have the name of a column: Noise has a std of its own.
+                    **{f"setting.{k}" if k in _COLUMNS else k: v for k, v in hyperparameters(settings[i]).items()},
                     "mean": float(values.mean()),
                     "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0 * float(values[0]),
                     "seeds": len(values),
@@ -131,7 +144,7 @@ class SweepResult:
         self,
         path: str | pathlib.Path | None = None,
         metric: str = "valid_loss",
-        mode: Literal["min", "max"] = "min",
+        mode: Mode | None = None,
     ) -> Any:
         """The schedules beside their loss curves, coloured by rank, with the winner on top.
 

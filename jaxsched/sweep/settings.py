@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import numpy as np
 
-from ..schedules.base import Schedule
+from ..schedules.base import Schedule, axes
 from ..schedules.fields import shown
 from ..schedules.stacking import stack
 
-_HINT = "write grid(...), sample(...), a list of schedules, or a dict of stacked schedules for several hyperparameters"
+_HINT = (
+    "write grid(...), sample(...), a list of schedules, or a dict of stacked schedules for several hyperparameters; "
+    "put schedules together before they are stacked"
+)
 
 
 def is_schedule(x: Any) -> bool:
@@ -56,18 +58,11 @@ def path_text(path: Any) -> str:
 
 def _axes(tree: Any) -> set[int]:
     """How many axes the numbers of the schedules have beyond those of one setting: {0} for one, {1} for stacked."""
-    axes: set[int] = set()
+    found: set[int] = set()
     for schedule in jax.tree.leaves(tree, is_leaf=is_schedule):
         if not is_schedule(schedule):
             raise TypeError(f"sweep: schedules hold {shown(schedule)}, which is not a schedule; {_HINT}.")
         if not jax.tree.leaves(schedule):
             raise ValueError(f"sweep: {schedule!r} has no number that could differ between settings; {_HINT}.")
-        for field in schedule._fields:
-            value = getattr(schedule, field.name)
-            inner = jax.tree.leaves(value, is_leaf=is_schedule) if not field.static else []
-            for x in inner:
-                if is_schedule(x):
-                    axes |= _axes(x) if jax.tree.leaves(x) else set()
-                else:
-                    axes.add(np.ndim(x) - int(field.table))
-    return axes
+        found |= axes(schedule)
+    return found

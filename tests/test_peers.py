@@ -204,3 +204,45 @@ def test_every_hyperparameter_can_be_traced() -> None:
         return sum(p(n + 1) for p in parts)
 
     assert np.isfinite(jax.jit(value)(10, 0.9))
+
+
+def test_live_faults_of_optax() -> None:
+    """What the README says of optax, seen in the optax that is installed; ours beside it."""
+    a, b, c = (optax.constant_schedule(x) for x in (1.0, 2.0, 3.0))
+    dropped = optax.join_schedules([a, b, c], [5])  # three schedules and one boundary
+    assert float(dropped(10**6)) == 2.0
+    with pytest.raises(ValueError, match="3 schedules"):
+        js.join([a, b, c], [5])
+    optax.join_schedules([a, b, c], [9, 5])  # accepted
+    with pytest.raises(ValueError, match="sort them"):
+        js.join([a, b, c], [9, 5])
+    with pytest.raises((jax.errors.ConcretizationTypeError, jax.errors.TracerBoolConversionError)):
+        jax.jit(lambda n: optax.linear_schedule(1.0, 0.0, n)(3))(10)
+    assert jax.jit(lambda n: js.Linear(1.0, 0.0, n)(3))(10) == np.float32(0.7)
+    assert float(optax.warmup_constant_schedule(0.0, 1.0, warmup_steps=0)(100)) == 0.0
+    assert js.WarmupConstant(1.0, 0)(100) == 1.0
+    late = 99_999_999
+    assert abs(float(optax.linear_schedule(1.0, 0.0, 10**8)(late)) / 1e-8 - 1) > 0.5
+    assert float(js.Linear(1.0, 0.0, 10**8)(late)) == pytest.approx(1e-8, rel=1e-6)
+    steps = 2_000_000_000 - np.arange(400)
+    theirs = optax.exponential_decay(1.0, 5_000_000, 0.99, staircase=True)
+    wrong = sum(abs(float(theirs(int(t))) / 0.99 ** (int(t) // 5_000_000) - 1) > 1e-3 for t in steps[:100])
+    ours = js.ExponentialDecay(1.0, 0.99, 5_000_000, staircase=True)(steps.astype(np.int32))
+    np.testing.assert_allclose(ours, np.float32(0.99).astype(float) ** (steps // 5_000_000), rtol=1e-6)
+    assert wrong > 0
+    state = optax.adamw(js.Linear(1.0, 0.0, 10)).init(jnp.zeros(2))
+    assert not any(np.array_equal(leaf, np.float32(1.0)) for leaf in jax.tree.leaves(state))  # the rate is not there
+    injected = optax.inject_hyperparams(optax.adamw)(learning_rate=js.Linear(1.0, 0.0, 10)).init(jnp.zeros(2))
+    assert injected.hyperparams["learning_rate"] == 1.0
+
+
+def test_the_example_of_contributing() -> None:
+    """The class that CONTRIBUTING.md shows, run as it stands there."""
+    text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    names = {**vars(js), "Array": jax.Array, "Step": Any}
+    exec(code, names)
+    smooth = names["Smoothstep"](1.0, 0.0, 4)
+    assert smooth.table(5).tolist() == [1.0, 0.84375, 0.5, 0.15625, 0.0]
+    u = np.linspace(0, 1, 101)
+    np.testing.assert_allclose(names["Smoothstep"](0.0, 1.0, 100).table(101), u * u * (3 - 2 * u), rtol=1e-5, atol=1e-9)

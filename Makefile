@@ -2,7 +2,7 @@
 # Another Python gets an environment of its own: `make test PYTHON=python3.13`.
 PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
-# Versions to hold, for example CONSTRAINTS="jax==0.6.0 optax==0.2.4".
+# Versions to hold, with an environment of their own: VENV=.venv-old CONSTRAINTS="jax==0.6.0 optax==0.2.4".
 CONSTRAINTS ?=
 BIN := $(VENV)/bin
 

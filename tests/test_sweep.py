@@ -461,3 +461,9 @@ def test_a_field_with_the_name_of_a_column_is_not_lost():
     rows = sweep(LIGHT, noisy, steps=2, seeds=2).ranking()
     assert sorted(row["setting.std"] for row in rows) == [0.0, 0.1, 0.2]
     assert all("std" in row and "mean" in row for row in rows)
+
+
+def test_a_loss_that_cannot_be_called_says_where_it_was_called():
+    with pytest.raises(TypeError) as caught:
+        dataclasses.replace(TASK, loss=lambda params, batch: 0.0)
+    assert any("loss(params, batch, key)" in note for note in caught.value.__notes__)

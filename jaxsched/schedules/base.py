@@ -150,7 +150,8 @@ class Schedule:
     other methods. A number stands for a `Constant` and a plain callable for a `Lambda`.
 
     The hyperparameters are leaves: nothing is compiled again when one changes, `jax.vmap` runs over stacked ones, and
-    `jax.grad` gives a schedule of gradients (with `allow_int=True` where a field is an integer).
+    `jax.grad` gives a schedule of gradients (with `allow_int=True` where a field is an integer). Schedules are compared
+    and hashed by identity; `repr` is the expression that makes one.
 
     Example:
       >>> import jax.numpy as jnp

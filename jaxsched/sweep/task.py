@@ -89,7 +89,13 @@ class Task:
             batch = jax.tree.map(lambda x: x[: self.batch_size], train)
             return self.loss(params, batch, key), self.loss(params, valid, None)
 
-        outs = jax.eval_shape(losses, jax.random.key(0), self.train, self.valid)
+        try:
+            outs = jax.eval_shape(losses, jax.random.key(0), self.train, self.valid)
+        except Exception as error:
+            error.add_note(
+                "Task: this came from a trial of init(key) and loss(params, batch, key), key None in validation."
+            )
+            raise
         for out in outs:
             if not (isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], Mapping)):
                 raise TypeError(

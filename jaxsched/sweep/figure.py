@@ -57,12 +57,13 @@ def _draw_schedules(ax: Any, schedule: Any, result: SweepResult, order: np.ndarr
     values = np.asarray(jax.vmap(lambda s: s(jnp.asarray(at)))(jax.tree.map(jnp.asarray, schedule)))
     for rank in range(len(order) - 1, -1, -1):  # the best last, on top
         ax.plot(at, values[order[rank]], **_style(rank, colours))
-    # Peaks of several powers of ten: on a linear axis the small ones would lie on the ground.
     # A setting that diverged may lie anywhere: it does not choose the limits.
     kept = ~(result.diverged_at >= 0).any(axis=1)
     values = values[kept] if kept.any() else values
     peaks = values.max(axis=1)
-    ax.set_ylim(top=peaks.max() + 0.05 * np.ptp(values) if np.ptp(values) > 0 else None)
+    if (height := np.ptp(values)) > 0:
+        ax.set_ylim(values.min() - 0.05 * height, peaks.max() + 0.05 * height)
+    # Peaks of several powers of ten: on a linear axis the small ones would lie on the ground.
     if values.min() >= 0 and peaks.min() > 0 and peaks.max() > 20 * peaks.min():
         ax.set_yscale("log")
         ax.set_ylim(bottom=peaks.min() / 10, top=peaks.max() * 3)

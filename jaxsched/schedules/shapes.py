@@ -198,7 +198,7 @@ def _real_cycle(step: Array, period: Array, mult: Array) -> tuple[Array, Array]:
         growth = index * jnp.log1p(rate)
         # A power of a whole multiplier is exact, and expm1 is accurate where the power is near 1.
         sum_of_powers = jnp.where(growth < 0.5, jnp.expm1(growth), jnp.power(1 + rate, index) - 1) / rate
-        return period * jnp.where(grows, sum_of_powers, index)
+        return period * jnp.where(grows & (index > 1), sum_of_powers, index)
 
     count = step / period
     index = lax.stop_gradient(jnp.floor(jnp.where(grows, jnp.log1p(count * rate) / jnp.log1p(rate), count)))

@@ -531,10 +531,15 @@ class Sum(Schedule):
 
     Formula: `s(t) = schedules[0](t) + schedules[1](t) + ...`.
 
+    Fields:
+      schedules: one or more schedules, callables or numbers.
+
     Example:
       >>> import jaxsched as js
       >>> js.Linear(0.0, 1.0, 4) + 1.0
       Linear(init_value=0.0, end_value=1.0, steps=4) + 1.0
+
+    Source: the pointwise sum of functions; a floor under a decay is one.
     """
 
     schedules: tuple[Schedule, ...]
@@ -550,6 +555,9 @@ class Product(Schedule):
     """The product of schedules; `a * b` makes it.
 
     Formula: `s(t) = schedules[0](t) * schedules[1](t) * ...`.
+
+    Fields:
+      schedules: one or more schedules, callables or numbers.
 
     Example:
       >>> import jaxsched as js

@@ -96,11 +96,11 @@ class Plan:
         cls,
         task: Task,
         schedules: Any,
-        steps: int = 2_000,
-        seeds: int | Sequence[int] = 4,
-        key: int | jax.Array = 0,
-        log_every: int | None = None,
-        chunk: int = 16,
+        steps: int,
+        seeds: int | Sequence[int],
+        key: int | jax.Array,
+        log_every: int | None,
+        chunk: int,
     ) -> Plan:
         if not isinstance(task, Task):
             raise TypeError(f"sweep: task={shown(task)}; task must be a Task(init=..., loss=..., ...).")

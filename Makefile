@@ -6,13 +6,17 @@ VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 CONSTRAINTS ?=
 BIN := $(VENV)/bin
 
-.PHONY: sweep test lint bench lowest clean
+.PHONY: sweep test parity lint bench lowest clean
 
 sweep: $(VENV)/.ready-sweep
 	$(BIN)/jaxsched sweep examples/digits.py
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# The live peers beside ours, and every recording of them made again.
+parity: $(VENV)/.ready-bench
+	$(BIN)/python -m pytest -o addopts=--strict-config -W ignore::DeprecationWarning tests/peers
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

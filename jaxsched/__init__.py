@@ -18,6 +18,11 @@ WarmupCosine(peak_value=0.0003, warmup_steps=2000, total_steps=100000).warmup(st
 
 from typing import TYPE_CHECKING
 
+from .optim.listen import current_hyperparams as current_hyperparams
+from .optim.listen import named as named
+from .optim.listen import observe as observe
+from .optim.plateau import PlateauState as PlateauState
+from .optim.plateau import reduce_on_plateau as reduce_on_plateau
 from .schedules import shapes as shapes
 from .schedules.base import Clip as Clip
 from .schedules.base import Constant as Constant

@@ -65,7 +65,7 @@ def _default_type(x: Any) -> Any:
     return x
 
 
-def _lift(owner: str, name: str, value: Any) -> Schedule:
+def lift(owner: str, name: str, value: Any) -> Schedule:
     """A number is a Constant, a plain callable a Lambda."""
     if isinstance(value, Schedule):
         return value
@@ -87,13 +87,13 @@ def _lift_all(owner: str, name: str, values: Any) -> tuple[Schedule, ...]:
         raise TypeError(f"{owner}: {name}={shown(values)}; {name} must be a list of schedules.")
     if not values:
         raise ValueError(f"{owner}: {name}=[]; write at least one schedule.")
-    return tuple(_lift(owner, f"{name}[{i}]", value) for i, value in enumerate(values))
+    return tuple(lift(owner, f"{name}[{i}]", value) for i, value in enumerate(values))
 
 
 def _child(hint: Any) -> Converter | None:
     """How a field is converted whose annotation is a schedule, or several of them."""
     if isinstance(hint, type) and issubclass(hint, Schedule):
-        return _lift
+        return lift
     first = (typing.get_args(hint) or (None,))[0]
     several = typing.get_origin(hint) is tuple and isinstance(first, type) and issubclass(first, Schedule)
     return _lift_all if several else None
@@ -288,22 +288,22 @@ class Schedule:
     # --- operators ---------------------------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Sum:
-        return Sum((*_parts(Sum, self), _lift("+", "the right side", other)))
+        return Sum((*_parts(Sum, self), lift("+", "the right side", other)))
 
     def __radd__(self, other: Any) -> Sum:
-        return Sum((_lift("+", "the left side", other), self))
+        return Sum((lift("+", "the left side", other), self))
 
     def __mul__(self, other: Any) -> Product:
-        return Product((*_parts(Product, self), _lift("*", "the right side", other)))
+        return Product((*_parts(Product, self), lift("*", "the right side", other)))
 
     def __rmul__(self, other: Any) -> Product:
-        return Product((_lift("*", "the left side", other), self))
+        return Product((lift("*", "the left side", other), self))
 
     def __neg__(self) -> Product:
         return -1.0 * self
 
     def __sub__(self, other: Any) -> Sum:
-        return self + -_lift("-", "the right side", other)
+        return self + -lift("-", "the right side", other)
 
     def __rsub__(self, other: Any) -> Sum:
         return other + -self

@@ -1,0 +1,1 @@
+"""Rates that listen, and the optimizer states that they live in."""

@@ -1,0 +1,348 @@
+"""What listens, and how it is told: the parts that every rate driven by a metric shares.
+
+A *listener* is an Optax transformation whose state has a method `observe(value)`: what it has heard so far, and one
+metric more, to what it knows now. Its settings stand in the state too, as arrays. So a metric can reach it wherever it
+is nested, with no transformation at hand; many of them are one `vmap`; and a checkpoint holds all that there is.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from ..schedules.base import lift
+from ..schedules.fields import Domain, admit, is_traced, nearest_name, shown
+
+Settings = TypeVar("Settings")
+State = TypeVar("State")
+Function = TypeVar("Function", bound=Callable[..., Any])
+Path = tuple[Any, ...]
+
+
+class Choice(tuple[str, ...]):
+    """The texts that a setting takes; the state holds the place of the one that was chosen, which is a number."""
+
+
+def settings(owner: str, kind: type[Settings], **values: Any) -> Settings:
+    """`values` as the NamedTuple `kind` of scalar arrays, each checked by its annotation: a `Domain`, a `Choice` or
+    bool. Counts are int32 and all else is float32, whatever the parameters are."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return kind(**{name: _setting(owner, name, value, hints[name]) for name, value in values.items()})
+
+
+def _setting(owner: str, name: str, value: Any, hint: Any) -> Array:
+    if hint is bool:
+        if not isinstance(value, (bool, np.bool_)) and not (is_traced(value) and value.dtype == bool):
+            raise TypeError(f"{owner}: {name}={shown(value)}; {name} must be True or False.")
+        return jnp.asarray(value, jnp.int32)
+    (domain,) = hint.__metadata__
+    if isinstance(domain, Choice):
+        if value not in domain:
+            raise ValueError(f"{owner}: {name}={shown(value)}; {nearest_name(str(value), domain)}")
+        return jnp.asarray(domain.index(value), jnp.int32)
+    assert isinstance(domain, Domain)
+    if np.ndim(admit(owner, name, value, domain)):
+        raise ValueError(
+            f"{owner}: {name}={shown(value)}; {name} must be {domain.says}, and one: jax.vmap runs over several."
+        )
+    return jnp.asarray(value, jnp.int32 if domain.counts else jnp.float32)
+
+
+def standard_promotion(function: Function) -> Function:
+    """Strict promotion guards a user's code; in a state only float32, int32 and flags meet."""
+
+    @functools.wraps(function)
+    def under_standard(*args: Any, **kwargs: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*args, **kwargs)
+
+    return typing.cast(Function, under_standard)
+
+
+def increment(count: Array) -> Array:
+    """One more, and no more beyond the last that can be counted."""
+    return jnp.where(count < jnp.iinfo(count.dtype).max, count + 1, count)
+
+
+def as_metric(owner: str, value: Any) -> Array:
+    """One observation as a float32, or an error that says what a metric is."""
+    if value is None or isinstance(value, (str, bytes)):
+        raise TypeError(f"{owner}: value={value!r}; a metric is a number: write value=val_loss.")
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError):
+        kind = type(value).__name__
+        raise TypeError(f"{owner}: value is a {kind}; a metric is a number: write value=val_loss.") from None
+    if array.shape:
+        hint = "write value=jnp.mean(losses), or run over several states with jax.vmap"
+        raise ValueError(f"{owner}: value has the shape {array.shape}; a metric is one number: {hint}.")
+    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+        raise TypeError(f"{owner}: value holds {array.dtype}; a metric is a real number: write value=val_loss.")
+    return array.astype(jnp.float32)
+
+
+def scaled(updates: Any, rate: Array) -> Any:
+    """`rate * updates`, in float32 and then rounded once to the type that each leaf has."""
+
+    def one(u: Array) -> Array:
+        return (u * rate.astype(jnp.promote_types(jnp.float32, u.dtype))).astype(u.dtype)
+
+    return jax.tree.map(standard_promotion(one), updates)
+
+
+class ListenerState(Protocol):
+    """What `listening` asks of a state, beside being a NamedTuple of arrays."""
+
+    learning_rate: Array  # the rate in force
+    base_learning_rate: Array | None  # the schedule's, before anything was heard; None where there is no schedule
+    count: Array  # the updates so far
+    settings: Any
+
+    def in_force(self) -> Array:
+        """The rate that follows from `base_learning_rate` and from what was heard."""
+        ...
+
+    def observe(self, value: Array) -> ListenerState:
+        """The state after one more observation, `learning_rate` included."""
+        ...
+
+
+def listening(owner: str, learning_rate: Any, start: Any) -> optax.GradientTransformationExtraArgs:
+    """The transformation around a listener's state: hear `value` if there is one, then scale by the rate in force.
+
+    With a `learning_rate` (a schedule, a callable or a number) the updates are scaled by `-rate`, as
+    `optax.scale_by_learning_rate` does; with None they are scaled by what was heard alone, and keep their sign.
+    """
+    schedule = None if learning_rate is None else lift(owner, "learning_rate", learning_rate)
+
+    def at(state: Any) -> Any:
+        """The state at the step that it counts, under the settings of today: those of a checkpoint may be older."""
+        base = None if schedule is None else schedule(state.count).astype(jnp.float32)
+        state = state._replace(settings=start.settings, base_learning_rate=base)
+        return state._replace(learning_rate=state.in_force())
+
+    def init(params: Any) -> Any:
+        del params  # what is heard is about the whole of them
+        return at(start)
+
+    @standard_promotion
+    def update(updates: Any, state: Any, params: Any = None, *, value: Any = None, **extra: Any) -> tuple[Any, Any]:
+        del params, extra
+        state = at(state)
+        if value is not None:
+            state = state.observe(as_metric(owner, value))
+        rate = state.learning_rate if schedule is None else -state.learning_rate
+        return scaled(updates, rate), state._replace(count=increment(state.count))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def named(name: str, inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """`inner`, which listens to a metric of its own: `update(..., name=metric)` instead of `value=`.
+
+    For two listeners in one optimizer that are told different things, a training loss and a validation loss. The
+    state of `inner` stands under `name`, so that `observe(..., name=name)` reaches it alone.
+
+    Fields:
+      name: what it listens to, as a keyword of `update`; any identifier but `value`.
+      inner: the transformation.
+
+    Errors: ValueError for a name that no keyword can have.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> import jaxsched as js
+      >>> optimizer = optax.chain(
+      ...     js.named("train", js.adaptive_warmup(0.1, warmup_steps=100)),
+      ...     js.named("valid", js.reduce_on_plateau(patience=3)),
+      ... )
+      >>> params = jnp.zeros(2)
+      >>> state = optimizer.init(params)
+      >>> updates, state = optimizer.update(params, state, params, train=0.7)
+      >>> state = js.observe(state, value=0.9, name="valid")
+
+    Source: torch's closures and Keras's `monitor=` name the metric in the same way.
+    """
+    if not (isinstance(name, str) and name.isidentifier()) or name in ("value", "params", "state", "updates"):
+        raise ValueError(f"named: name={shown(name)}; write the keyword of a metric, such as 'valid_loss'.")
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params: Any) -> Any:
+        return {name: inner.init(params)}
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        extra = {key: value for key, value in extra.items() if key != "value"}
+        if name in extra:
+            extra["value"] = extra.pop(name)
+        updates, inner_state = inner.update(updates, state[name], params, **extra)
+        return updates, {name: inner_state}
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+# --- nested states ---------------------------------------------------------------------------------------------------
+
+
+def children(node: Any) -> tuple[list[tuple[Path, Any]], Callable[[list[Any]], Any]]:
+    """The parts of a pytree one level down, each with its key, and what puts them together again."""
+    parts, structure = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
+    return parts, structure.unflatten
+
+
+def walk(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every node of an optimizer state, outermost first, with the keys that lead there."""
+    yield path, node
+    if not jax.tree_util.all_leaves([node]):
+        for keys, child in children(node)[0]:
+            yield from walk(child, (*path, *keys))
+
+
+def _label(path: Path, kinds: tuple[type, ...]) -> str:
+    """The path in words: of the keys of these kinds only."""
+    said = {
+        jax.tree_util.DictKey: operator.attrgetter("key"),
+        jax.tree_util.SequenceKey: operator.attrgetter("idx"),
+        jax.tree_util.GetAttrKey: operator.attrgetter("name"),
+    }
+    return "/".join(str(said[type(key)](key)) for key in path if isinstance(key, kinds) and type(key) in said)
+
+
+# From short to whole: the names that users gave, then the places in chains, then all.
+LABELS: tuple[Callable[[Path], str], ...] = tuple(
+    functools.partial(_label, kinds=kinds)
+    for kinds in (
+        (jax.tree_util.DictKey,),
+        (jax.tree_util.DictKey, jax.tree_util.SequenceKey),
+        (jax.tree_util.DictKey, jax.tree_util.SequenceKey, jax.tree_util.GetAttrKey),
+    )
+)
+
+
+def is_listener(node: Any) -> bool:
+    return isinstance(node, tuple) and callable(getattr(node, "observe", None))
+
+
+def observe(opt_state: State, *, value: Any, name: str | None = None) -> State:
+    """The optimizer state after its listeners were told a metric, outside of any gradient step.
+
+    Every listener is told, wherever it is nested (chain, inject, partition, MultiSteps, masked, a Flax TrainState),
+    and the rest of the state is as it was. It runs eagerly, inside of `jit` and under `vmap`.
+
+    Fields:
+      opt_state: any optimizer state with a listener (`reduce_on_plateau`, `greedy`, `adaptive_warmup`) in it.
+      value: the metric, one real number.
+      name: tell only the listener of this name: a group of `by_path` or of `optax.partition`, or what `named` calls
+        it, or its place in a chain ("0"); None tells all.
+
+    Errors: ValueError for a state without a listener, for a name that none or several have, and for a value with a
+    shape; TypeError for a value that is no number.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> import jaxsched as js
+      >>> optimizer = optax.chain(optax.scale_by_adam(), js.reduce_on_plateau(0.1, patience=1))
+      >>> state = optimizer.init(jnp.zeros(3))
+      >>> for val_loss in [1.0, 1.0, 1.0]:                        # the end of each epoch
+      ...     state = js.observe(state, value=val_loss)
+      >>> print(f"{js.current_hyperparams(state)['learning_rate']:.3f}")
+      0.010
+
+    Source: torch's `scheduler.step(val_loss)`.
+    """
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"observe: name={shown(name)}; write the name of a listener, or leave it out to tell all.")
+    metric = as_metric("observe", value)
+    found = [path for path, node in walk(opt_state) if is_listener(node)]
+    if not found:
+        raise ValueError(
+            f"observe: there is no listener in this {type(opt_state).__name__}; put one into the optimizer: "
+            "optax.chain(optax.adam(1e-3), jaxsched.reduce_on_plateau())."
+        )
+    told = found if name is None else [_the_one(name, found)]
+
+    def tell(node: Any, path: Path) -> Any:
+        if path in told:
+            return _told(node, metric)
+        if not any(one[: len(path)] == path for one in told):
+            return node
+        parts, build = children(node)
+        return build([tell(child, (*path, *keys)) for keys, child in parts])
+
+    return tell(opt_state, ())
+
+
+@standard_promotion
+def _told(state: Any, metric: Array) -> Any:
+    """The listener's state after the metric, in whatever boxes its arrays were kept in (Flax NNX has such)."""
+    leaves, structure = jax.tree.flatten(state)
+    plain = jax.tree.unflatten(jax.tree.structure(_bare(state)), leaves)
+    return structure.unflatten(jax.tree.leaves(plain.observe(metric)))
+
+
+def _bare(node: Any) -> Any:
+    """The NamedTuples of a state, with a mark where there was an array or a box with one."""
+    if node is None:
+        return None
+    return type(node)(*map(_bare, node)) if isinstance(node, tuple) else 0
+
+
+def _the_one(name: str, found: list[Path]) -> Path:
+    for label in LABELS:
+        fits = [path for path in found if label(path) == name]
+        if len(fits) > 1:
+            names = ", ".join(repr(LABELS[1](path) or LABELS[2](path)) for path in fits)
+            raise ValueError(f"observe: name={name!r} is that of {len(fits)} listeners; write one of: {names}.")
+        if fits:
+            return fits[0]
+    names = [LABELS[0](path) or LABELS[1](path) or LABELS[2](path) for path in found]
+    raise ValueError(f"observe: name={name!r}; {nearest_name(name, sorted(set(names)))}")
+
+
+def current_hyperparams(opt_state: Any) -> dict[str, Array]:
+    """Every rate, momentum and decay now in force, by name, from any nested optimizer state.
+
+    It reads what stands in the state: all that `inject` and `optax.inject_hyperparams` put there, and the rates of the
+    listeners. Those of a group are called "head/learning_rate"; where one name would stand for two values, the place
+    in the chain is added: "0/learning_rate".
+
+    Fields:
+      opt_state: any optimizer state; also one of a `vmap`, whose values then have an axis.
+
+    Errors: ValueError for a state that holds none: the rate of a plain `optax.adam(schedule)` is in no state.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> import jaxsched as js
+      >>> optimizer = js.inject(optax.sgd, learning_rate=js.Linear(0.1, 0.0, 100), momentum=0.9)
+      >>> state = optimizer.init(jnp.zeros(3))
+      >>> {name: round(float(value), 3) for name, value in js.current_hyperparams(state).items()}
+      {'learning_rate': 0.1, 'momentum': 0.9}
+
+    Source: torch's `optimizer.param_groups`.
+    """
+    found = []
+    for path, node in walk(opt_state):
+        hyperparams = getattr(node, "hyperparams", None)
+        if isinstance(node, tuple) and isinstance(hyperparams, dict):
+            found += [(path, name, value) for name, value in hyperparams.items()]
+    if not found:
+        raise ValueError(
+            f"current_hyperparams: this {type(opt_state).__name__} holds none; make the optimizer with "
+            "jaxsched.inject(optax.adam, learning_rate=schedule), and the rate in force stands in its state."
+        )
+    named_as = [[f"{label(path)}/{name}".removeprefix("/") for label in LABELS] for path, name, _ in found]
+    result = {}
+    for i, (names, (_, _, value)) in enumerate(zip(named_as, found, strict=True)):
+        others = [other for j, other in enumerate(named_as) if j != i]
+        unique = (full for level, full in enumerate(names) if all(full != other[level] for other in others))
+        result[next(unique, names[-1])] = value
+    return result

@@ -1,0 +1,42 @@
+"""The live peers (`make parity`): torch's and Keras's own classes beside ours on new sequences, and every recording
+made again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.plateaus import ROUNDING, TINY, cuts, from_keras, many
+
+from . import record_plateau as plateau
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize(
+    ("peer", "arguments", "run", "number"),
+    [
+        ("torch", plateau.torch_arguments, plateau.torch_rates, 2_000),
+        ("keras", plateau.keras_arguments, plateau.keras_rates, 300),
+    ],
+)
+def test_plateau(peer: str, arguments: Any, run: Any, number: int) -> None:
+    drawn, sequences = plateau.draw(arguments, number, seed=20)
+    sequences[:, 0] = np.where(np.isfinite(sequences[:, 0]), sequences[:, 0], 1.0)
+    theirs = np.array([run(a, m) for a, m in zip(drawn, sequences, strict=True)])
+    ours = many(list(map(from_keras, drawn)) if peer == "keras" else drawn, sequences)
+    np.testing.assert_allclose(ours, theirs, rtol=ROUNDING, atol=TINY)
+    start = [a["lr"] for a in drawn]
+    np.testing.assert_array_equal(cuts(ours, start) & (theirs > TINY), cuts(theirs, start) & (theirs > TINY))
+
+
+def test_the_recording_of_plateaus_is_what_the_peers_do() -> None:
+    recorded = np.load(HERE / "plateau.npz")
+    for peer, run, stride in (("torch", plateau.torch_rates, 10), ("keras", plateau.keras_rates, 10)):
+        arguments = json.loads(str(recorded[f"{peer}_arguments"]))[::stride]
+        again = [run(a, m) for a, m in zip(arguments, recorded[f"{peer}_metrics"][::stride], strict=True)]
+        np.testing.assert_array_equal(again, recorded[f"{peer}_rates"][::stride])

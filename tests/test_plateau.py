@@ -1,0 +1,583 @@
+"""The plateau against torch and Keras (recorded), beside optax's, and wherever a state may be nested."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen, nnx
+from flax.training.train_state import TrainState
+
+import jaxsched as js
+
+from .cases import x64
+from .plateaus import ROUNDING, TINY, cuts, from_keras, many, rates
+
+RECORDED = np.load(Path(__file__).parent / "peers" / "plateau.npz")
+ZEROS = jnp.zeros(3)
+ONES = jnp.ones(3)
+
+
+def heard(transformation: Any, metrics: Any, params: Any = ZEROS) -> Any:
+    state = transformation.init(params)
+    for metric in metrics:
+        state = js.observe(state, value=metric)
+    return state
+
+
+def plateau(metrics: Any, learning_rate: Any = 1.0, **arguments: Any) -> js.PlateauState:
+    return heard(js.reduce_on_plateau(learning_rate, **arguments), metrics)
+
+
+# --- peers -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("peer", ["torch", "keras"])
+def test_every_recorded_observation(peer: str) -> None:
+    """2,000 sequences of torch's class and 300 of Keras's callback: the same cuts, and the same rates."""
+    assert {"torch": "2.13.0", "keras": "3.15.1"}[peer] == str(RECORDED[f"{peer}_version"])
+    arguments = json.loads(str(RECORDED[f"{peer}_arguments"]))
+    arguments = list(map(from_keras, arguments)) if peer == "keras" else arguments
+    theirs = RECORDED[f"{peer}_rates"]
+    assert theirs.shape == ({"torch": 2_000, "keras": 300}[peer], 60)
+    ours = many(arguments, RECORDED[f"{peer}_metrics"])
+    np.testing.assert_allclose(ours, theirs, rtol=ROUNDING, atol=TINY)
+    start = [a["lr"] for a in arguments]
+    their_cuts = cuts(theirs, start) & (theirs > TINY)
+    np.testing.assert_array_equal(cuts(ours, start) & (theirs > TINY), their_cuts)
+    assert their_cuts.sum() > 3_000
+
+
+def optax_plateau(metrics: Any, **arguments: Any) -> Any:
+    transformation = optax.contrib.reduce_on_plateau(**arguments)
+    state = transformation.init(arguments.pop("params", ZEROS))
+    for metric in metrics:
+        _, state = transformation.update(ZEROS, state, value=jnp.asarray(metric))
+    return state
+
+
+def test_optax_has_no_max() -> None:
+    rising = [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert optax_plateau(rising, patience=2, factor=0.5).scale < 1
+    assert plateau(rising, patience=2, factor=0.5, mode="max").scale == 1
+
+
+def test_optax_mixes_rel_and_abs() -> None:
+    """From 10 to 9.4: better by 5 % or by 0.5, but not by both together."""
+    metrics = [10.0, 9.4]
+    assert optax_plateau(metrics, patience=1, factor=0.5, rtol=0.05, atol=0.5, cooldown=9).scale == 0.5
+    for threshold, mode in ((0.05, "rel"), (0.5, "abs")):
+        assert plateau(metrics, patience=0, factor=0.5, threshold=threshold, threshold_mode=mode).scale == 1
+
+
+def test_optax_cuts_one_observation_early() -> None:
+    metrics = [1.0, 1.0, 1.0]
+    assert optax_plateau(metrics, patience=2, factor=0.5).scale == 0.5
+    assert plateau(metrics, patience=2, factor=0.5).scale == 1
+    assert plateau([*metrics, 1.0], patience=2, factor=0.5).scale == 0.5
+
+
+def test_optax_cuts_what_improves_without_patience() -> None:
+    falling = [1.0, 0.5, 0.25]
+    with pytest.raises(AssertionError):
+        np.testing.assert_equal(float(optax_plateau(falling, patience=0, factor=0.5).scale), 1.0)
+    assert plateau(falling, patience=0, factor=0.5).scale == 1
+    assert plateau([*falling, 0.25], patience=0, factor=0.5).scale == 0.5
+
+
+def test_optax_has_a_relative_floor_and_no_eps() -> None:
+    flat = [1.0] * 12
+    state = plateau(flat, learning_rate=1e-3, patience=0, min_lr=3e-5)
+    assert state.learning_rate == np.float32(3e-5)
+    assert optax_plateau(flat, patience=1, min_scale=3e-5).scale * 1e-3 < 4e-8  # a share of the rate, not a rate
+    assert plateau(flat, learning_rate=1e-3, patience=0).learning_rate > 1e-9  # eps: 1e-8 -> 1e-9 is not worth a cut
+    assert plateau(flat, learning_rate=1e-3, patience=0, eps=0.0).learning_rate < 1e-12
+
+
+def test_optax_wants_a_metric_on_every_update() -> None:
+    with pytest.raises(TypeError):
+        optax.contrib.reduce_on_plateau().update(ONES, optax.contrib.reduce_on_plateau().init(ONES))
+    transformation = js.reduce_on_plateau(0.1)
+    updates, state = transformation.update(ONES, transformation.init(ONES))
+    np.testing.assert_allclose(updates, -0.1, rtol=1e-6)
+    assert state.heard_count == 0
+    assert state.count == 1
+
+
+def test_optax_cuts_a_bfloat16_model_that_improves() -> None:
+    params = ONES.astype(jnp.bfloat16)
+    metrics = 0.999 ** np.arange(100)  # a tenth of a percent better each time
+    theirs = optax.contrib.reduce_on_plateau(patience=3)
+    state = theirs.init(params)
+    update = jax.jit(theirs.update)
+    for metric in metrics:
+        _, state = update(params, state, value=metric)
+    assert state.scale < 1e-3
+    transformation = js.reduce_on_plateau(0.1, patience=3)
+    ours = transformation.init(params)
+    update = jax.jit(transformation.update)
+    for metric in metrics:
+        updates, ours = update(params, ours, value=metric)
+    assert ours.scale == 1
+    assert ours.best == np.float32(metrics[-1])
+    assert updates.dtype == jnp.bfloat16
+    assert {x.dtype for x in jax.tree.leaves(ours)} == {jnp.dtype("float32"), jnp.dtype("int32")}
+
+
+def test_a_negative_metric() -> None:
+    """A metric that rises from -1 is no better: torch calls it so (its rule stands by default), and optax never cuts
+    at all where the threshold is a share of it."""
+    worse = [-1.0, -0.99, -0.98, -0.97]
+    arguments: dict[str, Any] = {"patience": 1, "factor": 0.5, "threshold": 0.1}
+    assert optax_plateau(worse, patience=2, factor=0.5, rtol=0.1).scale == 1
+    assert plateau(worse, **arguments).scale == 1
+    assert plateau(worse, **arguments, sign_safe=True).scale == 0.5
+    better = [-1.0, -1.2, -1.5, -1.8]
+    assert plateau(better, **arguments, sign_safe=True).scale == 1
+    assert plateau(-np.array(better), **arguments, sign_safe=True, mode="max").scale == 1
+    # A metric that is positive is judged by both rules alike.
+    rng = np.random.default_rng(1)
+    positive = rng.uniform(1, 2, 40).astype(np.float32)
+    numbers = {"lr": 1.0, "factor": 0.5, "patience": 1, "threshold": 0.05, "cooldown": 0, "min_lr": 0.0, "eps": 0.0}
+    both = [rates(numbers, positive, "min", "rel", sign_safe=flag) for flag in (False, True)]
+    np.testing.assert_array_equal(*both)
+    assert both[0][-1] < 0.01
+
+
+# --- what torch does not have ----------------------------------------------------------------------------------------
+
+
+def test_nan_is_bad_or_ignored_or_a_cut() -> None:
+    nan = float("nan")
+    metrics = [1.0, nan, nan, nan, 0.5]
+    states = {policy: plateau(metrics, nan=policy, patience=2, factor=0.5) for policy in ("bad", "ignore", "cut")}
+    assert {policy: state.scale.item() for policy, state in states.items()} == {"bad": 0.5, "ignore": 1.0, "cut": 0.125}
+    assert all(state.best == 0.5 for state in states.values())
+    assert plateau(metrics, nan="cut", patience=2, factor=0.5, cooldown=9).scale == 0.5  # one is told once
+    assert plateau([nan, 3.0], nan="bad").best == 3.0  # a first NaN is not the best
+
+
+def test_a_window_is_a_mean_without_its_nans() -> None:
+    nan = float("nan")
+    metrics = [3.0, 1.0, nan, 2.0, 8.0, 2.0, nan, 2.0]  # means: 2, then 5, then 2
+    state = plateau(metrics, window=2, nan="ignore", patience=0, factor=0.5)
+    assert (state.best, state.scale, state.bad_count) == (2.0, 0.25, 0)
+    assert state.window_count == 0
+    half = plateau([*metrics, 7.0], window=2, nan="ignore", patience=0, factor=0.5)
+    assert (half.window_count, half.window_total, half.scale) == (1, 7.0, 0.25)
+    # Where NaN is bad it is a judgement of its own, and the window goes on beside it.
+    bad = plateau(metrics, window=2, nan="bad", patience=10)
+    assert bad.bad_count == 1 + 1 + 1 + 1
+    assert bad.best == 2.0
+    # The mean of a window is what would be judged without one.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 4)).astype(np.float32)
+    numbers = {"lr": 1.0, "factor": 0.5, "patience": 1, "threshold": 0.05, "cooldown": 1, "min_lr": 0.0, "eps": 0.0}
+    windowed = rates(numbers, x.ravel(), "min", "abs", window=4)
+    np.testing.assert_array_equal(windowed[3::4], rates(numbers, x.mean(1, dtype=np.float64), "min", "abs"))
+    assert len(set(np.asarray(windowed).tolist())) > 5
+
+
+def test_warmup_observations_are_not_judged() -> None:
+    nan = float("nan")
+    state = plateau([0.01, nan, 5.0, 5.0], warmup=2, patience=0, factor=0.5)
+    assert (state.best, state.scale, state.heard_count) == (5.0, 0.5, 4)
+
+
+def test_it_multiplies_a_schedule() -> None:
+    """Warmup and cosine go on under the cuts; no cut goes below `min_lr`, and no lower schedule is raised."""
+    schedule = js.WarmupCosine(peak_value=1.0, warmup_steps=10, total_steps=100)
+    transformation = js.reduce_on_plateau(schedule, patience=0, factor=0.1, min_lr=0.02)
+    state = transformation.init(ZEROS)
+
+    @jax.jit
+    def run(state: Any) -> Any:
+        def one(state: Any, step: Any) -> Any:
+            updates, state = transformation.update(ONES, state)
+            state = jax.lax.cond(
+                (step == 29) | (step == 30) | (step == 60), lambda s: js.observe(s, value=1.0), lambda s: s, state
+            )
+            return state, updates[0]
+
+        return jax.lax.scan(one, state, jnp.arange(100))
+
+    state, updates = run(state)
+    t = np.arange(100)
+    base = np.where(t < 10, t / 10, 0.5 * (1 + np.cos(np.pi * (t - 10) / 90)))
+    scale = np.where(t <= 30, 1.0, np.where(t <= 60, 0.1, 0.01))
+    want = np.minimum(base, np.maximum(base * scale, 0.02))
+    np.testing.assert_allclose(-updates, want, rtol=2e-6, atol=1e-7)
+    assert state.scale == np.float32(0.1) * np.float32(0.1)
+    assert want[-1] == base[-1] < 0.02  # the end of the cosine, lower than any floor
+
+
+@pytest.mark.parametrize(
+    "rate", [0.1, js.Constant(0.1), lambda step: 0.1, optax.constant_schedule(0.1), np.float32(0.1)]
+)
+def test_the_rate_is_a_number_or_anything_that_can_be_called(rate: Any) -> None:
+    transformation = js.reduce_on_plateau(rate)
+    updates, state = transformation.update(ONES, transformation.init(ONES))
+    np.testing.assert_allclose(updates, -0.1, rtol=1e-6)
+    np.testing.assert_allclose(state.learning_rate, 0.1, rtol=1e-6)
+
+
+def test_without_a_rate_it_scales_what_comes() -> None:
+    transformation = js.reduce_on_plateau(patience=0, factor=0.5, min_lr=0.3)
+    state = heard(transformation, [1.0, 1.0])
+    assert transformation.update(ONES, state)[0].tolist() == [0.5] * 3
+    state = js.observe(js.observe(state, value=1.0), value=1.0)
+    np.testing.assert_allclose(transformation.update(ONES, state)[0], 0.3)
+    assert js.current_hyperparams(state).keys() == {"scale"}
+
+
+def test_a_metric_on_an_update_is_heard_before_it_scales() -> None:
+    transformation = js.reduce_on_plateau(1.0, patience=0, factor=0.5)
+    state = transformation.init(ZEROS)
+    got = []
+    for metric in [1.0, None, 1.0, None, jnp.float32(1.0), 0.5]:
+        updates, state = jax.jit(transformation.update)(ONES, state, None, value=metric)
+        got.append(-updates[0].item())
+        assert state.learning_rate == got[-1]
+    assert got == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+
+
+# --- wherever it is nested -------------------------------------------------------------------------------------------
+
+
+def test_vmap_over_the_settings_is_the_loop() -> None:
+    rng = np.random.default_rng(3)
+    n = 64
+    settings = {
+        "lr": rng.uniform(0.01, 1, n),
+        "factor": rng.uniform(0.1, 0.9, n),
+        "patience": rng.integers(0, 5, n),
+        "threshold": rng.uniform(0, 0.1, n),
+        "cooldown": rng.integers(0, 4, n),
+        "min_lr": rng.uniform(0, 1e-2, n),
+        "eps": rng.uniform(0, 1e-3, n),
+        "window": rng.integers(1, 4, n),
+        "warmup": rng.integers(0, 4, n),
+    }
+    metrics = jnp.asarray(np.exp(-np.arange(40) / 10) + 0.1 * rng.normal(size=40), jnp.float32)
+
+    def run(s: Any) -> Any:
+        more = {"window": s["window"], "warmup": s["warmup"]}
+        numbers = {name: s[name] for name in s if name not in more}
+        return rates(numbers, metrics, "min", "rel", **more)
+
+    together = jax.vmap(run)({name: jnp.asarray(x) for name, x in settings.items()})
+    alone = jnp.stack([run({name: x[i] for name, x in settings.items()}) for i in range(n)])
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+    assert len(np.unique(np.asarray(together)[:, -1])) > 40
+
+
+NESTED: dict[str, Callable[[Any], Any]] = {
+    "alone": lambda tx: tx,
+    "chain": lambda tx: optax.chain(optax.scale_by_adam(), tx),
+    "chain of chains": lambda tx: optax.chain(optax.clip(1.0), optax.chain(optax.identity(), tx)),
+    "MultiSteps": lambda tx: optax.MultiSteps(optax.chain(optax.identity(), tx), 2).gradient_transformation(),
+    "masked": lambda tx: optax.masked(tx, {"a": True, "b": False}),
+    "partition": lambda tx: optax.partition({"x": tx, "y": optax.sgd(0.1)}, {"a": "x", "b": "y"}),
+    "apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
+    "named": lambda tx: js.named("valid", tx),
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_observe_reaches_it_and_leaves_the_rest_alone(name: str) -> None:
+    params = {"a": ONES, "b": ONES}
+    transformation = NESTED[name](js.reduce_on_plateau(0.1, patience=0))
+    state = transformation.init(params)
+
+    @jax.jit
+    def epoch(state: Any, metric: Any) -> Any:
+        updates, state = transformation.update(params, state, params)
+        return js.observe(state, value=metric), updates
+
+    state, _ = epoch(state, 1.0)
+    after, _ = epoch(state, 1.0)
+    np.testing.assert_allclose(js.current_hyperparams(after).popitem()[1], 0.01, rtol=1e-6)
+    changed = {
+        jax.tree_util.keystr(path).rpartition(".")[2]
+        for (path, x), y in zip(
+            jax.tree_util.tree_leaves_with_path(after), jax.tree.leaves(js.observe(after, value=1.0)), strict=True
+        )
+        if not np.array_equal(x, y)
+    }
+    assert changed == {"learning_rate", "scale", "heard_count"}
+
+
+def test_under_inject_hyperparams() -> None:
+    """optax's own wrapper turns every number into an array of its state."""
+    schedule = js.Linear(1.0, 0.0, 10)
+    transformation = optax.inject_hyperparams(js.reduce_on_plateau)(learning_rate=schedule, patience=0, factor=0.5)
+    state = transformation.init(ONES)
+    for metric in [1.0, 1.0]:
+        updates, state = jax.jit(transformation.update)(ONES, state, ONES)
+        state = js.observe(state, value=metric)
+    np.testing.assert_allclose(updates, -0.9, rtol=1e-6)
+    updates, state = transformation.update(ONES, state, ONES)
+    np.testing.assert_allclose(updates, -0.8 * 0.5, rtol=1e-6)
+    state.hyperparams["factor"] = jnp.float32(0.1)
+    updates, state = transformation.update(ONES, state, ONES, value=jnp.float32(1.0))
+    np.testing.assert_allclose(updates, -0.7 * 0.5 * 0.1, rtol=1e-6)
+
+
+def test_two_listeners_by_name() -> None:
+    labels = {"backbone": "slow", "head": "fast"}
+    params = {"backbone": ONES, "head": ONES}
+    transformation = optax.partition(
+        {"slow": js.reduce_on_plateau(0.1, patience=0), "fast": js.reduce_on_plateau(1.0, patience=0)}, labels
+    )
+    state = transformation.init(params)
+    for _ in range(2):
+        state = js.observe(state, value=1.0, name="fast")
+    assert {name: round(float(x), 6) for name, x in js.current_hyperparams(state).items()} == {
+        "slow/learning_rate": 0.1,
+        "fast/learning_rate": 0.1,
+    }
+    both = js.observe(js.observe(state, value=1.0), value=1.0)
+    assert {name: round(float(x), 6) for name, x in js.current_hyperparams(both).items()} == {
+        "slow/learning_rate": 0.01,
+        "fast/learning_rate": 0.001,
+    }
+
+
+def test_named_listeners_are_told_different_things() -> None:
+    transformation = optax.chain(
+        js.named("train", js.reduce_on_plateau(patience=0, factor=0.5)),
+        js.named("valid", js.reduce_on_plateau(1.0, patience=0, factor=0.1)),
+    )
+    state = transformation.init(ONES)
+    for train in [1.0, 1.0]:
+        _, state = transformation.update(ONES, state, ONES, train=train, value=7.0)
+    now = {name: float(x) for name, x in js.current_hyperparams(state).items()}
+    assert now == {"train/scale": 0.5, "valid/learning_rate": 1.0}
+    state = js.observe(js.observe(state, value=1.0, name="valid"), value=1.0, name="valid")
+    assert js.current_hyperparams(state)["train/scale"] == 0.5
+    np.testing.assert_allclose(js.current_hyperparams(state)["valid/learning_rate"], 0.1)
+    updates, _ = transformation.update(ONES, state, ONES)
+    np.testing.assert_allclose(updates, -0.05)
+
+
+def test_under_multi_steps_the_update_that_is_carried_out_is_heard() -> None:
+    transformation = optax.MultiSteps(js.reduce_on_plateau(1.0, patience=0, factor=0.5), 2)
+    state = transformation.init(ONES)
+    for metric in [1.0, 1.0, 9.0, 1.0]:
+        _, state = transformation.update(ONES, state, ONES, value=metric)
+    inner = state.inner_opt_state
+    assert (inner.heard_count, inner.count, inner.scale) == (2, 2, 0.5)
+
+
+def test_in_a_train_state_and_in_an_nnx_optimizer() -> None:
+    model = linen.Dense(1)
+    x = jnp.ones((4, 3))
+    transformation = optax.chain(optax.scale_by_adam(), js.reduce_on_plateau(0.1, patience=0))
+    params = model.init(jax.random.key(0), x)
+    train_state = TrainState.create(apply_fn=model.apply, params=params, tx=transformation)
+    train_state = js.observe(js.observe(train_state, value=1.0), value=1.0)
+    np.testing.assert_allclose(js.current_hyperparams(train_state.opt_state)["learning_rate"], 0.01, rtol=1e-6)
+
+    optimizer = nnx.Optimizer(nnx.Linear(3, 1, rngs=nnx.Rngs(0)), transformation, wrt=nnx.Param)
+    boxes = [type(x) for x in jax.tree.leaves(optimizer.opt_state, is_leaf=lambda x: isinstance(x, nnx.Variable))]
+    for metric in (1.0, 1.0):
+        optimizer.opt_state = js.observe(optimizer.opt_state, value=metric)
+    np.testing.assert_allclose(js.current_hyperparams(optimizer.opt_state)["learning_rate"][...], 0.01, rtol=1e-6)
+    after = [type(x) for x in jax.tree.leaves(optimizer.opt_state, is_leaf=lambda x: isinstance(x, nnx.Variable))]
+    assert after == boxes
+    assert issubclass(boxes[0], nnx.Variable)
+
+
+def test_one_program_for_all_settings() -> None:
+    traces = []
+
+    @jax.jit
+    def step(factor: Any, patience: Any, rate: Any, state: Any, metric: Any) -> Any:
+        traces.append(1)
+        transformation = js.reduce_on_plateau(rate, factor=factor, patience=patience)
+        return transformation.update(ONES, state, value=metric)
+
+    for factor, patience, rate in [(0.5, 1, 0.1), (0.1, 5, 0.2), (0.9, 0, 3.0)]:
+        step(factor, patience, js.Linear(rate, 0.0, 10), js.reduce_on_plateau(0.1).init(ONES), 1.0)
+    assert len(traces) == 1
+
+
+def test_states_are_float32_and_int32_in_64_bits_too() -> None:
+    with x64():
+        for dtype in (jnp.float64, jnp.float32, jnp.bfloat16, jnp.complex64):
+            params = jnp.ones(3, dtype)
+            transformation = js.reduce_on_plateau(js.Linear(0.1, 0.0, 10))
+            before = transformation.init(params)
+            updates, state = transformation.update(params, before, value=np.float64(1.0))
+            state = js.observe(state, value=np.float64(2.0))
+            assert updates.dtype == dtype
+            for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state), strict=True):
+                assert a.dtype == b.dtype
+                assert a.dtype in (jnp.float32, jnp.int32)
+
+
+def test_under_strict_promotion() -> None:
+    with jax.numpy_dtype_promotion("strict"):
+        transformation = js.reduce_on_plateau(js.Linear(0.1, 0.0, 10), patience=0)
+        state = heard(transformation, [jnp.float32(1.0), jnp.bfloat16(1.0)], ONES.astype(jnp.bfloat16))
+        updates, _ = transformation.update(ONES.astype(jnp.bfloat16), state, value=jnp.float32(1.0))
+    assert updates.dtype == jnp.bfloat16
+
+
+# --- a real training -------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def regression() -> Any:
+    x = jax.random.normal(jax.random.key(0), (64, 3))
+    return x, x @ jnp.array([1.0, -2.0, 0.5]) + 0.1 * jax.random.normal(jax.random.key(1), (64,))
+
+
+def train(transformation: Any, params: Any, state: Any, epochs: int) -> Any:
+    x, y = regression()
+
+    @jax.jit
+    def epoch(params: Any, state: Any) -> Any:
+        for batch in np.arange(64).reshape(4, 16):
+            gradient = jax.grad(lambda w, x, y: jnp.mean((x @ w - y) ** 2))(params, x[batch], y[batch])
+            updates, state = transformation.update(gradient, state, params)
+            params = optax.apply_updates(params, updates)
+        return params, js.observe(state, value=jnp.mean((x @ params - y) ** 2))
+
+    seen = []
+    for _ in range(epochs):
+        params, state = epoch(params, state)
+        seen.append(js.current_hyperparams(state)["learning_rate"].item())
+    return params, state, seen
+
+
+def test_it_settles_a_rate_that_is_too_high() -> None:
+    x, y = regression()
+    best = jnp.mean((x @ jnp.linalg.lstsq(x, y)[0] - y) ** 2)
+    transformation = js.reduce_on_plateau(0.35, patience=2, factor=0.5)
+    params, _, seen = train(transformation, ZEROS, transformation.init(ZEROS), 60)
+    constant, _, _ = train(js.reduce_on_plateau(0.35, patience=10**6), ZEROS, transformation.init(ZEROS), 60)
+
+    def excess(w: Any) -> float:
+        return float(jnp.mean((x @ w - y) ** 2) - best)
+
+    assert len(set(seen)) > 3
+    assert excess(params) < 0.1 * excess(constant)
+
+
+def test_a_checkpoint_in_the_middle_goes_on_identically(tmp_path: Path) -> None:
+    ocp = pytest.importorskip("orbax.checkpoint")
+    schedule = js.Linear(0.35, 0.1, 200)
+    make = functools.partial(js.reduce_on_plateau, schedule, factor=0.5, window=2, threshold=0.02)
+    transformation = optax.chain(optax.trace(0.5), make(patience=1))
+    params, state, _ = train(transformation, ZEROS, transformation.init(ZEROS), 12)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "state", {"params": params, "state": state})
+        checkpointer.wait_until_finished()
+        blank = jax.tree.map(jnp.zeros_like, {"params": params, "state": state})
+        restored = checkpointer.restore(tmp_path / "state", blank)
+    assert jax.tree.structure(restored["state"]) == jax.tree.structure(state)
+    whole, _, seen = train(transformation, params, state, 24)
+    again, _, seen_again = train(transformation, restored["params"], restored["state"], 24)
+    np.testing.assert_array_equal(whole, again)
+    assert seen == seen_again
+    assert len(set(seen)) > 2
+    # And under another patience: what was heard stays, and the new setting rules from the next update on.
+    patient = optax.chain(optax.trace(0.5), make(patience=50))
+    _, after, slow = train(patient, restored["params"], restored["state"], 24)
+    assert after[1].settings.patience == 50
+    assert after[1].best <= state[1].best
+    assert slow[-1] > seen[-1]
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"factor": 1.0}, ValueError, "factor=1.0; factor must be a number between 0 and 1"),
+        ({"factor": 1.5}, ValueError, "factor=1.5"),
+        ({"factor": 0.0}, ValueError, "factor=0.0"),
+        ({"factor": -0.1}, ValueError, "factor=-0.1"),
+        ({"factor": "0.1"}, TypeError, "factor='0.1' is text"),
+        ({"factor": [0.1, 0.5]}, ValueError, "jax.vmap runs over several"),
+        ({"patience": -1}, ValueError, "patience=-1; patience must be a number of observations, 0 or more"),
+        ({"patience": 2.5}, ValueError, "patience=2.5"),
+        ({"patience": None}, TypeError, "patience=None"),
+        ({"cooldown": -1}, ValueError, "cooldown=-1"),
+        ({"threshold": -0.1}, ValueError, "threshold=-0.1"),
+        ({"min_lr": -1.0}, ValueError, "min_lr=-1.0"),
+        ({"min_lr": float("nan")}, ValueError, "min_lr=nan is not finite"),
+        ({"eps": -1e-8}, ValueError, "eps=-1e-08"),
+        ({"window": 0}, ValueError, "window=0"),
+        ({"warmup": -3}, ValueError, "warmup=-3"),
+        ({"mode": "minimum"}, ValueError, "mode='minimum'; did you mean 'min'?"),
+        ({"mode": 0}, ValueError, "mode=0"),
+        ({"threshold_mode": "relative"}, ValueError, "threshold_mode='relative'; did you mean 'rel'?"),
+        ({"nan": "skip"}, ValueError, "nan='skip'"),
+        ({"sign_safe": 1}, TypeError, "sign_safe=1; sign_safe must be True or False"),
+        ({"learning_rate": "0.1"}, TypeError, "learning_rate='0.1' is text"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match="reduce_on_plateau") as caught:
+        js.reduce_on_plateau(**arguments)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "says"),
+    [
+        (None, TypeError, "value=None; a metric is a number: write value=val_loss"),
+        ("0.5", TypeError, "value='0.5'"),
+        (jnp.ones(3), ValueError, "value has the shape (3,); a metric is one number"),
+        ([0.5], ValueError, "value has the shape (1,)"),
+        (True, TypeError, "value holds bool"),
+        (1j, TypeError, "value holds complex64"),
+        ({"loss": 1.0}, TypeError, "value is a dict"),
+    ],
+)
+def test_bad_metrics(value: Any, error: type[Exception], says: str) -> None:
+    transformation = js.reduce_on_plateau(0.1)
+    state = transformation.init(ONES)
+    with pytest.raises(error, match="observe") as caught:
+        js.observe(state, value=value)
+    assert says in str(caught.value)
+    if value is not None:  # an update without a metric is an update
+        with pytest.raises(error, match="reduce_on_plateau"):
+            transformation.update(ONES, state, value=value)
+
+
+def test_a_state_without_a_listener() -> None:
+    with pytest.raises(ValueError, match="there is no listener in this tuple") as caught:
+        js.observe(optax.adam(1e-3).init(ONES), value=1.0)
+    assert "jaxsched.reduce_on_plateau()" in str(caught.value)
+    with pytest.raises(ValueError, match=r"current_hyperparams.*jaxsched\.inject"):
+        js.current_hyperparams(optax.adam(1e-3).init(ONES))
+
+
+def test_an_ambiguous_name() -> None:
+    two = optax.chain(js.reduce_on_plateau(), js.reduce_on_plateau(0.1))
+    state = optax.partition({"head": two, "rest": optax.sgd(0.1)}, {"a": "head", "b": "rest"}).init(
+        {"a": ONES, "b": ONES}
+    )
+    with pytest.raises(ValueError, match="name='head' is that of 2 listeners; write one of: 'head/0', 'head/1'"):
+        js.observe(state, value=1.0, name="head")
+    told = js.observe(state, value=1.0, name="head/1")
+    assert [s.heard_count.item() for s in told.inner_states["head"].inner_state] == [0, 1]
+    with pytest.raises(ValueError, match="name='heads'; did you mean 'head'"):
+        js.observe(state, value=1.0, name="heads")
+    with pytest.raises(TypeError, match="name=1"):
+        js.observe(state, value=1.0, name=1)  # pyright: ignore[reportArgumentType]
+    for name in ("value", "a b", 3):
+        with pytest.raises(ValueError, match="named: name="):
+            js.named(name, js.reduce_on_plateau())  # pyright: ignore[reportArgumentType]

@@ -14,11 +14,11 @@ from .timing import MEDIANS, Table, at_most, interleaved
 WIDTHS, BATCH, ROUNDS = (784, 512, 512, 10), 128, 1_000
 
 
-def init(key: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
-    keys = jax.random.split(key, len(WIDTHS) - 1)
+def init(key: jax.Array, widths: tuple[int, ...] = WIDTHS) -> list[tuple[jax.Array, jax.Array]]:
+    keys = jax.random.split(key, len(widths) - 1)
     return [
         (jax.random.normal(k, (n, m)) * (2 / n) ** 0.5, jnp.zeros(m))
-        for k, n, m in zip(keys, WIDTHS, WIDTHS[1:], strict=False)
+        for k, n, m in zip(keys, widths, widths[1:], strict=False)
     ]
 
 

@@ -410,6 +410,19 @@ def test_one_program_for_all_settings() -> None:
     assert len(traces) == 1
 
 
+def test_a_state_can_be_donated() -> None:
+    """The step of a training is given the memory of the state; what made the state must live on."""
+    transformation = js.reduce_on_plateau(0.1, patience=0)
+    step = jax.jit(lambda state: transformation.update(ONES, state, value=1.0)[1], donate_argnums=0)
+    for _ in range(2):
+        state = transformation.init(ONES)
+        for _ in range(3):
+            state = js.observe(step(state), value=1.0)
+        state = transformation.update(ONES, state)[1]
+        assert step(state).bad_count == 0
+    assert jax.jit(transformation.init)(ONES).scale == 1
+
+
 def test_states_are_float32_and_int32_in_64_bits_too() -> None:
     with x64():
         for dtype in (jnp.float64, jnp.float32, jnp.bfloat16, jnp.complex64):

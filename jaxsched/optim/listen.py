@@ -68,6 +68,11 @@ def standard_promotion(function: Function) -> Function:
     return typing.cast(Function, under_standard)
 
 
+def fresh(state: State) -> State:
+    """The same numbers, each in a buffer of its own: a state is donated to the step that makes the next one."""
+    return jax.tree.map(jnp.array, state)
+
+
 def increment(count: Array) -> Array:
     """One more, and no more beyond the last that can be counted."""
     return jnp.where(count < jnp.iinfo(count.dtype).max, count + 1, count)
@@ -127,12 +132,12 @@ def listening(owner: str, learning_rate: Any, start: Any) -> optax.GradientTrans
     def at(state: Any) -> Any:
         """The state at the step that it counts, under the settings of today: those of a checkpoint may be older."""
         base = None if schedule is None else schedule(state.count).astype(jnp.float32)
-        state = state._replace(settings=start.settings, base_learning_rate=base)
+        state = state._replace(settings=fresh(start.settings), base_learning_rate=base)
         return state._replace(learning_rate=state.in_force())
 
     def init(params: Any) -> Any:
         del params  # what is heard is about the whole of them
-        return at(start)
+        return fresh(at(start))
 
     @standard_promotion
     def update(updates: Any, state: Any, params: Any = None, *, value: Any = None, **extra: Any) -> tuple[Any, Any]:

@@ -18,9 +18,25 @@ WarmupCosine(peak_value=0.0003, warmup_steps=2000, total_steps=100000).warmup(st
 
 from typing import TYPE_CHECKING
 
+from .optim.clip import autoclip as autoclip
+from .optim.clip import zclip as zclip
+from .optim.greedy import GreedyState as GreedyState
+from .optim.greedy import greedy as greedy
+from .optim.groups import by_path as by_path
+from .optim.groups import layerwise as layerwise
+from .optim.guard import guard_spikes as guard_spikes
+from .optim.hyperparams import InjectState as InjectState
+from .optim.hyperparams import inject as inject
+from .optim.hyperparams import weight_decay as weight_decay
 from .optim.listen import current_hyperparams as current_hyperparams
 from .optim.listen import named as named
 from .optim.listen import observe as observe
+from .optim.monitor import Finding as Finding
+from .optim.monitor import MonitorState as MonitorState
+from .optim.monitor import Norms as Norms
+from .optim.monitor import diagnose as diagnose
+from .optim.monitor import gradient_norms as gradient_norms
+from .optim.monitor import monitor_gradients as monitor_gradients
 from .optim.plateau import PlateauState as PlateauState
 from .optim.plateau import reduce_on_plateau as reduce_on_plateau
 from .schedules import shapes as shapes
@@ -91,6 +107,8 @@ from .schedules.recipes import WarmupStableDecay as WarmupStableDecay
 from .schedules.stacking import grid as grid
 from .schedules.stacking import stack as stack
 from .schedules.stacking import unstack as unstack
+from .schedules.untuned import UntunedWarmup as UntunedWarmup
+from .schedules.untuned import untuned_warmup as untuned_warmup
 from .sweep import SweepResult as SweepResult
 from .sweep import Task as Task
 from .sweep import choice as choice

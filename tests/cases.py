@@ -768,7 +768,36 @@ RECIPES = [
     ),
 ]
 
-CASES = [*RAMPS, *DECAYS, *PIECES, *CYCLES, *RECIPES]
+
+
+def untuned_ref(f: Any, t: np.ndarray) -> Any:
+    t, d = np.asarray(t).astype(L) + 1, 1 - f.b2
+    if f.kind == "linear":
+        return np.minimum(1, t * d / 2)
+    if f.kind == "exponential":
+        return -np.expm1(-t * d)
+    whole = 2 / d - 1
+    part = whole - 2 * t * np.exp(t * np.log1p(-d)) / -np.expm1(t * np.log1p(-d))
+    square = (part - 4) * (part - 2) * whole / ((whole - 4) * (whole - 2) * part)
+    return np.sqrt(np.where(part > 4, square, 0))
+
+
+UNTUNED = [
+    Case(
+        js.UntunedWarmup,
+        lambda rng, n, kind=kind: {"b2": f32(1 - 10 ** rng.uniform(-6, -1)), "kind": kind},
+        untuned_ref,
+        4,
+        lambda f: [4, 1 / (1 - f.b2), 2 / (1 - f.b2)],
+        lambda f: {LAST: L(1)} | ({0: L(0), 3: L(0)} if f.kind == "radam" else {}),
+        lambda f: 1,
+        slack=4,
+        name=f"UntunedWarmup[{kind}]",
+    )
+    for kind in ("linear", "exponential", "radam")
+]
+
+CASES = [*RAMPS, *DECAYS, *PIECES, *CYCLES, *RECIPES, *UNTUNED]
 
 
 def composites(x: Any, n: int, float_: Any = lambda x: x) -> dict[str, js.Schedule]:

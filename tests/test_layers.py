@@ -22,6 +22,7 @@ ORDER = [
     "schedules.pieces",
     "schedules.cycles",
     "schedules.recipes",
+    "schedules.untuned",
     "schedules",
     "units",
     "text",

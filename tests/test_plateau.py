@@ -15,6 +15,7 @@ import optax
 import pytest
 from flax import linen, nnx
 from flax.training.train_state import TrainState
+from optax.transforms import partition  # at the top only since optax 0.2.5
 
 import jaxsched as js
 
@@ -285,7 +286,7 @@ NESTED: dict[str, Callable[[Any], Any]] = {
     "chain of chains": lambda tx: optax.chain(optax.clip(1.0), optax.chain(optax.identity(), tx)),
     "MultiSteps": lambda tx: optax.MultiSteps(optax.chain(optax.identity(), tx), 2).gradient_transformation(),
     "masked": lambda tx: optax.masked(tx, {"a": True, "b": False}),
-    "partition": lambda tx: optax.partition({"x": tx, "y": optax.sgd(0.1)}, {"a": "x", "b": "y"}),
+    "partition": lambda tx: partition({"x": tx, "y": optax.sgd(0.1)}, {"a": "x", "b": "y"}),
     "apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
     "named": lambda tx: js.named("valid", tx),
 }
@@ -331,10 +332,22 @@ def test_under_inject_hyperparams() -> None:
     np.testing.assert_allclose(updates, -0.7 * 0.5 * 0.1, rtol=1e-6)
 
 
+def test_under_inject_the_rate_in_force_is_shown() -> None:
+    """The injected schedule's value has the name of the rate that is cut from it."""
+    transformation = optax.chain(js.inject(js.reduce_on_plateau, learning_rate=js.Linear(1.0, 0.0, 10), factor=0.5))
+    state = transformation.init(ONES)
+    for _ in range(12):
+        state = js.observe(state, value=1.0)
+    now = js.current_hyperparams(state)
+    assert now["learning_rate"] == 0.5
+    assert now["factor"] == 0.5
+    assert not [name for name in now if "/" in name]
+
+
 def test_two_listeners_by_name() -> None:
     labels = {"backbone": "slow", "head": "fast"}
     params = {"backbone": ONES, "head": ONES}
-    transformation = optax.partition(
+    transformation = partition(
         {"slow": js.reduce_on_plateau(0.1, patience=0), "fast": js.reduce_on_plateau(1.0, patience=0)}, labels
     )
     state = transformation.init(params)
@@ -580,9 +593,7 @@ def test_a_state_without_a_listener() -> None:
 
 def test_an_ambiguous_name() -> None:
     two = optax.chain(js.reduce_on_plateau(), js.reduce_on_plateau(0.1))
-    state = optax.partition({"head": two, "rest": optax.sgd(0.1)}, {"a": "head", "b": "rest"}).init(
-        {"a": ONES, "b": ONES}
-    )
+    state = partition({"head": two, "rest": optax.sgd(0.1)}, {"a": "head", "b": "rest"}).init({"a": ONES, "b": ONES})
     with pytest.raises(ValueError, match="name='head' is that of 2 listeners; write one of: 'head/0', 'head/1'"):
         js.observe(state, value=1.0, name="head")
     told = js.observe(state, value=1.0, name="head/1")

@@ -344,6 +344,7 @@ def current_hyperparams(opt_state: Any) -> dict[str, Array]:
             f"current_hyperparams: this {type(opt_state).__name__} holds none; make the optimizer with "
             "jaxsched.inject(optax.adam, learning_rate=schedule), and the rate in force stands in its state."
         )
+    found = [one for one in found if not any(_cuts(other, one) for other in found)]
     named_as = [[f"{label(path)}/{name}".removeprefix("/") for label in LABELS] for path, name, _ in found]
     result = {}
     for i, (names, (_, _, value)) in enumerate(zip(named_as, found, strict=True)):
@@ -351,3 +352,9 @@ def current_hyperparams(opt_state: Any) -> dict[str, Array]:
         unique = (full for level, full in enumerate(names) if all(full != other[level] for other in others))
         result[next(unique, names[-1])] = value
     return result
+
+
+def _cuts(inner: tuple[Path, str, Any], outer: tuple[Path, str, Any]) -> bool:
+    """Whether one is made from the other, as a plateau's rate is from the injected schedule: the inner is in force."""
+    (path, name, _), (around, other, _) = inner, outer
+    return name == other and path != around and path[: len(around)] == around and LABELS[0](path) == LABELS[0](around)

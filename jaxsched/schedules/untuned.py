@@ -1,0 +1,133 @@
+"""The warmup that Adam's second moment asks for: its length follows from `b2`, and nothing is tuned."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import jax.numpy as jnp
+from jax import Array
+
+from . import shapes
+from .base import Schedule
+from .fields import Domain, Number, refuse
+from .shapes import Step, floating
+
+Decay: TypeAlias = Annotated[Number, Domain("a number from 0 to 0.9999999", lambda x: (x >= 0) & (x < 1 - 2**-25))]
+Kind: TypeAlias = Literal["linear", "exponential", "radam"]
+
+
+class UntunedWarmup(Schedule):
+    """A factor from 0 to 1 that rises as fast as Adam's second moment is learned.
+
+    Formula, with `t = step + 1` and `d = 1 - b2`:
+      linear: `min(1, t d / 2)`.
+      exponential: `1 - exp(-t d)`.
+      radam: `sqrt((r - 4) (r - 2) R / ((R - 4) (R - 2) r))` where `r > 4`, else 0, with `R = 2 / d - 1` and
+      `r = R - 2 t b2^t / (1 - b2^t)`; it is 0 in the first four steps.
+
+    Fields:
+      b2: the decay of the second moment, from 0 to below 1; above 0.6 for radam.
+      kind: which of the three.
+
+    Errors: ValueError for a `b2` outside of its range, and for a kind that there is not.
+
+    Example:
+      >>> import jaxsched as js
+      >>> js.UntunedWarmup(0.5).table(5).tolist()
+      [0.25, 0.5, 0.75, 1.0, 1.0]
+
+    Source: Ma and Yarats (1910.04209) for linear and exponential, Liu et al. (1908.03265) for RAdam's rectification;
+    pytorch_warmup's UntunedLinearWarmup, UntunedExponentialWarmup and RAdamWarmup.
+    """
+
+    b2: Decay
+    kind: Kind = "linear"
+
+    def check(self) -> None:
+        if self.kind == "radam":
+            refuse(self, lambda b2: b2 <= 0.6, "b2", instead="radam's factor is never above 0 there: write b2 > 0.6")
+
+    def value(self, step: Step) -> Array:
+        t, d = floating(shapes.ahead(step, 1)), 1 - floating(self.b2)
+        if self.kind == "linear":
+            return jnp.minimum(t * d / 2, 1)
+        if self.kind == "exponential":
+            return shapes.one_minus_exp(-d * t)
+        return _rectification(t, d)
+
+
+def untuned_warmup(b2: Any = 0.999, kind: Kind = "linear") -> Schedule:
+    """The warmup that needs no tuning, as a factor: `schedule * untuned_warmup(b2)`; see `UntunedWarmup`.
+
+    Fields:
+      b2: Adam's, from 0 to below 1; above 0.6 for radam.
+      kind: "linear" (over `2 / (1 - b2)` steps), "exponential" or "radam".
+
+    Errors: ValueError for a `b2` outside of its range, and for a kind that there is not.
+
+    Example:
+      >>> import jaxsched as js
+      >>> s = js.Constant(1e-3) * js.untuned_warmup(0.999)
+      >>> print(f"{s(0):.2e} {s(999):.2e} {s(1_999):.2e}")
+      5.00e-07 5.00e-04 1.00e-03
+      >>> s
+      0.001 * UntunedWarmup(b2=0.999)
+
+    Source: Ma and Yarats (1910.04209); Liu et al. (1908.03265).
+    """
+    return UntunedWarmup(b2, kind)
+
+
+def _rectification(t: Array, d: Array) -> Array:
+    """RAdam's factor, without the difference of two numbers of size 2 / d that r - 4 is in its plain form.
+
+    With `lam = -log(b2)` and `x = lam t` the sum in r is `2 t / (e^x - 1)`. Where x is below 1,
+    `r = t - (2 / lam) g(x) + c` with `g(x) = x / (e^x - 1) - 1 + x / 2` and `c = 2 / d - 2 / lam - 1`, both of which
+    are small and have series; elsewhere the sum is smaller than R."""
+    lam = -jnp.log1p(-d)
+    x = lam * t
+    early = x < 1
+    low = t - 4 - 2 / lam * _bernoulli(jnp.where(early, x, 0)) + _offset(d, lam)  # r - 4
+    high = 2 / d - 5  # R - 4
+    x = jnp.where(early, 1, jnp.minimum(x, 80))  # beyond which the sum is nothing beside R
+    gap = 2 / lam * x / jnp.expm1(x)  # R - r
+
+    def share(k: int) -> Array:
+        """(r - 4 + k) / (R - 4 + k), which is 1 at the end whatever a compiler makes of the division."""
+        return jnp.where(early, (low + k) / (high + k), 1 - gap / (high + k))
+
+    square = share(0) * share(2) / jnp.where(share(4) > 0, share(4), 1)
+    rectified = jnp.where(early, low, high - gap) > 0
+    return jnp.where(rectified, jnp.sqrt(jnp.where(rectified, square, 1)), 0)
+
+
+# B_2k / (2k)!, of which each is 40 times smaller than the one before.
+_BERNOULLI = (
+    1 / 12,
+    -1 / 720,
+    1 / 30240,
+    -1 / 1209600,
+    1 / 47900160,
+    -691 / 1307674368000,
+    1 / 74724249600,
+    -3617 / 10670622842880000,
+    43867 / 5109094217170944000,
+    -174611 / 802857662698291200000,
+)
+
+
+def _bernoulli(x: Array) -> Array:
+    """`x / (e^x - 1) - 1 + x / 2` for x from 0 to 1."""
+    return _polynomial(_BERNOULLI, x * x) * x * x
+
+
+def _offset(d: Array, lam: Array) -> Array:
+    """`2 / d - 2 / lam - 1` with `lam = -log(1 - d) = d + d^2 / 2 + d^3 / 3 + ...`, for d up to 0.4."""
+    return _polynomial([(k + 1) / ((k + 2) * (k + 3)) for k in range(36)], d) * d * (d / lam)
+
+
+def _polynomial(coefficients: Any, x: Array) -> Array:
+    total = jnp.zeros_like(x)
+    for c in reversed(coefficients):
+        total = total * x + c
+    return total

@@ -1,0 +1,169 @@
+"""Laws that every transformation of this package keeps, wherever it is nested."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from optax.transforms import partition  # at the top only since optax 0.2.5
+
+import jaxsched as js
+
+from .cases import x64
+
+S = js.Linear(0.1, 0.01, 20)
+CASES: dict[str, Callable[[], Any]] = {
+    "reduce_on_plateau": lambda: js.reduce_on_plateau(S, patience=1, window=2, cooldown=1),
+    "reduce_on_plateau without a rate": lambda: js.reduce_on_plateau(patience=1),
+    "greedy": lambda: js.greedy(S, patience=1, smooth=True, window_size=4),
+    "adaptive_warmup": lambda: js.adaptive_warmup(S, warmup_steps=10),
+    "named": lambda: js.named("loss", js.reduce_on_plateau(S)),
+    "guard_spikes": lambda: js.guard_spikes(optax.sgd(S, momentum=0.9), window=8, burn_in=2),
+    "guard_spikes that goes on": lambda: js.guard_spikes(optax.sgd(S), window=8, burn_in=2, hold=False),
+    "autoclip": lambda: js.autoclip(history=5),
+    "zclip": lambda: js.zclip(burn_in=3),
+    "monitor_gradients": lambda: js.monitor_gradients(optax.sgd(S, momentum=0.9)),
+    "monitor_gradients alone": lambda: js.monitor_gradients(),
+    "inject": lambda: js.inject(optax.adam, learning_rate=S, b1=js.OneCycleMomentum(0.85, 0.95, total_steps=20)),
+    "by_path": lambda: js.by_path({"a/**": S, "b": None, "**": S * 0.1}),
+}
+NESTS: dict[str, Callable[[Any], Any]] = {
+    "MultiSteps": lambda tx: optax.MultiSteps(tx, 2).gradient_transformation(),
+    "a masked group of a chain": lambda tx: partition(
+        {"x": optax.masked(optax.chain(optax.identity(), tx), lambda tree: jax.tree.map(lambda _: True, tree))},
+        lambda tree: jax.tree.map(lambda _: "x", tree),
+    ),
+    "guarded and watched": lambda tx: js.monitor_gradients(js.guard_spikes(optax.apply_if_finite(tx, 5))),
+}
+METRICS = [1.0, 0.5, 0.7, 0.8, 0.2, 0.9]
+
+
+def parameters(dtype: Any = jnp.float32) -> Any:
+    return {
+        "a": {"w": jnp.ones((2, 3), dtype), "v": jnp.ones(3, dtype)},
+        "b": jnp.ones(2, dtype),
+        "c": jnp.ones(4, dtype),
+    }
+
+
+def gradients(params: Any, seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), params)
+
+
+def steps(transformation: Any, params: Any, state: Any) -> tuple[Any, Any]:
+    """A step for each metric, in one scan: the carry keeps its types."""
+    several = jax.tree.map(lambda *xs: jnp.stack(xs), *(gradients(params, seed) for seed in range(len(METRICS))))
+
+    def one(carry: Any, given: Any) -> Any:
+        params, state = carry
+        gradient, metric = given
+        updates, state = transformation.update(gradient, state, params, value=metric, loss=metric)
+        return (optax.apply_updates(params, updates), state), updates
+
+    return jax.lax.scan(one, (params, state), (several, jnp.asarray(METRICS, jnp.float32)))
+
+
+def same(got: Any, want: Any, rtol: float = 0.0) -> None:
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(np.float64(a), np.float64(b), rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("nest", NESTS)
+@pytest.mark.parametrize("name", CASES)
+def test_it_can_be_nested(name: str, nest: str) -> None:
+    transformation = optax.with_extra_args_support(NESTS[nest](CASES[name]()))
+    params = parameters()
+    state = jax.jit(transformation.init)(params)
+    (after, state_after), updates = jax.jit(lambda p, s: steps(transformation, p, s))(params, state)
+    assert jax.tree.structure(state_after) == jax.tree.structure(state)
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(after))
+    moved = [float(jnp.abs(x).max()) for x in jax.tree.leaves(updates)]
+    assert max(moved) > 0
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float64], ids=["bf16", "f16", "f64"])
+def test_its_own_state_is_float32_and_int32(name: str, dtype: Any) -> None:
+    with x64():
+        params = parameters(dtype)
+        transformation = CASES[name]()
+        state = transformation.init(params)
+        (_, after), updates = steps(transformation, params, state)
+        assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
+        # Moments of an inner optimizer have the parameters' shapes and types; all else is ours.
+        shapes = {p.shape for p in jax.tree.leaves(params)}
+        ours = [x for x in jax.tree.leaves(after) if x.shape not in shapes]
+        assert ours
+        assert {x.dtype for x in ours} <= {jnp.dtype("float32"), jnp.dtype("int32")}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_states_are_vmapped(name: str) -> None:
+    """Several trainings side by side, each with a state of its own, are the loop over them."""
+    transformation = CASES[name]()
+    several = [jax.tree.map(lambda p, i=i: p * (1 + i), parameters()) for i in range(3)]
+    run = jax.jit(lambda p: steps(transformation, p, transformation.init(p)))
+    together = jax.jit(jax.vmap(run))(jax.tree.map(lambda *xs: jnp.stack(xs), *several))
+    for i, params in enumerate(several):
+        same(jax.tree.map(lambda x, i=i: x[i], together), run(params), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_state_is_donated(name: str) -> None:
+    transformation = CASES[name]()
+    step = jax.jit(lambda p, s: transformation.update(gradients(p), s, p, value=1.0, loss=1.0)[1], donate_argnums=1)
+    params = parameters()
+    for _ in range(2):
+        state = step(params, step(params, transformation.init(params)))
+        _, state = transformation.update(gradients(params), state, params, value=1.0, loss=1.0)
+        step(params, state)
+    jax.block_until_ready(transformation.init(params))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_under_strict_promotion(name: str) -> None:
+    with jax.numpy_dtype_promotion("strict"):
+        transformation = CASES[name]()
+        params = parameters()
+        steps(transformation, params, transformation.init(params))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_checkpoint_goes_on_identically(name: str, tmp_path: Path) -> None:
+    ocp = pytest.importorskip("orbax.checkpoint")
+    transformation = CASES[name]()
+    params = parameters()
+    run = jax.jit(lambda p, s: steps(transformation, p, s))
+    carry, _ = run(params, transformation.init(params))
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "saved", carry)
+        checkpointer.wait_until_finished()
+        restored = checkpointer.restore(tmp_path / "saved", jax.tree.map(jnp.zeros_like, carry))
+    same(restored, carry)
+    same(run(*restored), run(*carry))
+
+
+PUBLIC = (
+    "reduce_on_plateau observe current_hyperparams named inject weight_decay by_path layerwise greedy adaptive_warmup "
+    "untuned_warmup guard_spikes monitor_gradients diagnose autoclip zclip"
+).split()
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_docstrings_say_everything(name: str) -> None:
+    function = getattr(js, name)
+    doc = inspect.getdoc(function) or ""
+    for part in ("Fields:", "Errors:", "Example:", "Source:", ">>> "):
+        assert part in doc, part
+    for parameter in inspect.signature(function).parameters:
+        assert parameter in doc.split("Fields:")[1], parameter

@@ -71,8 +71,8 @@ def monitor_gradients(
       decay: how much of the mean stays on each update, from 0 (the last update alone) to below 1.
 
     `decay` may be a traced array, so that `jax.vmap` runs over it. The state is a `MonitorState`, of float32 and int32
-    scalars also for bfloat16 parameters. Updates and parameters are watched if there is an `inner` and if `update` is
-    given `params`.
+    whatever the parameters are. Updates and parameters are watched if there is an `inner` and if `update` is given
+    `params`.
 
     Errors: TypeError for an `inner` that is no optimizer; ValueError and TypeError for a bad `decay`.
 
@@ -142,9 +142,10 @@ def _norm(x: Any) -> Array:
     return jnp.where(jnp.isfinite(top), norm, jnp.nan).astype(jnp.float32)
 
 
+@jax.jit  # a state is made outside of any compiled function, as a rule
 def _norms(tree: Any) -> Array:
     """Those of all leaves in one array: to pass and to average many scalars costs more than to measure them."""
-    return jnp.stack([_norm(x) for x in jax.tree.leaves(tree)] or [jnp.zeros(0)]).reshape(-1)
+    return jnp.stack([_norm(x) for x in jax.tree.leaves(tree)] or [jnp.zeros(0, jnp.float32)]).reshape(-1)
 
 
 @standard_promotion
@@ -419,7 +420,7 @@ def diagnose(
         the names are not in the order of the layers (a head called "dense_0" beside "rnn_0"): the order alone tells
         what vanishes from what explodes.
       vanishing, exploding: the least and the largest share of the last layer's gradient.
-      exploding_norm: the largest gradient norm, above that of a loss that is summed or scaled.
+      exploding_norm: the largest gradient norm; write more for a loss that is a sum over the batch or is scaled.
       growth: the largest gradient, in first gradients of all.
       large_update, small_update: the bounds of the update over the parameter.
       non_finite: the share of updates that may be non-finite, such as those by which a loss scale is found.
@@ -441,8 +442,10 @@ def diagnose(
       update too large of kernel - each update is 3 x its norm
 
     Source: Glorot and Bengio (2010) and Pascanu et al. (2013), as for `monitor_gradients`; the ratio of update to
-    parameter near 1e-3 is the rule of thumb of Bottou (2012), "Stochastic gradient descent tricks".
+    parameter near 1e-3 is the rule of thumb of Hinton (2010), "A Practical Guide to Training Restricted Boltzmann
+    Machines". The limits themselves are ours.
     """
+    readings = _readings("diagnose", opt_state, layers)
     limits = settings(
         "diagnose",
         _Limits,
@@ -458,7 +461,7 @@ def diagnose(
     limits = _Limits(*map(float, limits))
     findings = [
         Finding(kind, path, reason, ADVICE[kind], norms)
-        for reading in _readings("diagnose", opt_state, layers)
+        for reading in readings
         for path, norms in reading.norms.items()
         for kind, reason in _reasons(norms, reading, limits)
     ]

@@ -18,6 +18,8 @@ WarmupCosine(peak_value=0.0003, warmup_steps=2000, total_steps=100000).warmup(st
 
 from typing import TYPE_CHECKING
 
+from .optim.adaptive_warmup import AdaptiveWarmupState as AdaptiveWarmupState
+from .optim.adaptive_warmup import adaptive_warmup as adaptive_warmup
 from .optim.clip import autoclip as autoclip
 from .optim.clip import zclip as zclip
 from .optim.greedy import GreedyState as GreedyState

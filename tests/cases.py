@@ -769,7 +769,6 @@ RECIPES = [
 ]
 
 
-
 def untuned_ref(f: Any, t: np.ndarray) -> Any:
     t, d = np.asarray(t).astype(L) + 1, 1 - f.b2
     if f.kind == "linear":

@@ -19,7 +19,7 @@ Kind: TypeAlias = Literal["linear", "exponential", "radam"]
 class UntunedWarmup(Schedule):
     """A factor from 0 to 1 that rises as fast as Adam's second moment is learned.
 
-    Formula, with `t = step + 1` and `d = 1 - b2`:
+    Formula: with `t = step + 1` and `d = 1 - b2`,
       linear: `min(1, t d / 2)`.
       exponential: `1 - exp(-t d)`.
       radam: `sqrt((r - 4) (r - 2) R / ((R - 4) (R - 2) r))` where `r > 4`, else 0, with `R = 2 / d - 1` and

@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING
 
 from .optim.adaptive_warmup import AdaptiveWarmupState as AdaptiveWarmupState
 from .optim.adaptive_warmup import adaptive_warmup as adaptive_warmup
+from .optim.clip import AutoclipState as AutoclipState
+from .optim.clip import ZclipState as ZclipState
 from .optim.clip import autoclip as autoclip
 from .optim.clip import zclip as zclip
 from .optim.greedy import GreedyState as GreedyState
 from .optim.greedy import greedy as greedy
 from .optim.groups import by_path as by_path
 from .optim.groups import layerwise as layerwise
+from .optim.guard import GuardState as GuardState
 from .optim.guard import guard_spikes as guard_spikes
 from .optim.hyperparams import InjectState as InjectState
 from .optim.hyperparams import inject as inject

@@ -483,3 +483,17 @@ def test_bad_input(make: Callable[[], Any], error: type[Exception], says: str) -
     with pytest.raises(error, match=r"^(inject|weight_decay): ") as caught:
         make()
     assert says in str(caught.value)
+
+
+def test_a_state_that_was_edited_wrongly_says_so() -> None:
+    optimizer = js.inject(optax.adamw, learning_rate=js.Constant(0.1))
+    state = optimizer.init(jnp.ones(3))
+    state.schedules["learning_rte"] = js.Constant(0.1)
+    with pytest.raises(
+        TypeError, match="the state has 'learning_rte', the optimizer has not: did you mean 'learning_rate'"
+    ):
+        optimizer.update(jnp.ones(3), state, jnp.ones(3))
+    del state.schedules["learning_rte"]
+    state.schedules["learning_rate"] = 0.5  # a number is a schedule too
+    _, state = jax.jit(optimizer.update)(jnp.ones(3), state, jnp.ones(3))
+    assert js.current_hyperparams(state)["learning_rate"] == 0.5

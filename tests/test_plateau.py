@@ -288,7 +288,7 @@ NESTED: dict[str, Callable[[Any], Any]] = {
     "masked": lambda tx: optax.masked(tx, {"a": True, "b": False}),
     "partition": lambda tx: partition({"x": tx, "y": optax.sgd(0.1)}, {"a": "x", "b": "y"}),
     "apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
-    "named": lambda tx: js.named("valid", tx),
+    "named": lambda tx: optax.chain(js.named("valid", tx)),
 }
 
 
@@ -298,19 +298,19 @@ def test_observe_reaches_it_and_leaves_the_rest_alone(name: str) -> None:
     transformation = NESTED[name](js.reduce_on_plateau(0.1, patience=0))
     state = transformation.init(params)
 
-    @jax.jit
-    def epoch(state: Any, metric: Any) -> Any:
-        updates, state = transformation.update(params, state, params)
-        return js.observe(state, value=metric), updates
+    def told(state: Any) -> Any:
+        return js.observe(state, value=1.0, name="valid" if name == "named" else None)
 
-    state, _ = epoch(state, 1.0)
-    after, _ = epoch(state, 1.0)
+    @jax.jit
+    def epoch(state: Any) -> Any:
+        _, state = transformation.update(params, state, params)
+        return told(state)
+
+    after = epoch(epoch(state))
     np.testing.assert_allclose(js.current_hyperparams(after).popitem()[1], 0.01, rtol=1e-6)
     changed = {
         jax.tree_util.keystr(path).rpartition(".")[2]
-        for (path, x), y in zip(
-            jax.tree_util.tree_leaves_with_path(after), jax.tree.leaves(js.observe(after, value=1.0)), strict=True
-        )
+        for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(after), jax.tree.leaves(told(after)), strict=True)
         if not np.array_equal(x, y)
     }
     assert changed == {"learning_rate", "scale", "heard_count"}
@@ -379,6 +379,11 @@ def test_named_listeners_are_told_different_things() -> None:
     np.testing.assert_allclose(js.current_hyperparams(state)["valid/learning_rate"], 0.1)
     updates, _ = transformation.update(ONES, state, ONES)
     np.testing.assert_allclose(updates, -0.05)
+    with pytest.raises(ValueError, match="every listener has a name of its own; write name=, one of: 'train', 'valid'"):
+        js.observe(state, value=1.0)
+    mixed = optax.chain(js.named("train", js.reduce_on_plateau()), js.reduce_on_plateau(1.0)).init(ONES)
+    told = js.observe(mixed, value=1.0)
+    assert [told[0].inner_state["train"].heard_count, told[1].heard_count] == [0, 1]
 
 
 def test_under_multi_steps_the_update_that_is_carried_out_is_heard() -> None:

@@ -41,7 +41,7 @@ class InjectState(NamedTuple):
 
     def in_force(self) -> dict[str, Array]:
         """The hyperparameters at the step that is counted."""
-        asked = {name: schedule(self.count) for name, schedule in self.schedules.items()}
+        asked = {name: lift("inject", name, schedule)(self.count) for name, schedule in self.schedules.items()}
         return {name: jnp.asarray(x).astype(jnp.float32) for name, x in (self.hyperparams | asked).items()}
 
 
@@ -61,10 +61,13 @@ def inject(factory: Callable[..., Any], /, **hyperparams: Any) -> optax.Gradient
       hyperparams: its arguments, by name. A schedule or a number is a hyperparameter, and so is every argument that is
         left out and has a float for its default (b1, eps, ...). A function is a schedule where the factory wants a
         number (an optax schedule as learning_rate; `jaxsched.Lambda(f)` says so anywhere else), and handed on where
-        it does not (a mask). An integer is handed on where the default is one, as are flags, texts and None.
+        it does not (a mask). An integer is handed on where the default is one (2.0 is a hyperparameter there), as are
+        flags, texts and None.
 
-    A Python number that is put into the state costs one more compilation, since JAX gives it a type of its own;
-    `jnp.float32(0.1)` does not.
+    It is the state that rules: after a restart, `factory` and the names of its arguments are taken from here, and all
+    numbers and schedules from the checkpoint; edit the state to change them. An edit shows in `current_hyperparams`
+    after the next update. A Python number that is put into the state costs one more compilation, since JAX gives it a
+    type of its own; `jnp.float32(0.1)` does not.
 
     Errors: TypeError for a name that the factory does not have, for one that it needs, and for a text in place of a
     number; ValueError for numbers that are not finite, and for several in place of one.
@@ -85,6 +88,7 @@ def inject(factory: Callable[..., Any], /, **hyperparams: Any) -> optax.Gradient
     Source: `optax.inject_hyperparams`, which holds the schedules in the program and not in the state.
     """
     structure, numbers, schedules = _arguments(factory, hyperparams)
+    names = numbers | schedules
 
     def made(values: dict[str, Array]) -> optax.GradientTransformationExtraArgs:
         return optax.with_extra_args_support(factory(**structure, **values))
@@ -97,6 +101,9 @@ def inject(factory: Callable[..., Any], /, **hyperparams: Any) -> optax.Gradient
 
     @standard_promotion
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        for name in state.schedules | state.hyperparams:
+            if name not in names:
+                raise TypeError(f"inject: the state has {name!r}, the optimizer has not: {nearest_name(name, names)}")
         values = state.in_force()
         new, inner = made(values).update(updates, state.inner_state, params, **extra)
         # float32 hyperparameters make float32 of a bfloat16 moment; rounded here, once, it is what it was.
@@ -199,6 +206,8 @@ def weight_decay(decay: Any, learning_rate: Any, *, kind: DecayKind = "coupled",
       learning_rate: the schedule of the rate, a callable or a number.
       kind: "coupled", "independent" or "adamc".
       peak_value: the largest rate, above 0. None takes the schedule's field `peak_value`, or the number.
+
+    What is returned holds the numbers that it was made of: if the rate is edited in mid-run, edit the decay too.
 
     Errors: ValueError for an unknown kind, a negative decay, and a peak that is not known or not above 0.
 

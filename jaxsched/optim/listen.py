@@ -11,7 +11,7 @@ import functools
 import operator
 import typing
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -151,14 +151,21 @@ def listening(owner: str, learning_rate: Any, start: Any) -> optax.GradientTrans
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+class NamedState(NamedTuple):
+    """The state of what `named` made, under its name."""
+
+    inner_state: dict[str, Any]
+
+
 def named(name: str, inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """`inner`, which listens to a metric of its own: `update(..., name=metric)` instead of `value=`.
 
-    For two listeners in one optimizer that are told different things, a training loss and a validation loss. The
-    state of `inner` stands under `name`, so that `observe(..., name=name)` reaches it alone.
+    For two listeners in one optimizer that are told different things, a training loss and a validation loss. Neither
+    `value=` on an update nor `observe` without a name reaches it: `observe(..., name=name)` does.
 
     Fields:
-      name: what it listens to, as a keyword of `update`; any identifier but `value`.
+      name: what it listens to, as a keyword of `update`; any identifier but `value`. Optax takes every keyword, so that
+        a misspelt one on an update tells nobody; a misspelt name in `observe` is an error.
       inner: the transformation.
 
     Errors: ValueError for a name that no keyword can have.
@@ -178,18 +185,18 @@ def named(name: str, inner: optax.GradientTransformation) -> optax.GradientTrans
     Source: torch's closures and Keras's `monitor=` name the metric in the same way.
     """
     if not (isinstance(name, str) and name.isidentifier()) or name in ("value", "params", "state", "updates"):
-        raise ValueError(f"named: name={shown(name)}; write the keyword of a metric, such as 'valid_loss'.")
+        raise ValueError(f"named: name={shown(name)}; write a keyword for a metric, one word such as 'valid_loss'.")
     inner = optax.with_extra_args_support(inner)
 
     def init(params: Any) -> Any:
-        return {name: inner.init(params)}
+        return NamedState({name: inner.init(params)})
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         extra = {key: value for key, value in extra.items() if key != "value"}
         if name in extra:
             extra["value"] = extra.pop(name)
-        updates, inner_state = inner.update(updates, state[name], params, **extra)
-        return updates, {name: inner_state}
+        updates, inner_state = inner.update(updates, state.inner_state[name], params, **extra)
+        return updates, NamedState({name: inner_state})
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -239,14 +246,15 @@ def is_listener(node: Any) -> bool:
 def observe(opt_state: State, *, value: Any, name: str | None = None) -> State:
     """The optimizer state after its listeners were told a metric, outside of any gradient step.
 
-    Every listener is told, wherever it is nested (chain, inject, partition, MultiSteps, masked, a Flax TrainState),
-    and the rest of the state is as it was. It runs eagerly, inside of `jit` and under `vmap`.
+    Every listener without a name of its own (`named`) is told, wherever it is nested (chain, inject, partition,
+    MultiSteps, masked, a Flax TrainState), and the rest of the state is as it was. It runs eagerly, inside of `jit` and
+    under `vmap`. What is heard is judged under the arguments in the state, those of the last update.
 
     Fields:
       opt_state: any optimizer state with a listener (`reduce_on_plateau`, `greedy`, `adaptive_warmup`) in it.
       value: the metric, one real number.
       name: tell only the listener of this name: a group of `by_path` or of `optax.partition`, or what `named` calls
-        it, or its place in a chain ("0"); None tells all.
+        it, or its place in a chain ("0"). None tells all that `named` did not name.
 
     Errors: ValueError for a state without a listener, for a name that none or several have, and for a value with a
     shape; TypeError for a value that is no number.
@@ -272,7 +280,7 @@ def observe(opt_state: State, *, value: Any, name: str | None = None) -> State:
             f"observe: there is no listener in this {type(opt_state).__name__}; put one into the optimizer: "
             "optax.chain(optax.adam(1e-3), jaxsched.reduce_on_plateau())."
         )
-    told = found if name is None else [_the_one(name, found)]
+    told = _unnamed(opt_state, found) if name is None else [_the_one(name, found)]
 
     def tell(node: Any, path: Path) -> Any:
         if path in told:
@@ -300,6 +308,16 @@ def _bare(node: Any) -> Any:
     return type(node)(*map(_bare, node)) if isinstance(node, tuple) else 0
 
 
+def _unnamed(opt_state: Any, found: list[Path]) -> list[Path]:
+    """Those of the listeners that listen to `value`."""
+    named = [path for path, node in walk(opt_state) if isinstance(node, NamedState)]
+    told = [path for path in found if not any(path[: len(around)] == around for around in named)]
+    if not told:
+        names = ", ".join(repr(LABELS[0](path)) for path in found)
+        raise ValueError(f"observe: every listener has a name of its own; write name=, one of: {names}.")
+    return told
+
+
 def _the_one(name: str, found: list[Path]) -> Path:
     for label in LABELS:
         fits = [path for path in found if label(path) == name]
@@ -316,8 +334,10 @@ def current_hyperparams(opt_state: Any) -> dict[str, Array]:
     """Every rate, momentum and decay now in force, by name, from any nested optimizer state.
 
     It reads what stands in the state: all that `inject` and `optax.inject_hyperparams` put there, and the rates of the
-    listeners. Those of a group are called "head/learning_rate"; where one name would stand for two values, the place
-    in the chain is added: "0/learning_rate".
+    listeners: what the last update was made with, or the next one if a metric was heard since. Those of a group are
+    called "head/learning_rate"; where one name would stand for two values, the place in the chain is added:
+    "0/learning_rate". Of several stages that scale one after the other (a plateau's "scale", the "guard_scale", a rate)
+    each is shown, and the update is their product.
 
     Fields:
       opt_state: any optimizer state; also one of a `vmap`, whose values then have an axis.

@@ -337,7 +337,7 @@ def _reading(prefix: str, table: dict[str, Norms], first_norm: float, layers: Se
 SMALLER = "lower the rate, warm up longer, or clip the gradients (optax.clip_by_global_norm, jaxsched.zclip)"
 # What a finding can be, the worst first, and what to do about it.
 ADVICE = {
-    "non-finite": "look for log(0), 0/0 or sqrt(0) in the loss, skip such updates (optax.apply_if_finite), and "
+    "non-finite": "look for log(0), 0/0 or sqrt(0) in the loss, skip such updates (jaxsched.guard_spikes), and "
     + SMALLER,
     "exploding": f"{SMALLER}, scale the initialisation down (an orthogonal one for a recurrent matrix), or normalise "
     "the inputs and the activations",

@@ -53,7 +53,7 @@ class PlateauState(NamedTuple):
       base_learning_rate: the schedule's own value at this step, or None.
       heard_count: the observations so far.
       window_total, window_count: the sum and the number of the observations that are not judged yet.
-      settings: the arguments.
+      settings: the arguments of the last update, by name; a text stands as its place in its list.
     """
 
     learning_rate: Array
@@ -171,7 +171,9 @@ def reduce_on_plateau(
       sign_safe: relative thresholds are shares of `|best|`, as a metric that may be negative needs. False is torch's
         rule, by which a rise from -1 to -0.8 is better.
 
-    Every number may be a traced array, so that `jax.vmap` runs over them. The state is a `PlateauState`.
+    Every number may be a traced array, so that `jax.vmap` runs over them: make the transformation inside of the mapped
+    function. The state is a `PlateauState`; the arguments in it are overwritten by those of the transformation on each
+    update, so that a checkpoint goes on under a new patience. The losses of single batches need a `window`.
 
     Errors: ValueError and TypeError that name the field and show the value. Inside of `optax.MultiSteps` only the
     metric of the update that is carried out is heard; `observe` is always heard.

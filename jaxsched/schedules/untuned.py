@@ -61,7 +61,7 @@ def untuned_warmup(b2: Any = 0.999, kind: Kind = "linear") -> Schedule:
 
     Fields:
       b2: Adam's, from 0 to below 1; above 0.6 for radam.
-      kind: "linear" (over `2 / (1 - b2)` steps), "exponential" or "radam".
+      kind: "linear" (over `2 / (1 - b2)` steps), "exponential", or "radam" (0 in the first four steps).
 
     Errors: ValueError for a `b2` outside of its range, and for a kind that there is not.
 

@@ -12,7 +12,6 @@ import numpy as np
 import jaxsched as js
 
 TINY = float(np.finfo(np.float32).tiny)  # below it the rates of XLA are 0
-TINY = float(np.finfo(np.float32).tiny)  # below it the rates of XLA are 0
 ROUNDING = 60 * 2.0**-23  # an ulp for each of at most 60 cuts
 NUMBERS = ("lr", "factor", "patience", "threshold", "cooldown", "min_lr", "eps")
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -431,3 +434,46 @@ def test_it_refuses_a_loss_that_is_none(value: Any, error: type[Exception]) -> N
     transformation = js.guard_spikes(optax.sgd(0.1))
     with pytest.raises(error, match=r"guard_spikes: value"):
         transformation.update(ONE, transformation.init(ONE), ONE, value=value)
+
+
+def test_nothing_but_zeros_tells_nothing() -> None:
+    """A group that starts late, a reward that is rare: the first gradient that is not 0 is no spike."""
+    optimizer = js.guard_spikes(optax.sgd(1.0), burn_in=4)
+    state = optimizer.init(jnp.ones(1))
+    update = jax.jit(optimizer.update)
+    for gradient in [0.0] * 8 + [1e-6]:
+        updates, state = update(jnp.array([gradient]), state)
+    assert state.skipped_count == 0
+    assert updates[0] == np.float32(-1e-6)
+
+
+def test_clocks_within_multi_steps_go_by_its_steps() -> None:
+    """Of eight micro-batches five are skipped; the schedule has as many steps as there were updates."""
+    inner = optax.MultiSteps(optax.sgd(lambda count: 0.1 * (count + 1)), 2)
+    optimizer = js.guard_spikes(inner.gradient_transformation(), hold=False)
+    state = optimizer.init(jnp.ones(1))
+    update = jax.jit(optimizer.update)
+    for gradient in [1.0, 1.0, np.nan, np.nan, np.nan, np.nan, np.nan, 1.0]:
+        _, state = update(jnp.array([gradient]), state)
+    assert state.skipped_count == 5
+    assert state.inner_state.gradient_step == 1
+    assert optax.tree.get(state.inner_state, "count") == 1
+
+
+def test_on_four_devices_with_explicit_sharding() -> None:
+    code = """
+import jax, jax.numpy as jnp, optax, jaxsched as js
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+mesh = jax.make_mesh((4,), ("x",), axis_types=(AxisType.Explicit,))
+with jax.sharding.use_mesh(mesh) if not hasattr(jax, "set_mesh") else jax.set_mesh(mesh):
+    params = jax.device_put(jnp.ones((8, 2)), NamedSharding(mesh, PartitionSpec("x")))
+    optimizer = js.monitor_gradients(js.guard_spikes(optax.chain(js.zclip(), js.reduce_on_plateau(0.1))))
+    state = jax.jit(optimizer.init)(params)
+    for gradient in (params, params * jnp.nan, params):
+        updates, state = jax.jit(optimizer.update)(gradient, state, params, value=1.0)
+    print(state.inner_state.skipped_count, tuple(updates.sharding.spec))
+"""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("1 ('x'")

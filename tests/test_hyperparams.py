@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
+from flax import nnx, serialization
 from flax.training.train_state import TrainState
 
 import jaxsched as js
@@ -469,7 +469,7 @@ def test_weight_decay_runs_under_vmap_and_knows_a_constant() -> None:
         (
             lambda: js.inject(optax.adam, learning_rate=js.Constant([0.1, 0.2])),
             ValueError,
-            "is several settings; write",
+            "is several settings in one; make the optimizer inside",
         ),
         (lambda: js.weight_decay(0.1, LR, kind="adam"), ValueError, "kind='adam'; did you mean 'adamc'?"),  # type: ignore
         (lambda: js.weight_decay(-0.1, LR), ValueError, "decay=-0.1; decay must be a finite number, 0 or more"),
@@ -497,3 +497,27 @@ def test_a_state_that_was_edited_wrongly_says_so() -> None:
     state.schedules["learning_rate"] = 0.5  # a number is a schedule too
     _, state = jax.jit(optimizer.update)(jnp.ones(3), state, jnp.ones(3))
     assert js.current_hyperparams(state)["learning_rate"] == 0.5
+
+
+def test_what_is_no_number_is_not_handed_on_in_silence() -> None:
+    for value in (None, [0.1, 0.2], optax.adam(1e-3)):
+        with pytest.raises(TypeError, match="inject: learning_rate"):
+            js.inject(optax.sgd, learning_rate=value)
+    assert js.inject(optax.sgd, learning_rate=0.1, momentum=None).init(jnp.ones(3)).hyperparams.keys() == {
+        "learning_rate"
+    }
+
+
+def test_it_is_saved_as_flax_saves() -> None:
+    """Flax's msgpack knows dicts and arrays; a schedule is the list of its numbers there."""
+    optimizer = optax.chain(js.inject(optax.adam, learning_rate=js.WarmupCosine(0.1, 10, 100) * 0.5), js.autoclip())
+    params = jnp.ones(3)
+    state = optimizer.init(params)
+    _, state = optimizer.update(params, state, params)
+    restored = serialization.from_bytes(optimizer.init(params), serialization.to_bytes(state))
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(a, b)
+    again, _ = optimizer.update(params, restored, params)
+    want, _ = optimizer.update(params, state, params)
+    np.testing.assert_array_equal(again, want)

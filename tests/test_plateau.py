@@ -428,6 +428,20 @@ def test_one_program_for_all_settings() -> None:
     assert len(traces) == 1
 
 
+def test_a_metric_may_be_any_integer_and_a_flag_an_array() -> None:
+    assert plateau([2**40]).best == 2.0**40
+    assert plateau([np.int64(2**40)]).best == 2.0**40
+    assert plateau([1.0], sign_safe=jnp.array(True)).settings.sign_safe == 1
+
+
+def test_floats_of_8_bits() -> None:
+    params = ONES.astype(jnp.float8_e4m3fn)
+    transformation = js.reduce_on_plateau(0.5)
+    updates, _ = transformation.update(params, transformation.init(params))
+    assert updates.dtype == params.dtype
+    assert updates.astype(jnp.float32).tolist() == [-0.5] * 3
+
+
 def test_a_state_can_be_donated() -> None:
     """The step of a training is given the memory of the state; what made the state must live on."""
     transformation = js.reduce_on_plateau(0.1, patience=0)
@@ -556,6 +570,15 @@ def test_a_checkpoint_in_the_middle_goes_on_identically(tmp_path: Path) -> None:
         ({"threshold_mode": "relative"}, ValueError, "threshold_mode='relative'; did you mean 'rel'?"),
         ({"nan": "skip"}, ValueError, "nan='skip'"),
         ({"sign_safe": 1}, TypeError, "sign_safe=1; sign_safe must be True or False"),
+        ({"patience": np.float64(3e9)}, ValueError, "of at most 2**31 - 1"),
+        ({"patience": 10**12}, ValueError, "patience=1000000000000"),
+        ({"factor": 1 - 1e-9}, ValueError, "is 1.0 as a float32"),
+        ({"min_lr": 1e300}, ValueError, "is inf as a float32"),
+        ({"threshold": 2.0}, ValueError, "threshold=2.0 and threshold_mode='rel'; a share of the best"),
+        ({"mode": np.array(["min"])}, ValueError, "mode=['min']"),
+        ({"learning_rate": -0.1}, ValueError, "goes downhill by itself: write a rate of 0 or more"),
+        ({"learning_rate": js.stack(js.Constant(0.1), js.Constant(0.2))}, ValueError, "is several settings in one"),
+        ({"learning_rate": optax.adam(1e-3)}, TypeError, "learning_rate is an optimizer"),
         ({"learning_rate": "0.1"}, TypeError, "learning_rate='0.1' is text"),
     ],
 )
@@ -605,8 +628,13 @@ def test_an_ambiguous_name() -> None:
     assert [s.heard_count.item() for s in told.inner_states["head"].inner_state] == [0, 1]
     with pytest.raises(ValueError, match="name='heads'; did you mean 'head'"):
         js.observe(state, value=1.0, name="heads")
+    one = js.reduce_on_plateau().init(ONES)
+    with pytest.raises(ValueError, match="name='valid'; the only listener here has no name: leave name out"):
+        js.observe(one, value=1.0, name="valid")
+    with pytest.raises(TypeError, match=r"named: inner=0\.1 is not a transformation"):
+        js.named("valid", 0.1)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="name=1"):
         js.observe(state, value=1.0, name=1)  # pyright: ignore[reportArgumentType]
-    for name in ("value", "a b", 3):
+    for name in ("value", "a b", "class", 3):
         with pytest.raises(ValueError, match="named: name="):
             js.named(name, js.reduce_on_plateau())  # pyright: ignore[reportArgumentType]

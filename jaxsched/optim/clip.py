@@ -11,7 +11,7 @@ import optax
 from jax import Array
 
 from ..schedules.fields import Domain, NonNegative, Positive, shown
-from .listen import fresh, increment, scaled, settings, standard_promotion
+from .listen import fresh, increment, scaled, settings, standard_promotion, widened
 from .plateau import Window
 
 Percentile = Annotated[Array, Domain("a percentile, from 0 to 100", lambda x: (x >= 0) & (x <= 100))]
@@ -28,7 +28,7 @@ def global_norm(tree: Any) -> Array:
     shares of the largest element.
     """
     leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
-    wide = jnp.result_type(jnp.float32, *(jax.eval_shape(jnp.abs, x).dtype for x in leaves))
+    wide = jnp.result_type(jnp.float32, *(widened(jax.eval_shape(jnp.abs, x).dtype) for x in leaves))
 
     def magnitude(x: Array) -> Array:
         return jnp.abs(x).astype(wide)
@@ -114,7 +114,7 @@ class AutoclipState(NamedTuple):
     def after(self, norm: Array) -> AutoclipState:
         """After one more norm, and with the percentile of those that there are."""
         history = self.norms.size
-        norms = self.norms.at[self.position].set(norm)
+        norms = jnp.asarray(self.norms).at[self.position].set(norm)
         count = jnp.minimum(self.norm_count + 1, history)
         ordered = jnp.sort(jnp.where(jnp.arange(history) < count, norms, LARGEST))
         rank = self.settings.percentile / 100 * (count - 1)

@@ -12,7 +12,7 @@ from jax import Array
 
 from ..schedules.fields import NonNegative, Positive, is_traced, shown
 from .listen import increment, listening, settings
-from .plateau import Factor, Mode, Observations, ThresholdMode, Window, is_better
+from .plateau import Factor, Mode, Observations, ThresholdMode, Window, is_better, refuse_threshold
 
 
 class GreedySettings(NamedTuple):
@@ -29,11 +29,7 @@ class GreedySettings(NamedTuple):
     max_lr: Positive
     eps: NonNegative
     reset_start: Window
-
-    @property
-    def sign_safe(self) -> bool:
-        """A relative threshold is a share of `best`, and not of its size, as in transformers."""
-        return False
+    sign_safe: bool
 
 
 class GreedyState(NamedTuple):
@@ -154,6 +150,7 @@ def greedy(
     smooth: bool = False,
     window_size: int = 50,
     reset_start: Any = 500,
+    sign_safe: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Scale by a learning rate that is raised while a metric gets better, and cut when it has stopped.
 
@@ -178,7 +175,7 @@ def greedy(
       factor: what a cut multiplies and a raise divides the rate by, between 0 and 1.
       patience: the judgements of one kind in a row that are borne; the next one moves the rate. 0 or more.
       threshold: by how much a metric must be better, 0 or more.
-      threshold_mode: "abs", or "rel" to `best`, which must then be positive.
+      threshold_mode: "abs", or "rel" to `best`, and then below 1.
       cooldown: observations after a cut that are not judged, 0 or more.
       warmup: observations after a raise that are not judged, 0 or more.
       min_lr: the rate below which no cut goes, 0 or more. A schedule that is lower itself is not raised to it.
@@ -190,6 +187,8 @@ def greedy(
         cannot be traced, because a buffer in the state has this length. An observation that is not finite is judged
         by itself and enters no mean.
       reset_start: cuts in vain before a reset, 1 or more.
+      sign_safe: relative thresholds are shares of `|best|`, as a metric that may be negative needs; False is
+        transformers' rule.
 
     Every other number may be a traced array, so that `jax.vmap` runs over them. The state is a `GreedyState`.
 
@@ -225,7 +224,9 @@ def greedy(
         max_lr=float(np.finfo(np.float32).max) if max_lr is None else max_lr,
         eps=eps,
         reset_start=reset_start,
+        sign_safe=sign_safe,
     )
+    refuse_threshold("greedy", threshold, threshold_mode)
     if not (max_lr is None or is_traced(min_lr) or is_traced(max_lr)) and min_lr > max_lr:
         raise ValueError(f"greedy: min_lr={shown(min_lr)} and max_lr={shown(max_lr)}; write min_lr <= max_lr.")
     zero, one = jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32)

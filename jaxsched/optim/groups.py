@@ -64,6 +64,9 @@ def by_path(
 
     Source: torch's parameter groups, on `optax.partition`.
     """
+    if optimizer is not None and not callable(optimizer):
+        hint = "write a function of the schedule, such as lambda s: inject(optax.adam, learning_rate=s)"
+        raise TypeError(f"by_path: optimizer is a {type(optimizer).__name__}; {hint}.")
     names = _names(groups)
     stages: dict[Any, optax.GradientTransformation] = {
         names[pattern]: _stage(pattern, x, optimizer or _last_stage) for pattern, x in groups.items()

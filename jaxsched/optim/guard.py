@@ -68,7 +68,8 @@ class GuardState(NamedTuple):
     def is_spike(self, name: str, x: Array) -> Array:
         """Whether a loss or a norm is far above those before it; too few before it judge nothing."""
         s, (mean, std, count) = self.settings, getattr(self, name)
-        return (count >= s.burn_in) & (x - mean > s.threshold * jnp.maximum(std, LEAST_STD * jnp.abs(mean)))
+        spread = jnp.maximum(std, LEAST_STD * jnp.abs(mean))  # 0 where there was nothing but zeros, which tell nothing
+        return (count >= s.burn_in) & (spread > 0) & (x - mean > s.threshold * spread)
 
     @standard_promotion
     def judged(self, seen: dict[str, Array]) -> tuple[GuardState, Array]:
@@ -114,8 +115,8 @@ def _is_schedule_state(node: Any) -> bool:
 
 def _ticked(node: Any, holds: Array) -> Any:
     """A state whose schedules' clocks went on by one, unless it holds."""
-    if jax.tree_util.all_leaves([node]):
-        return node
+    if jax.tree_util.all_leaves([node]) or isinstance(node, optax.MultiStepsState):
+        return node  # what MultiSteps has within goes by its own steps
     parts, build = children(node)
     clock = (jax.tree_util.GetAttrKey("count"),) if _is_schedule_state(node) else None
     return build(
@@ -226,7 +227,9 @@ def guard_spikes(
             return scaled(new, scale), after
 
         def skipped() -> tuple[Any, Any]:
-            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(carried_out)[0])
+            zeros = jax.tree.map(
+                jnp.zeros_like, jax.eval_shape(carried_out)[0]
+            )  # on the devices that the updates are on
             return zeros, _ticked(before, state.settings.hold == 1)
 
         updates, inner_state = jax.lax.cond(skip, skipped, carried_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -13,9 +14,9 @@ import numpy as np
 import optax
 from jax import Array
 
-from ..schedules.base import Constant, Schedule, axes, lift
+from ..schedules.base import Constant, Schedule, lift
 from ..schedules.fields import Domain, admit, is_traced, nearest_name, shown
-from .listen import fresh, increment, standard_promotion
+from .listen import fresh, increment, one_schedule, standard_promotion
 
 HYPERPARAM = Domain("a schedule, a callable or a finite number")
 DECAY = Domain("a finite number, 0 or more", lambda x: x >= 0)
@@ -95,6 +96,7 @@ def inject(factory: Callable[..., Any], /, **hyperparams: Any) -> optax.Gradient
 
     @standard_promotion
     def init(params: Any) -> Any:
+        _known_to_flax(schedules)
         start = InjectState(jnp.zeros((), jnp.int32), dict(numbers), jax.tree.map(_leaf, schedules), None)
         start = fresh(start._replace(hyperparams=start.in_force()))
         return start._replace(inner_state=made(start.hyperparams).init(params))
@@ -111,6 +113,21 @@ def inject(factory: Callable[..., Any], /, **hyperparams: Any) -> optax.Gradient
         return _as_before(new, updates), after
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _known_to_flax(schedules: dict[str, Schedule]) -> None:
+    """Flax's msgpack saves dicts and arrays; where Flax is in use, a schedule is the dict of its numbers to it."""
+    if (flax := sys.modules.get("flax.serialization")) is not None:
+        for kind in {type(schedule) for schedule in schedules.values()}:
+            flax.register_serialization_state(kind, _numbers_of, _with_numbers, override=True)
+
+
+def _numbers_of(schedule: Schedule) -> dict[str, Any]:
+    return {str(i): x for i, x in enumerate(jax.tree.leaves(schedule))}
+
+
+def _with_numbers(schedule: Schedule, numbers: dict[str, Any]) -> Schedule:
+    return jax.tree.unflatten(jax.tree.structure(schedule), [numbers[str(i)] for i in range(len(numbers))])
 
 
 def _leaf(x: Any) -> Array:
@@ -153,12 +170,12 @@ def _arguments(
     for name, value in ({name: p.default for name, p in named.items()} | given).items():
         parameter = named.get(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY))
         if isinstance(value, Schedule) or (callable(value) and _wants_number(parameter)):
-            schedules[name] = _one_schedule(name, lift("inject", name, value))
+            schedules[name] = one_schedule("inject", name, value)
         elif _is(np.number, value) and not (_is(np.integer, value) and _is(np.integer, parameter.default)):
             numbers[name] = _one_number(name, value) if name in given else value
-        elif isinstance(value, str) and _wants_number(parameter):
-            hint = f"bind a text with functools.partial({owner}, {name}={value!r})"
-            raise TypeError(f"inject: {name}={value!r}; {name} must be {HYPERPARAM.says}; {hint}.")
+        elif name in given and _wants_number(parameter) and _is_no_number(value) and value is not parameter.default:
+            hint = f"hand on anything else with functools.partial({owner}, {name}=...)"
+            raise TypeError(f"inject: {name}={shown(value)}; {name} must be {HYPERPARAM.says}; {hint}.")
         else:
             structure[name] = value
     return structure, numbers, schedules
@@ -169,6 +186,11 @@ def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(factory, eval_str=True).parameters
     except NameError:  # an annotation in words that only a type checker knows
         return inspect.signature(factory).parameters
+
+
+def _is_no_number(value: Any) -> bool:
+    """What nobody can mean by a number; a flag may be one."""
+    return not (isinstance(value, (bool, np.bool_)) or _is(np.number, value))
 
 
 def _wants_number(parameter: inspect.Parameter) -> bool:
@@ -182,13 +204,6 @@ def _one_number(name: str, value: Any) -> Any:
     if np.ndim(admit("inject", name, value, HYPERPARAM)):
         raise ValueError(f"inject: {name}={shown(value)}; {name} must be one number: jax.vmap runs over several.")
     return value
-
-
-def _one_schedule(name: str, schedule: Schedule) -> Schedule:
-    if axes(schedule) - {0}:
-        several = f"inject: {name}={shown(schedule)} is several settings"
-        raise ValueError(f"{several}; write jax.vmap(lambda s: inject(..., {name}=s).init(params))(settings).")
-    return schedule
 
 
 def weight_decay(decay: Any, learning_rate: Any, *, kind: DecayKind = "coupled", peak_value: Any = None) -> Schedule:

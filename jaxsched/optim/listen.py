@@ -2,12 +2,14 @@
 
 A *listener* is an Optax transformation whose state has a method `observe(value)`: what it has heard so far, and one
 metric more, to what it knows now. Its settings stand in the state too, as arrays. So a metric can reach it wherever it
-is nested, with no transformation at hand; many of them are one `vmap`; and a checkpoint holds all that there is.
+is nested, with no transformation at hand, and a checkpoint holds all that there is. They are there for `observe` to
+judge by: each update writes its own transformation's over them, so that code with another patience may take over.
 """
 
 from __future__ import annotations
 
 import functools
+import keyword
 import operator
 import typing
 from collections.abc import Callable, Iterator
@@ -19,8 +21,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from ..schedules.base import lift
-from ..schedules.fields import Domain, admit, is_traced, nearest_name, shown
+from ..schedules.base import Constant, Schedule, axes, lift
+from ..schedules.fields import Domain, admit, is_traced, nearest_name, refuse, shown
 
 Settings = TypeVar("Settings")
 State = TypeVar("State")
@@ -41,12 +43,13 @@ def settings(owner: str, kind: type[Settings], **values: Any) -> Settings:
 
 def _setting(owner: str, name: str, value: Any, hint: Any) -> Array:
     if hint is bool:
-        if not isinstance(value, (bool, np.bool_)) and not (is_traced(value) and value.dtype == bool):
+        kind = getattr(value, "dtype", type(value))
+        if not (kind is bool or kind == np.bool_) or np.ndim(value):
             raise TypeError(f"{owner}: {name}={shown(value)}; {name} must be True or False.")
         return jnp.asarray(value, jnp.int32)
     (domain,) = hint.__metadata__
     if isinstance(domain, Choice):
-        if value not in domain:
+        if not isinstance(value, str) or value not in domain:
             raise ValueError(f"{owner}: {name}={shown(value)}; {nearest_name(str(value), domain)}")
         return jnp.asarray(domain.index(value), jnp.int32)
     assert isinstance(domain, Domain)
@@ -54,7 +57,18 @@ def _setting(owner: str, name: str, value: Any, hint: Any) -> Array:
         raise ValueError(
             f"{owner}: {name}={shown(value)}; {name} must be {domain.says}, and one: jax.vmap runs over several."
         )
-    return jnp.asarray(value, jnp.int32 if domain.counts else jnp.float32)
+    if is_traced(value):
+        return value.astype(jnp.int32 if domain.counts else jnp.float32)
+    wide = np.asarray(value, np.float64)
+    if domain.counts:
+        if abs(wide) > np.iinfo(np.int32).max:
+            raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be {domain.says}, of at most 2**31 - 1.")
+        return jnp.asarray(int(wide), jnp.int32)
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(np.float32)
+    if not (np.isfinite(narrow) and domain.holds(narrow)):
+        raise ValueError(f"{owner}: {name}={shown(value)} is {narrow} as a float32; {name} must be {domain.says}.")
+    return jnp.asarray(narrow)
 
 
 def standard_promotion(function: Function) -> Function:
@@ -82,6 +96,8 @@ def as_metric(owner: str, value: Any) -> Array:
     """One observation as a float32, or an error that says what a metric is."""
     if value is None or isinstance(value, (str, bytes)):
         raise TypeError(f"{owner}: value={value!r}; a metric is a number: write value=val_loss.")
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        value = float(value)  # of any size
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError):
@@ -95,11 +111,17 @@ def as_metric(owner: str, value: Any) -> Array:
     return array.astype(jnp.float32)
 
 
+def widened(dtype: Any) -> Any:
+    """float32 for what is narrower; the rest, complex numbers too, as it is. (Floats of 8 bits promote to nothing.)"""
+    return jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype
+
+
 def scaled(updates: Any, rate: Array) -> Any:
     """`rate * updates`, in float32 and then rounded once to the type that each leaf has."""
 
     def one(u: Array) -> Array:
-        return (u * rate.astype(jnp.promote_types(jnp.float32, u.dtype))).astype(u.dtype)
+        wide = widened(u.dtype)
+        return (u.astype(wide) * rate.astype(wide)).astype(u.dtype)
 
     return jax.tree.map(standard_promotion(one), updates)
 
@@ -121,13 +143,29 @@ class ListenerState(Protocol):
         ...
 
 
+def one_schedule(owner: str, name: str, value: Any) -> Schedule:
+    """A schedule, a callable or a number as one schedule; several in one need a `vmap` around all."""
+    schedule = lift(owner, name, value)
+    if axes(schedule) - {0}:
+        several = f"{owner}: {name}={shown(value)} is several settings in one"
+        raise ValueError(f"{several}; make the optimizer inside of the function that jax.vmap maps over them.")
+    return schedule
+
+
 def listening(owner: str, learning_rate: Any, start: Any) -> optax.GradientTransformationExtraArgs:
     """The transformation around a listener's state: hear `value` if there is one, then scale by the rate in force.
 
     With a `learning_rate` (a schedule, a callable or a number) the updates are scaled by `-rate`, as
     `optax.scale_by_learning_rate` does; with None they are scaled by what was heard alone, and keep their sign.
     """
-    schedule = None if learning_rate is None else lift(owner, "learning_rate", learning_rate)
+    schedule = None if learning_rate is None else one_schedule(owner, "learning_rate", learning_rate)
+    if isinstance(schedule, Constant):
+        refuse(
+            schedule,
+            lambda x: x < 0,
+            "constant_value",
+            instead=f"{owner} goes downhill by itself: write a rate of 0 or more",
+        )
 
     def at(state: Any) -> Any:
         """The state at the step that it counts, under the settings of today: those of a checkpoint may be older."""
@@ -184,8 +222,16 @@ def named(name: str, inner: optax.GradientTransformation) -> optax.GradientTrans
 
     Source: torch's closures and Keras's `monitor=` name the metric in the same way.
     """
-    if not (isinstance(name, str) and name.isidentifier()) or name in ("value", "params", "state", "updates"):
+    if (
+        not (isinstance(name, str) and name.isidentifier())
+        or keyword.iskeyword(name)
+        or name in ("value", "params", "state", "updates")
+    ):
         raise ValueError(f"named: name={shown(name)}; write a keyword for a metric, one word such as 'valid_loss'.")
+    if not isinstance(inner, optax.GradientTransformation):
+        raise TypeError(
+            f"named: inner={shown(inner)} is not a transformation; write named({name!r}, reduce_on_plateau())."
+        )
     inner = optax.with_extra_args_support(inner)
 
     def init(params: Any) -> Any:
@@ -327,6 +373,8 @@ def _the_one(name: str, found: list[Path]) -> Path:
         if fits:
             return fits[0]
     names = [LABELS[0](path) or LABELS[1](path) or LABELS[2](path) for path in found]
+    if not any(names):
+        raise ValueError(f"observe: name={name!r}; the only listener here has no name: leave name out.")
     raise ValueError(f"observe: name={name!r}; {nearest_name(name, sorted(set(names)))}")
 
 

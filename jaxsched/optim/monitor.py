@@ -61,7 +61,8 @@ def monitor_gradients(
     """Watch the norms of gradients, updates and parameters, parameter by parameter, for `diagnose` to judge.
 
     Put it around the whole optimizer, `monitor_gradients(optax.adam(1e-3))`, where it sees the gradient that comes in
-    and the update that goes out, or first in a chain, where it sees the gradient alone. It changes nothing.
+    and the update that goes out, or first in a chain, where it sees the gradient alone. It changes nothing. Put
+    `optax.MultiSteps` around it, and not within, where most of its updates are zero.
 
     Formula, for the norm `x` of the n-th finite update of one parameter:
       `mean += (x - mean) (1 - decay) / (1 - decay^n)`, which is the moving average divided by the sum of its weights.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from ..schedules.fields import Domain, NonNegative
+from ..schedules.fields import Domain, NonNegative, is_traced, shown
 from .listen import Choice, increment, listening, settings
 
 Factor = Annotated[Array, Domain("a number between 0 and 1, such as 0.1", lambda x: (x > 0) & (x < 1))]
@@ -124,6 +124,13 @@ def is_better(metric: Array, best: Array, s: Any) -> Array:
     return jnp.where(s.mode == 0, metric < bar, metric > bar)
 
 
+def refuse_threshold(owner: str, threshold: Any, threshold_mode: str) -> None:
+    """A share of the best metric that no other can beat."""
+    if threshold_mode == "rel" and not is_traced(threshold) and threshold >= 1:
+        instead = 'a share of the best metric must be below 1: write threshold=1e-4, or threshold_mode="abs"'
+        raise ValueError(f"{owner}: threshold={shown(threshold)} and threshold_mode='rel'; {instead}.")
+
+
 def reduce_on_plateau(
     learning_rate: Any = None,
     *,
@@ -143,7 +150,9 @@ def reduce_on_plateau(
     """Scale by a learning rate that is cut when a metric has stopped getting better.
 
     It takes the place of `optax.scale_by_learning_rate` at the end of a chain: the rate is the schedule's times all
-    cuts so far, and the updates go downhill. The metric is told once an epoch, `state = observe(state, value=v)`, or
+    cuts so far, and the updates go downhill. So it is `chain(scale_by_adam(), reduce_on_plateau(1e-3))`, or without a
+    rate `chain(adam(1e-3), reduce_on_plateau())`; with two rates, `chain(adam(1e-3), reduce_on_plateau(1e-3))`, it goes
+    uphill. The metric is told once an epoch, `state = observe(state, value=v)`, or
     on any update, `update(..., value=v)`, where it is judged before it scales. An update without it applies the rate.
 
     Formula, for each judged metric `m` (of `mode="min"`; "max" is its mirror image):
@@ -159,7 +168,7 @@ def reduce_on_plateau(
       mode: "min" for a metric that has to fall, "max" for one that has to rise.
       factor: what a cut multiplies the rate by, between 0 and 1.
       patience: the judgements in a row without a better metric that are borne; the next one cuts. 0 or more.
-      threshold: by how much a metric must be better, 0 or more.
+      threshold: by how much a metric must be better, 0 or more; below 1 if "rel".
       threshold_mode: "rel" to `best`, or "abs".
       cooldown: judgements after a cut that are not counted as bad, 0 or more.
       min_lr: the rate below which no cut goes, 0 or more. A schedule that is lower itself is not raised.
@@ -176,7 +185,8 @@ def reduce_on_plateau(
     update, so that a checkpoint goes on under a new patience. The losses of single batches need a `window`.
 
     Errors: ValueError and TypeError that name the field and show the value. Inside of `optax.MultiSteps` only the
-    metric of the update that is carried out is heard; `observe` is always heard.
+    metric of the update that is carried out is heard, and none through its `gradient_transformation()`, which drops
+    every `value`; `observe` is always heard.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -213,6 +223,7 @@ def reduce_on_plateau(
         nan=nan,
         sign_safe=sign_safe,
     )
+    refuse_threshold("reduce_on_plateau", threshold, threshold_mode)
     start = PlateauState(
         learning_rate=one,
         scale=one,

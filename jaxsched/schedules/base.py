@@ -69,6 +69,8 @@ def lift(owner: str, name: str, value: Any) -> Schedule:
     """A number is a Constant, a plain callable a Lambda."""
     if isinstance(value, Schedule):
         return value
+    if hasattr(value, "init") and hasattr(value, "update"):
+        raise TypeError(f"{owner}: {name} is an optimizer; {name} must be a schedule, a callable or a number.")
     if callable(value):
         return Lambda(value)
     if isinstance(value, str):

@@ -45,10 +45,7 @@ def each_step(steps: optax.MultiSteps) -> optax.GradientTransformationExtraArgs:
 
 
 NESTS: dict[str, Callable[[Any], Any]] = {
-    # Not its gradient_transformation(), which drops `value`.
-    "MultiSteps": lambda tx: optax.GradientTransformationExtraArgs(
-        *attrgetter("init", "update")(optax.MultiSteps(tx, 1))
-    ),
+    "MultiSteps": lambda tx: each_step(optax.MultiSteps(tx, 1)),
     "a masked group of a chain": lambda tx: partition(
         {"x": optax.masked(optax.chain(optax.identity(), tx), lambda tree: jax.tree.map(lambda _: True, tree))},
         lambda tree: jax.tree.map(lambda _: "x", tree),

@@ -14,7 +14,7 @@ sweep: $(VENV)/.ready-sweep
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# The live peers beside ours, and every recording of them made again.
+# Live torch and Keras beside ours, and the recordings of both made again.
 parity: $(VENV)/.ready-bench
 	$(BIN)/python -m pytest -o addopts=--strict-config -W ignore::DeprecationWarning tests/peers
 

@@ -32,7 +32,7 @@ def trace(name: str, steps: int, lr: float = 0.1, momentum: bool = False, **argu
     return row | ({"momenta": momenta} if momentum else {})
 
 
-def main() -> None:
+def record() -> dict[str, Any]:
     traces = [
         trace("StepLR", 40, step_size=7, gamma=0.3),
         trace("MultiStepLR", 40, milestones=[3, 10, 25], gamma=0.5),
@@ -56,8 +56,11 @@ def main() -> None:
             for strategy in ("cos", "linear")
         ),
     ]  # fmt: skip
-    out = {"torch": torch.__version__, "made_by": "tests/peers/record_torch.py", "traces": traces}
-    Path(__file__).with_name("torch.json").write_text(json.dumps(out) + "\n")
+    return {"torch": torch.__version__, "made_by": "tests/peers/record_torch.py", "traces": traces}
+
+
+def main() -> None:
+    Path(__file__).with_name("torch.json").write_text(json.dumps(record()) + "\n")
 
 
 if __name__ == "__main__":

@@ -56,12 +56,12 @@ def train(name: str, arguments: dict[str, Any], cycle: dict[str, Any], x: torch.
     return row
 
 
-def main() -> None:
+def record() -> dict[str, Any]:
     data = load_iris()
     x = torch.tensor(data.data)
     y = torch.tensor(data.target)
     centred = (x - x.mean(0)) / x.std(0, unbiased=False)
-    out = {
+    return {
         "torch": torch.__version__.split("+")[0],
         "made_by": "tests/peers/record_torch_training.py",
         "shapes": SHAPES,
@@ -69,7 +69,10 @@ def main() -> None:
         "y": y.tolist(),
         "trainings": [train(*case, centred, y) for case in CASES],
     }
-    Path(__file__).with_name("torch_training.json").write_text(json.dumps(out) + "\n")
+
+
+def main() -> None:
+    Path(__file__).with_name("torch_training.json").write_text(json.dumps(record()) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""The live peers (`make parity`): torch's and Keras's own classes beside ours on new sequences, and every recording
-made again."""
+"""The live peers (`make parity`): torch's and Keras's own classes beside ours on new sequences, and the recordings of
+both made again."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from tests.plateaus import ROUNDING, TINY, cuts, from_keras, many
 
 from . import record_plateau as plateau
+from . import record_torch, record_torch_training
 
 HERE = Path(__file__).parent
 
@@ -40,3 +41,25 @@ def test_the_recording_of_plateaus_is_what_the_peers_do() -> None:
         arguments = json.loads(str(recorded[f"{peer}_arguments"]))[::stride]
         again = [run(a, m) for a, m in zip(arguments, recorded[f"{peer}_metrics"][::stride], strict=True)]
         np.testing.assert_array_equal(again, recorded[f"{peer}_rates"][::stride])
+
+
+def close(got: Any, want: Any, path: str = "") -> None:
+    """The same structure, and numbers that agree to what another processor may round differently."""
+    if isinstance(want, (int, float)) and not isinstance(want, bool):
+        assert got == pytest.approx(want, rel=1e-9, abs=1e-12), path
+    elif isinstance(want, (list, tuple, dict)):
+        assert len(got) == len(want), path
+        for key in want if isinstance(want, dict) else range(len(want)):
+            close(got[key], want[key], f"{path}/{key}")
+    else:
+        assert got == want, path
+
+
+@pytest.mark.parametrize("module", [record_torch, record_torch_training])
+def test_the_other_recordings_are_what_torch_does(module: Any) -> None:
+    """torch's tables of rates, and its whole trainings under one cycle, parameter by parameter."""
+    name = module.__name__.rpartition(".")[2].removeprefix("record_")
+    recorded = json.loads((HERE / f"{name}.json").read_text())
+    again = json.loads(json.dumps(module.record()))
+    assert again.pop("torch").split("+")[0] == recorded.pop("torch").split("+")[0]
+    close(again, recorded)

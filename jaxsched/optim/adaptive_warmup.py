@@ -15,7 +15,7 @@ from ..schedules import shapes
 from ..schedules.base import ShapeName
 from ..schedules.fields import Domain, NonNegative, Positive, Unit, is_traced, shown
 from ..schedules.shapes import floating
-from .listen import Choice, increment, listening, settings, standard_promotion
+from .listen import Choice, base_rate, increment, listening, settings, shown_rate, standard_promotion
 
 SHAPES = typing.get_args(ShapeName)
 Steps = Annotated[Array, Domain("a whole number of steps, 0 or more", lambda x: (x >= 0) & (x % 1 == 0), counts=True)]
@@ -68,10 +68,7 @@ class AdaptiveWarmupState(NamedTuple):
     base_learning_rate: Array | None
     settings: AdaptiveWarmupSettings
 
-    @property
-    def hyperparams(self) -> dict[str, Array]:
-        """What `current_hyperparams` shows."""
-        return {"scale" if self.base_learning_rate is None else "learning_rate": self.learning_rate}
+    hyperparams = property(shown_rate)
 
     @property
     @standard_promotion
@@ -90,7 +87,7 @@ class AdaptiveWarmupState(NamedTuple):
         """The schedule's rate times the factor of its warmup."""
         s = self.settings
         factor = _factor(s.shape, s.init_factor, self._now(), s.warmup_steps)
-        return factor if self.base_learning_rate is None else self.base_learning_rate * factor
+        return base_rate(self) * factor
 
     def observe(self, value: Array) -> AdaptiveWarmupState:
         """After one more loss: the clock is turned back, or its pace is set anew."""

@@ -11,7 +11,7 @@ import optax
 from jax import Array
 
 from ..schedules.fields import NonNegative, Positive, is_traced, shown
-from .listen import increment, listening, settings
+from .listen import base_rate, increment, listening, settings, shown_rate
 from .plateau import Factor, Mode, Observations, ThresholdMode, Window, is_better, refuse_threshold
 
 
@@ -64,18 +64,11 @@ class GreedyState(NamedTuple):
     window_count: Array
     settings: GreedySettings
 
-    @property
-    def hyperparams(self) -> dict[str, Array]:
-        """What `current_hyperparams` shows."""
-        return {"scale" if self.base_learning_rate is None else "learning_rate": self.learning_rate}
-
-    @property
-    def _base(self) -> Array:
-        return jnp.float32(1.0) if self.base_learning_rate is None else self.base_learning_rate
+    hyperparams = property(shown_rate)
 
     def in_force(self) -> Array:
         """The schedule's rate times `scale`, within the bounds, which a schedule beyond them widens to itself."""
-        s, base = self.settings, self._base
+        s, base = self.settings, base_rate(self)
         return jnp.clip(base * self.scale, jnp.minimum(base, s.min_lr), jnp.maximum(base, s.max_lr))
 
     def observe(self, value: Array) -> GreedyState:
@@ -87,7 +80,7 @@ class GreedyState(NamedTuple):
         return self._replace(window=window, window_count=number)._judge(jnp.where(fills, mean, value))
 
     def _judge(self, metric: Array) -> GreedyState:
-        s, rate = self.settings, self.learning_rate
+        s, rate, base = self.settings, self.learning_rate, base_rate(self)
         cools, warms = self.cooldown_count > 0, self.warmup_count > 0  # never both: either bars what starts the other
         judged = ~(cools | warms)
         better = judged & is_better(metric, self.best, s)
@@ -99,7 +92,7 @@ class GreedyState(NamedTuple):
         new = jnp.where(raised, self._higher(rate), jnp.where(cut, self._lower(rate), rate))
         at_floor = cuts & (new - self._lower(new) <= self._least(new))
         after = self._replace(
-            scale=jnp.where(raised | cut, new / jnp.where(self._base == 0, 1.0, self._base), self.scale),
+            scale=jnp.where(raised | cut, new / jnp.where(base == 0, 1.0, base), self.scale),
             best=jnp.where(better, metric, self.best),
             good_count=jnp.where(raises, 0, good),
             bad_count=jnp.where(cuts, 0, bad),

@@ -143,6 +143,16 @@ class ListenerState(Protocol):
         ...
 
 
+def base_rate(state: Any) -> Array:
+    """The schedule's own rate, and 1 where there is none."""
+    return jnp.float32(1.0) if state.base_learning_rate is None else state.base_learning_rate
+
+
+def shown_rate(state: Any) -> dict[str, Array]:
+    """What `current_hyperparams` shows of a listener."""
+    return {"scale" if state.base_learning_rate is None else "learning_rate": state.learning_rate}
+
+
 def one_schedule(owner: str, name: str, value: Any) -> Schedule:
     """A schedule, a callable or a number as one schedule; several in one need a `vmap` around all."""
     schedule = lift(owner, name, value)

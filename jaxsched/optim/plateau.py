@@ -9,7 +9,7 @@ import optax
 from jax import Array
 
 from ..schedules.fields import Domain, NonNegative, is_traced, shown
-from .listen import Choice, increment, listening, settings
+from .listen import Choice, base_rate, increment, listening, settings, shown_rate
 
 Factor = Annotated[Array, Domain("a number between 0 and 1, such as 0.1", lambda x: (x > 0) & (x < 1))]
 Observations = Annotated[
@@ -68,14 +68,11 @@ class PlateauState(NamedTuple):
     window_count: Array
     settings: PlateauSettings
 
-    @property
-    def hyperparams(self) -> dict[str, Array]:
-        """What `current_hyperparams` shows."""
-        return {"scale" if self.base_learning_rate is None else "learning_rate": self.learning_rate}
+    hyperparams = property(shown_rate)
 
     def in_force(self) -> Array:
         """The schedule's rate times the cuts: no lower than `min_lr`, unless the schedule itself is."""
-        base = jnp.float32(1.0) if self.base_learning_rate is None else self.base_learning_rate
+        base = base_rate(self)
         return jnp.minimum(base, jnp.maximum(base * self.scale, self.settings.min_lr))
 
     def observe(self, value: Array) -> PlateauState:

@@ -195,3 +195,15 @@ def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], says: 
     with pytest.raises(error, match="greedy") as caught:
         js.greedy(0.1, **arguments)
     assert says in str(caught.value)
+
+
+def test_a_negative_metric_by_its_size() -> None:
+    """A rise from -1 to -0.95 is better by transformers' relative threshold, and worse by a share of the size."""
+    rates = {}
+    for sign_safe in (False, True):
+        optimizer = js.greedy(1.0, factor=0.5, patience=0, threshold=0.1, threshold_mode="rel", sign_safe=sign_safe)
+        state = optimizer.init(jnp.ones(2))
+        for metric in (-1.0, -0.95):
+            state = js.observe(state, value=metric)
+        rates[sign_safe] = float(state.learning_rate)
+    assert rates == {False: 4.0, True: 1.0}

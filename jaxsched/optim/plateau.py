@@ -175,7 +175,7 @@ def reduce_on_plateau(
       nan: what an observation of NaN is: "bad" (as torch: one bad judgement), "ignore" (it was not there) or "cut" (at
         once, unless in the cooldown). It leaves the window as it is.
       sign_safe: relative thresholds are shares of `|best|`, as a metric that may be negative needs. False is torch's
-        rule, by which a rise from -1 to -0.8 is better.
+        rule, by which a rise from -1 to -0.95 beats a threshold of 0.1.
 
     Every number may be a traced array, so that `jax.vmap` runs over them: make the transformation inside of the mapped
     function. The state is a `PlateauState`; the arguments in it are overwritten by those of the transformation on each

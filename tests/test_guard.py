@@ -457,7 +457,7 @@ def test_clocks_within_multi_steps_go_by_its_steps() -> None:
         _, state = update(jnp.array([gradient]), state)
     assert state.skipped_count == 5
     assert state.inner_state.gradient_step == 1
-    assert optax.tree.get(state.inner_state, "count") == 1
+    assert state.inner_state.inner_opt_state[1].count == 1
 
 
 def test_on_four_devices_with_explicit_sharding() -> None:

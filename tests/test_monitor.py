@@ -13,6 +13,7 @@ import optax
 import pytest
 from flax import linen, nnx
 from flax.training.train_state import TrainState
+from optax.transforms import partition  # at the top only since optax 0.2.5
 
 import jaxsched as js
 
@@ -257,10 +258,10 @@ def test_in_multi_steps_it_counts_updates() -> None:
 
 def test_in_a_group_of_a_partition() -> None:
     groups = {"body": js.monitor_gradients(optax.sgd(0.1)), "head": optax.set_to_zero()}
-    state = scanned(optax.partition(groups, {"a": "body", "b": "head"}))
+    state = scanned(partition(groups, {"a": "body", "b": "head"}))
     assert list(js.gradient_norms(state)) == ["a"]
     groups["head"] = js.monitor_gradients(optax.adam(0.1))
-    state = scanned(optax.partition(groups, {"a": "body", "b": "head"}))
+    state = scanned(partition(groups, {"a": "body", "b": "head"}))
     norms = js.gradient_norms(state)
     assert list(norms) == ["body: a", "head: b/c"]
     assert list(js.gradient_norms(state, layers=["b", "a"])) == ["body: a", "head: b/c"]
@@ -517,7 +518,7 @@ def test_what_is_small_or_begins_at_zero_or_is_frozen_is_silent() -> None:
         "last": EYE,
     }
     assert kinds([gradients] * 10, SLOW, params) == {}
-    frozen = optax.partition({"on": SLOW, "off": optax.set_to_zero()}, dict.fromkeys(params, "off"))
+    frozen = partition({"on": SLOW, "off": optax.set_to_zero()}, dict.fromkeys(params, "off"))
     assert kinds([gradients] * 10, frozen, params) == {}
 
 

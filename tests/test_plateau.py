@@ -121,7 +121,9 @@ def test_optax_cuts_a_bfloat16_model_that_improves() -> None:
     update = jax.jit(theirs.update)
     for metric in metrics:
         _, state = update(params, state, value=metric)
-    assert state.scale < 1e-3
+    # An older optax keeps the best metric in float32, and has this fault for the scale alone.
+    assert state.scale < 1e-3 or state.best_value.dtype == jnp.float32
+    assert state.scale.dtype == jnp.bfloat16
     transformation = js.reduce_on_plateau(0.1, patience=3)
     ours = transformation.init(params)
     update = jax.jit(transformation.update)

@@ -11,8 +11,9 @@ from jax import Array
 
 from ..schedules.fields import Domain, Positive, Unit, shown
 from .clip import Moments, global_norm
-from .listen import as_metric, children, fresh, increment, scaled, settings, standard_promotion
+from .listen import as_metric, fresh, increment, scaled, settings, standard_promotion
 from .plateau import Window
+from .states import children
 
 BurnIn = Annotated[Array, Domain("a number of observations, 2 or more", lambda x: (x >= 2) & (x % 1 == 0), counts=True)]
 Updates = Annotated[Array, Domain("a number of updates, 0 or more", lambda x: (x >= 0) & (x % 1 == 0), counts=True)]

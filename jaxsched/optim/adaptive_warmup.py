@@ -179,6 +179,9 @@ def adaptive_warmup(
       spike: how far above the smoothed loss, in deviations, a loss is a spike; above 0.
       backoff: what a spike multiplies the clock by, from 0 to below 1.
 
+    The heavy tail of the losses of batches holds spikes too: a training that is healthy arrives when the plain warmup
+    does, and is turned back now and then until `max_steps`; `max_steps=warmup_steps` lets go as soon as it arrives.
+
     Every number may be a traced array, so that `jax.vmap` runs over them. The state is an `AdaptiveWarmupState`.
 
     Errors: ValueError and TypeError that name the field and show the value; ValueError for lengths in the wrong order.

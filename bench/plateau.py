@@ -10,34 +10,15 @@ import optax
 
 import jaxsched as js
 
-from . import step as bare
+from . import step
 from .timing import MEDIANS, Table, Times, at_most, interleaved
 
-WIDTHS, BATCH, ROUNDS = (784, 768, 512, 10), 128, 400
+WIDTHS, ROUNDS = (784, 768, 512, 10), 400
 SETTINGS, OBSERVATIONS, FEATURES, RATE = 512, 2_000, 64, 0.01
 
 
-def training(rate: optax.GradientTransformation, *, hears: bool = True) -> Callable[[], None]:
-    """A function that takes one more step of Adam each time it is called, with the loss told on each."""
-    optimizer = optax.with_extra_args_support(optax.chain(optax.scale_by_adam(), rate))
-    x = jax.random.normal(jax.random.key(1), (BATCH, WIDTHS[0]))
-    y = jax.random.randint(jax.random.key(2), (BATCH,), 0, WIDTHS[-1])
-
-    def step(params: Any, state: Any) -> tuple[Any, Any]:
-        loss, gradient = jax.value_and_grad(bare.loss)(params, x, y)
-        told = {"value": loss} if hears else {}
-        updates, state = optimizer.update(gradient, state, params, **told)
-        return optax.apply_updates(params, updates), state
-
-    params = bare.init(jax.random.key(0), WIDTHS)
-    held = [params, optimizer.init(params)]
-    compiled = jax.jit(step, donate_argnums=(0, 1)).lower(*held).compile()
-
-    def advance() -> None:
-        held[:] = compiled(*held)
-        jax.block_until_ready(held)
-
-    return advance
+def training(rate: optax.GradientTransformation, *, tells: bool = True) -> Callable[[], None]:
+    return step.training(optax.chain(optax.scale_by_adam(), rate), WIDTHS, tells=tells)
 
 
 def judge(s: dict[str, Any], state: Any, metric: Any) -> Any:
@@ -146,7 +127,7 @@ def measure() -> Table:
     times = interleaved(
         {
             "ours": training(listens),
-            "silent": training(listens, hears=False),
+            "silent": training(listens, tells=False),
             "constant": training(optax.scale_by_learning_rate(1e-3)),
             "optax": training(optax.chain(optax.scale_by_learning_rate(1e-3), optax.contrib.reduce_on_plateau())),
             "again": training(optax.scale_by_learning_rate(1e-3)),
@@ -180,8 +161,8 @@ def measure() -> Table:
     ]
     notes = [
         MEDIANS,
-        f"One step of Adam on an MLP of {'-'.join(map(str, WIDTHS))} (1.0 million parameters), batch {BATCH}, gradient "
-        f"counted; {ROUNDS} rounds.",
+        f"One step of Adam on an MLP of {'-'.join(map(str, WIDTHS))} (1.0 million parameters), batch {step.BATCH}, "
+        f"gradient counted; {ROUNDS} rounds.",
         "By hand: the same rule for one mode, without schedules and names (and without windows and NaN, where it says "
         "so), under the same vmap. "
         f"The trainings are a regression of {FEATURES} weights, {OBSERVATIONS // 4} steps with a batch of 32; the bare "

@@ -29,17 +29,22 @@ def loss(params: list[tuple[jax.Array, jax.Array]], x: jax.Array, y: jax.Array) 
     return optax.softmax_cross_entropy_with_integer_labels(x @ w + b, y).mean()
 
 
-def training(rate: Any) -> Callable[[], None]:
-    """A function that takes one more step each time it is called; its buffers are donated, as in a real training."""
-    optimizer = optax.adam(rate)
-    x = jax.random.normal(jax.random.key(1), (BATCH, WIDTHS[0]))
-    y = jax.random.randint(jax.random.key(2), (BATCH,), 0, WIDTHS[-1])
+def training(
+    optimizer: optax.GradientTransformation, widths: tuple[int, ...] = WIDTHS, *, tells: bool = False
+) -> Callable[[], None]:
+    """A function that takes one more step each time it is called, and tells the optimizer the loss if it `tells`; its
+    buffers are donated, as in a real training."""
+    optimizer = optax.with_extra_args_support(optimizer)
+    x = jax.random.normal(jax.random.key(1), (BATCH, widths[0]))
+    y = jax.random.randint(jax.random.key(2), (BATCH,), 0, widths[-1])
 
     def step(params: Any, state: Any) -> tuple[Any, Any]:
-        updates, state = optimizer.update(jax.grad(loss)(params, x, y), state, params)
+        value, gradient = jax.value_and_grad(loss)(params, x, y)
+        told = {"value": value} if tells else {}
+        updates, state = optimizer.update(gradient, state, params, **told)
         return optax.apply_updates(params, updates), state
 
-    params = init(jax.random.key(0))
+    params = init(jax.random.key(0), widths)
     held = [params, optimizer.init(params)]
     compiled = jax.jit(step, donate_argnums=(0, 1)).lower(*held).compile()
 
@@ -53,10 +58,10 @@ def training(rate: Any) -> Callable[[], None]:
 def measure() -> Table:
     times = interleaved(
         {
-            "ours": training(js.WarmupCosine(peak_value=1e-3, warmup_steps=100, total_steps=10_000)),
-            "optax": training(optax.warmup_cosine_decay_schedule(0.0, 1e-3, 100, 10_000)),
-            "constant": training(1e-3),
-            "again": training(1e-3),
+            "ours": training(optax.adam(js.WarmupCosine(peak_value=1e-3, warmup_steps=100, total_steps=10_000))),
+            "optax": training(optax.adam(optax.warmup_cosine_decay_schedule(0.0, 1e-3, 100, 10_000))),
+            "constant": training(optax.adam(1e-3)),
+            "again": training(optax.adam(1e-3)),
         },
         rounds=ROUNDS,
         warm=20,

@@ -346,6 +346,18 @@ def test_under_inject_the_rate_in_force_is_shown() -> None:
     assert not [name for name in now if "/" in name]
 
 
+def test_what_optax_injected_is_read_group_by_group() -> None:
+    """Two groups with optax's own wrapper, one without: each value under its group, and no error for the other."""
+    inject = optax.inject_hyperparams
+    slow, fast = inject(optax.sgd)(learning_rate=0.1, momentum=0.9), inject(optax.adamw)(learning_rate=1.0)
+    groups = partition({"slow": slow, "fast": fast, "off": optax.set_to_zero()}, {"a": "slow", "b": "fast", "c": "off"})
+    now = js.current_hyperparams(optax.chain(optax.clip(1.0), groups).init(dict.fromkeys("abc", ONES)))
+    assert {name.split("/")[0] for name in now} == {"slow", "fast"}
+    read = {name: round(float(now[name]), 6) for name in ("slow/learning_rate", "slow/momentum", "fast/learning_rate")}
+    assert read == {"slow/learning_rate": 0.1, "slow/momentum": 0.9, "fast/learning_rate": 1.0}
+    assert round(float(now["fast/weight_decay"]), 6) == 1e-4
+
+
 def test_two_listeners_by_name() -> None:
     labels = {"backbone": "slow", "head": "fast"}
     params = {"backbone": ONES, "head": ONES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -125,6 +126,17 @@ def _ticked(node: Any, holds: Array) -> Any:
     )
 
 
+def _unless(skip: Array, carried_out: Callable[[], tuple[Any, Any]], before: Any, state: GuardState) -> tuple[Any, Any]:
+    """What is carried out, or no update, and the inner state as it was before, but for clocks that do not hold."""
+
+    def skipped() -> tuple[Any, Any]:
+        zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(carried_out)[0])  # sharded as the updates are
+        return zeros, _ticked(before, jnp.equal(state.settings.hold, 1))
+
+    updates, inner_state = jax.lax.cond(skip, skipped, carried_out)
+    return updates, state._replace(inner_state=inner_state)
+
+
 def guard_spikes(
     inner: optax.GradientTransformation,
     *,
@@ -220,20 +232,12 @@ def guard_spikes(
             seen["loss"] = as_metric("guard_spikes", value)
             extra["value"] = value
         scale, before = state.scale, state.inner_state
-        state = state._replace(settings=fresh(arguments), inner_state=None)
-        state, skip = state.judged(seen)
+        state, skip = state._replace(settings=fresh(arguments), inner_state=None).judged(seen)
 
         def carried_out() -> tuple[Any, Any]:
             new, after = guarded.update(updates, before, params, **extra)
             return scaled(new, scale), after
 
-        def skipped() -> tuple[Any, Any]:
-            zeros = jax.tree.map(
-                jnp.zeros_like, jax.eval_shape(carried_out)[0]
-            )  # on the devices that the updates are on
-            return zeros, _ticked(before, state.settings.hold == 1)
-
-        updates, inner_state = jax.lax.cond(skip, skipped, carried_out)
-        return updates, state._replace(inner_state=inner_state)
+        return _unless(skip, carried_out, before, state)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -5,7 +5,7 @@ import importlib
 import subprocess
 import sys
 
-TABLES = ("table", "call", "pieces", "step", "plateau", "imports", "accuracy", "sweep")
+TABLES = ("table", "call", "pieces", "step", "plateau", "imports", "accuracy", "sweep", "scale")
 
 
 def main() -> int:

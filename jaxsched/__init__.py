@@ -128,4 +128,4 @@ if TYPE_CHECKING:  # to a type checker a package cannot be called; this one can
 else:
     from . import sweep as sweep
 
-__version__ = "0.1.0"
+from .version import __version__ as __version__

@@ -1,17 +1,26 @@
 """The command `jaxsched sweep`."""
 
 import builtins
+import io
 import json
+import os
 import re
 import runpy
+import shlex
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import jaxsched as js
 from jaxsched import cli
 from jaxsched.sweep import SweepResult, Task, sweep
+from jaxsched.sweep.run import Status
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -69,9 +78,9 @@ def refusal(capsys, *args):
 def test_a_sweep_from_the_file_to_the_winner(folder, capsys):
     run("sweep slope.py --steps 20 --seeds 2 --log-every 5 --chunk 3")
     out = capsys.readouterr().out
-    assert "3 settings x 2 seeds = 6 trainings of 20 steps, 3 at a time in 2 chunks" in out
-    assert "3/6 trainings" in out
-    assert "6/6 trainings, 0 s left" in out
+    assert "3 settings x 2 seeds = 6 trainings of 20 steps\n" in out
+    assert out.count("6/6 trainings done, 4 alive, 2 diverged, best loss 0.0") == out.count(" steps/s, 0 s left") == 1
+    assert "compiled in " in out
     heading, *rows = table(out)
     assert heading == ["rank", "init value", "valid loss", "valid accuracy", "diverged"]  # the rest never differs
     assert [row[1] for row in rows] == ["0.3", "0.01", "1e+30"]
@@ -80,23 +89,67 @@ def test_a_sweep_from_the_file_to_the_winner(folder, capsys):
     assert rows[2][2:4] == ["-", "-"]
     best = next(line for line in out.splitlines() if line.startswith("best: ")).removeprefix("best: ")
     assert repr(eval(best, vars(js))) == best == "Linear(init_value=0.3, end_value=0.0, steps=20)"
-    read = json.loads((folder / "runs" / "slope" / "result.json").read_text())
+    there = folder / "runs" / "slope"
+    read = json.loads((there / "result.json").read_text())
     assert read["steps"] == 20
     assert np.shape(read["metrics"]["train_loss"]) == (3, 2, 4)
-    assert (folder / "runs" / "slope" / "result.png").read_bytes().startswith(b"\x89PNG")
-    for name in ("result.json", "result.png"):
+    loaded = SweepResult.load(there)
+    np.testing.assert_allclose(loaded.final["valid_loss"][:2], np.array(read["final"]["valid_loss"][:2]), rtol=1e-6)
+    assert (there / "result.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("result.json", "result.npz", "result.png"):
         assert f"wrote {Path('runs', 'slope', name)}" in out
+    assert not (there / "checkpoint").exists()  # what it held is in the results
 
 
 def test_the_file_sets_what_the_options_do_not(folder, capsys):
-    text = TASK_FILE + "\nsteps, seeds, metric, mode = 10, 3, 'valid_accuracy', 'max'\n"
-    (folder / "slope.py").write_text(text)
-    run("sweep slope.py --seeds 1 --log-every 5 --top 1 --out there")
+    said = "steps, seeds, log_every, chunk, metric, mode = 10, 3, 2, 2, 'valid_accuracy', 'max'"
+    (folder / "slope.py").write_text(f"{TASK_FILE}\n{said}\n")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "notes.txt").write_text("not a checkpoint")
+    run("sweep slope.py --seeds 1 --top 1 --out there --checkpoint mine")
     out = capsys.readouterr().out
     assert "3 settings x 1 seeds = 3 trainings of 10 steps" in out
     assert "best 1 of 3 settings by valid_accuracy" in out
     assert len(table(out)) == 2
-    assert (folder / "there" / "result.json").is_file()
+    read = json.loads((folder / "there" / "result.json").read_text())
+    assert (read["steps"], read["log_every"]) == (10, 2)
+    assert [path.name for path in (folder / "mine").iterdir()] == ["notes.txt"]  # nothing but ours is removed
+
+
+NINE = TASK_FILE.replace("[0.01, 0.3, 1e30]", "[0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4]")
+
+
+@pytest.mark.parametrize(
+    ("said", "options", "pruned"),
+    [
+        ("", "--prune", [27] + [9] * 2 + [3] * 6),
+        ("prune = True", "--keep 0.5 --rungs 6", [27] * 5 + [6] * 4),
+        ("prune = js.sweep.successive_halving(rungs=[9])", "", [27] * 3 + [9] * 6),
+        ("prune = True", "--no-prune", None),
+        ("prune = False", "", None),
+    ],
+)
+def test_pruning_by_option_and_by_file(folder, capsys, said, options, pruned):
+    (folder / "slope.py").write_text(f"{NINE}\n{said}\n")
+    run(f"sweep slope.py --steps 27 --seeds 1 --log-every 3 {options}")
+    out = capsys.readouterr().out
+    heading, *rows = table(out)
+    assert len(rows) == 9
+    assert (heading[-1] == "pruned at") == (pruned is not None)
+    if pruned is not None:
+        # The last column is empty for what came to its end.
+        assert sorted((int(row[-1]) if row[-1].isdigit() else 27 for row in rows), reverse=True) == pruned
+        total = 9 * 27
+        assert f"{1 - sum(pruned) / total:.0%} of the steps were spared" in out
+
+
+def test_families_side_by_side(folder, capsys):
+    mixed = "schedules = [js.Linear(0.3, 0.0, 20), js.Constant(0.1), js.Linear(0.05, 0.0, 20)]"
+    (folder / "slope.py").write_text(f"{TASK_FILE}\n{mixed}\n")
+    run("sweep slope.py --steps 20 --seeds 1 --log-every 5 --no-checkpoint")
+    heading, *rows = table(capsys.readouterr().out)
+    assert heading[:3] == ["rank", "settings", "valid loss"]
+    assert {row[1] for row in rows} == {"Linear init_value=0.3", "Linear init_value=0.05", "Constant"}
 
 
 def test_a_sweep_in_which_all_diverge_still_reports(folder, capsys):
@@ -121,7 +174,20 @@ def test_refusals_of_one_line(folder, capsys):
     (folder / "flat.py").write_text(TASK_FILE + "\nschedules = js.Linear(1.0, 0.0, 4)")
     assert "is not stacked; for one setting write [schedule]" in refusal(capsys, "flat.py")
     assert "did you mean 'valid_accuracy'" in refusal(capsys, "slope.py", "--metric", "valid_acuracy")
-    assert "log_every=50 and steps=20; write log_every=20 or less" in refusal(capsys, "slope.py", "--steps", 20)
+    long = ("--steps", 20, "--log-every", 50)
+    assert "log_every=50 and steps=20; write log_every=20 or less" in refusal(capsys, "slope.py", *long)
+    assert "chunk=0; chunk must be 1 or more" in refusal(capsys, "slope.py", "--chunk", 0)
+    assert "every=-1" in refusal(capsys, "slope.py", "--every=-1")
+    assert "keep=1.5; keep must be above 0 and below 1" in refusal(capsys, "slope.py", "--keep", 1.5)
+    assert "a multiple of log_every=50" in refusal(capsys, "slope.py", "--rungs", 7)
+    assert "--no-prune and --prune" in refusal(capsys, "slope.py", "--no-prune", "--prune")
+    assert "--no-checkpoint and --checkpoint" in refusal(capsys, "slope.py", "--no-checkpoint", "--checkpoint", "x")
+    assert "--processes and --process without --distributed: write --distributed too" in refusal(
+        capsys, "slope.py", "--processes", 2, "--process", 0
+    )
+    assert "processes=2, but no coordinator and no process" in refusal(
+        capsys, "slope.py", "--distributed", "--processes", 2
+    )
     assert "seeds=0; seeds must be 1 or more" in refusal(capsys, "slope.py", "--seeds", 0)
     assert "top=0: write 1 or more" in refusal(capsys, "slope.py", "--top", 0)
     (folder / "mode.py").write_text(TASK_FILE + "\nmode = 'least'")
@@ -141,7 +207,10 @@ def test_an_unknown_option_is_refused_and_help_explains(folder, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["sweep", "--help"])
     assert stop.value.code == 0
-    assert "How many trainings run side by side" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "How many trainings run side by side" in out
+    for option in "--prune --rungs --keep --no-checkpoint --every --distributed --coordinator --timeout".split():
+        assert option in out
 
 
 @pytest.mark.parametrize("missing", ["tyro", "rich"])
@@ -155,6 +224,146 @@ def test_what_is_missing_is_named(missing, monkeypatch, capsys):
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert 'pip install "jaxsched[cli]"' in refusal(capsys, "slope.py")
+
+
+# A run that gets a signal when it has told of its progress so many times: no clock decides when.
+DRIVER = """
+import os, pathlib, sys, time
+from jaxsched import cli
+numbers, after = [int(x) for x in sys.argv[1].split(",")], int(sys.argv[2])
+told, count = cli._Progress.__call__, 0
+
+
+def tell(self, status):
+    global count
+    count += 1
+    told(self, status)
+    if count == after:
+        complete = "runs/slope/checkpoint/process-0-*/" + "[0-9]" * 8
+        while numbers == [9] and not list(pathlib.Path().glob(complete)):
+            time.sleep(0.01)  # from a first checkpoint on it can be killed at any moment
+        for number in numbers:
+            os.kill(os.getpid(), number)
+
+
+cli._Progress.__call__ = tell
+cli.main(sys.argv[3:])
+"""
+LINE = "sweep slope.py --steps 120 --seeds 2 --log-every 5 --chunk 3 --every 0"
+
+
+def driven(folder, line, *numbers, after=30):
+    args = [sys.executable, "-c", DRIVER, ",".join(str(int(x)) for x in numbers), str(after), *line.split()]
+    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(args, cwd=folder, env=env, **pipes)
+
+
+def came(process):
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def curves(path):
+    read = json.loads(path.read_text())
+    return {name: read[name] for name in ("metrics", "final", "diverged_at")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The curves of the run that nobody stopped, in a process of its own as the others are."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "slope.py").write_text(TASK_FILE)
+    code, _, err = came(driven(folder, LINE, 0, after=-1))
+    assert code == 0, err
+    return curves(folder / "runs" / "slope" / "result.json")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_what_was_stopped_goes_on_to_the_same_bits(folder, whole, capsys, number):
+    code, out, err = came(driven(folder, LINE, number))
+    again = LINE
+    if number == signal.SIGKILL:
+        assert code == -signal.SIGKILL
+    else:
+        assert code == 130, err
+        assert "stopped and saved in " in out
+        command = shlex.split(out.splitlines()[-1].removeprefix("to go on: "))
+        assert command[0] == "jaxsched"
+        again = shlex.join(command[1:])
+    with pytest.raises(SystemExit, match="2"):
+        run(f"{LINE} --seeds 3")
+    assert "holds checkpoints of another run: seeds" in capsys.readouterr().err
+    code, out, err = came(driven(folder, again, 0, after=-1))
+    assert code == 0, err
+    assert re.search(r"going on from the last checkpoint: [\d,]+ of 720 steps were done", out)
+    assert curves(folder / "runs" / "slope" / "result.json") == whole
+    assert not (folder / "runs" / "slope" / "checkpoint").exists()
+
+
+def test_without_checkpoints_nothing_is_saved_and_a_second_signal_waits_for_nothing(folder):
+    first = driven(folder, f"{LINE} --no-checkpoint", signal.SIGINT)
+    second = driven(folder, f"{LINE} --out there", signal.SIGINT, signal.SIGINT)
+    code, out, err = came(first)
+    assert code == 130, err
+    assert "Nothing was saved" in out
+    assert out.splitlines()[-1] == f"to start again: jaxsched {LINE} --no-checkpoint"
+    assert not (folder / "runs").exists()
+    code, out, err = came(second)
+    assert code == 130, err
+    assert "stopped at once: the last checkpoint stands" in out
+    assert out.splitlines()[-1] == f"to go on: jaxsched {LINE} --out there"
+
+
+def test_two_processes_share_a_sweep_and_go_on_after_a_death(folder, whole):
+    def both(number, after):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address = f"localhost:{free.getsockname()[1]}"
+        line = f"{LINE} --distributed --coordinator {address} --processes 2 --timeout 60"
+        pair = [driven(folder, f"{line} --process {i}", number, after=after) for i in (0, 1)]
+        return [process.pid for process in pair], [came(process) for process in pair]
+
+    (pid, _), ((code, _, _), (other, _, err)) = both(signal.SIGKILL, 12)
+    assert (code, other) == (-signal.SIGKILL, 1)
+    assert f"jaxsched: process 0 of 2 (pid {pid} on " in err
+    assert "died: its connection was closed" in err
+    _, ((code, out, err), (other, quiet, wrong)) = both(0, -1)
+    assert (code, other) == (0, 0), err + wrong
+    assert "6 trainings of 120 steps, shared by 2 processes" in out
+    assert "going on from the last checkpoint" in out
+    assert [line for line in quiet.splitlines() if "[Gloo]" not in line] == []
+    assert curves(folder / "runs" / "slope" / "result.json") == whole
+
+
+def status(**changes):
+    fields = {
+        "trainings": 64, "done": 12, "diverged": 3, "pruned": 0, "steps": 1_000, "steps_total": 4_000,
+        "steps_per_second": 1_234_567.0, "seconds_left": 34.4, "best": 0.03125, "resumed_from": 0,
+    }  # fmt: skip
+    return Status(**{**fields, **changes})
+
+
+def test_lines_of_progress_are_few(capsys):
+    with cli._Progress(Console(file=io.StringIO())) as progress:
+        for done in range(12):
+            progress(status(done=done, resumed_from=500))
+        progress(status(diverged=4, pruned=20, seconds_left=7_500.0, best=None, resumed_from=500))
+    assert progress.speed == 1_234_567.0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == "going on from the last checkpoint: 500 of 4,000 steps were done"
+    assert last.endswith("s  12/64 trainings done, 40 alive, 4 diverged, 20 pruned, 1.23M steps/s, 2 h 05 min left")
+
+
+def test_a_live_line_on_a_terminal():
+    screen = io.StringIO()
+    with cli._Progress(Console(file=screen, force_terminal=True, width=150)) as progress:
+        progress(status())
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+    assert "25%" in text
+    assert "12/64 trainings done, 61 alive, 3 diverged, best loss 0.03125, 1.23M steps/s, 34 s left" in text
 
 
 def test_the_digits_example(monkeypatch, tmp_path):

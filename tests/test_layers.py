@@ -13,6 +13,7 @@ import jaxsched as js
 
 PACKAGE = Path(js.__file__).parent
 ORDER = [
+    "version",
     "schedules.shapes",
     "schedules.fields",
     "schedules.base",

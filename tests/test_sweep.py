@@ -251,7 +251,7 @@ def test_a_pytree_of_schedules():
     rows = both.ranking()
     assert list(rows[0]) == [
         "b1.constant_value", "learning_rate.init_value", "learning_rate.end_value", "learning_rate.steps",
-        "mean", "std", "seeds", "diverged", "setting",
+        "mean", "std", "seeds", "diverged", "pruned_at", "setting",
     ]  # fmt: skip
     assert set(both.best()) == {"learning_rate", "b1"}
     assert repr(both.best()["b1"]) in ("Constant(constant_value=0.9)", "Constant(constant_value=0.5)")
@@ -270,13 +270,6 @@ def test_optimizer_states_of_every_kind():
 
     mixed = sweep(dataclasses.replace(LIGHT, optimizer=optimizer), SETTINGS, steps=6, seeds=1, log_every=3)
     assert np.isfinite(mixed.final["valid_loss"]).all()
-
-
-def test_progress_is_told_after_every_chunk():
-    told = []
-    sweep(LIGHT, SETTINGS, steps=4, seeds=1, log_every=2, chunk=4, progress=lambda *now: told.append(now))
-    assert [now[:2] for now in told] == [(3, 6), (6, 6)]
-    assert all(speed > 0 for *_, speed in told)
 
 
 def test_ranking_and_best(result):
@@ -305,7 +298,7 @@ def test_json(result, diverging, tmp_path):
     path = result.to_json(tmp_path / "new" / "result.json")
     read = json.loads(path.read_text())
     assert read == result.to_dict()
-    assert (read["version"], read["seeds"], read["steps"], read["log_every"]) == (1, [0, 7], STEPS, LOG_EVERY)
+    assert (read["version"], read["seeds"], read["steps"], read["log_every"]) == (2, [0, 7], STEPS, LOG_EVERY)
     assert read["settings"][0]["schedule"] == repr(js.unstack(SETTINGS)[0])
     assert read["settings"][5]["hyperparameters"]["peak_value"] == 0.3
     for name in TASK.metrics:
@@ -329,9 +322,9 @@ def test_the_figure(result, diverging, tmp_path):
         assert pixels.shape[1] > 800
         assert len(np.unique((pixels * 255).astype(np.uint8).reshape(-1, 3), axis=0)) > 100
     settings = result.schedules
-    drawn = {tuple(np.round(line.get_ydata(), 6)) for line in result.plot().axes[0].lines}
+    drawn = sorted(tuple(line.get_ydata()) for line in result.plot().axes[0].lines)
     steps = jnp.arange(STEPS)
-    assert drawn == {tuple(np.round(np.asarray(s(steps)), 6)) for s in js.unstack(settings)}
+    np.testing.assert_allclose(drawn, sorted(tuple(np.asarray(s(steps))) for s in js.unstack(settings)), rtol=1e-6)
 
 
 def test_a_list_may_hold_tables_and_composites():
@@ -397,13 +390,10 @@ TWO, THREE = js.stack(LINEAR, LINEAR), js.stack(LINEAR, LINEAR, LINEAR)
         (ValueError, r"schedules=\[\]; write at least one", {"schedules": []}),
         (ValueError, r"is not stacked; for one setting write \[schedule\]", {"schedules": LINEAR}),
         (ValueError, r"not stacked", {"schedules": js.PiecewiseInterpolate([0, 2], [0.0, 1.0])}),
-        (ValueError, r"schedules\[0\]=.* is not one setting", {"schedules": [TWO]}),
-        (ValueError, "only schedules of one structure", {"schedules": [LINEAR, js.Constant(1.0)]}),
-        (TypeError, "schedules hold 0.1, which is not a schedule", {"schedules": [0.1]}),
-        (TypeError, "schedules hold 'a', which is not a schedule", {"schedules": "a"}),
-        (TypeError, "which is not a schedule", {"schedules": {"learning_rate": TWO, "b1": np.ones(2)}}),
+        (TypeError, "schedules hold 'a', which is neither a schedule nor a number", {"schedules": "a"}),
+        (TypeError, "hold True, which is neither", {"schedules": {"learning_rate": TWO, "nesterov": True}}),
         (ValueError, r"'a.init_value': 2.*'b.steps': 3", {"schedules": {"a": TWO, "b": THREE}}),
-        (ValueError, "has no number that could differ", {"schedules": [js.Lambda(abs)]}),
+        (ValueError, r"has no number that could differ; write \[schedule\]", {"schedules": js.Lambda(abs)}),
         (ValueError, "steps=0; steps must be 1 or more", {"steps": 0}),
         (TypeError, "steps=1.5; steps must be an integer", {"steps": 1.5}),
         (ValueError, "log_every=9 and steps=4; write log_every=4 or less", {"log_every": 9}),

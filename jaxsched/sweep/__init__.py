@@ -7,8 +7,14 @@ import sys
 import types
 from typing import Any
 
+from .checkpoint import Checkpoint as Checkpoint
+from .distributed import ProcessDied as ProcessDied
+from .distributed import initialize as initialize
 from .engine import sweep as sweep
+from .prune import successive_halving as successive_halving
 from .result import SweepResult as SweepResult
+from .run import Interrupted as Interrupted
+from .run import Status as Status
 from .space import choice as choice
 from .space import int_uniform as int_uniform
 from .space import log_uniform as log_uniform

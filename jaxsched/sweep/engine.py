@@ -1,23 +1,29 @@
-"""The sweep: every setting with every seed, in one compiled program."""
+"""The sweep: every setting with every seed, in one compiled program for each structure of the settings."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..schedules.fields import shown
+from ..schedules.fields import nearest_name, shown
+from .program import Programs
+from .prune import Pruner
 from .result import SweepResult
-from .settings import stacked_settings
+from .run import Run, Status
+from .settings import Group, grouped_settings
 from .task import Task
-from .training import first_params, one_training
 
-Progress = Callable[[int, int, float], Any]
+if TYPE_CHECKING:
+    import os
+
+    from .checkpoint import Checkpoint
+
+Progress = Callable[[Status], Any]
 
 
 def sweep(
@@ -27,32 +33,48 @@ def sweep(
     seeds: int | Sequence[int] = 4,
     key: int | jax.Array = 0,
     log_every: int | None = None,
-    chunk: int = 16,
+    chunk: int | Literal["auto"] = "auto",
+    prune: Pruner | None = None,
+    checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+    devices: Any = None,
     progress: Progress | None = None,
 ) -> SweepResult:
     """Trains every setting with every seed in one compiled program, and returns what came out.
 
     The key of a training is `fold_in(key, seed)`, whatever its setting and its place: the same key and setting give
-    the same training, alone and in any chunk (to the rounding of one program compiled for another chunk size). It is
-    split in three: for `task.init`, for the order of the examples, and for `task.loss`, where step t gets
-    `fold_in(loss_key, t)`. Epoch e takes the examples in the order `permutation(fold_in(order_key, e), examples)`,
-    and leaves out the last ones if they do not fill a batch.
+    the same training, alone, in any chunk and on any number of devices and processes (to the last bit for a `chunk`
+    that is written; to the rounding of one program compiled for another size with `"auto"`). It is split in three: for
+    `task.init`, for the order of the examples, and for `task.loss`, where step t gets `fold_in(loss_key, t)`. Epoch e
+    takes the examples in the order `permutation(fold_in(order_key, e), examples)`, and leaves out the last ones if
+    they do not fill a batch. Batches from a host iterator are shared by all trainings of a chunk.
 
-    A training whose loss is not finite is stopped at that step: it is marked in `diverged_at`, keeps its parameters
-    from there on, has NaN for metrics, and touches no other.
+    A training whose loss or parameters are not finite at the end of a window of `log_every` steps has diverged: it is
+    marked in `diverged_at`, stands still from there on, has NaN for metrics, and touches no other. One bad loss that
+    the optimizer survives (see `guard_spikes`) is not the end of a training.
+
+    Ctrl-C ends the sweep after the segments in flight (a second or so), saves if there is a checkpoint, and raises
+    KeyboardInterrupt. The same call then goes on from there, to the same bits as without the interruption.
 
     Args:
       task: a `Task`.
-      schedules: n settings: a stacked schedule (`grid`, `sample`, `stack`), a list of schedules of one structure, or
-        a pytree of stacked schedules such as `{"learning_rate": S, "b1": T}`, of one length.
+      schedules: the settings: a stacked schedule (`grid`, `sample`, `stack`), a pytree of stacked schedules and
+        numbers of one length such as `{"learning_rate": S, "patience": np.array([3, 5])}`, or a list of any of these
+        and of single settings. Different structures stand side by side, each in a program of its own.
       steps: the updates of each training, 1 or more.
       seeds: how many (0, 1, ... n - 1), or a list of different integers, 0 or more.
       key: an integer or a JAX random key.
       log_every: the steps in a window of the metrics, at most `steps`; None: 50, or `steps` if that is less.
         `train_*` is the mean over a window, `valid_*` the value on all of `task.valid` at its end. Steps that do not
         fill a window show only in `final`.
-      chunk: the most trainings that run side by side. 16 small ones keep a processor's cache; more suit a GPU.
-      progress: called as `progress(pairs_done, pairs_total, steps_per_second)` after each chunk, or None.
+      chunk: the most trainings that run side by side in one program on one device. `"auto"` begins with 16 on a CPU
+        and 256 on an accelerator, and tries other sizes where the sweep is long enough to be worth it.
+      prune: `successive_halving(...)` or another `Pruner`, which stops settings on the way; None: all go to the end.
+      checkpoint: a directory, or a `Checkpoint(directory, seconds=..., steps=...)`; the run is saved there on its way,
+        and a run of the same arguments goes on from it (needs orbax: `pip install "jaxsched[checkpoint]"`).
+      devices: a list of this process's devices or a `Mesh` of them, over which the trainings of a chunk are spread;
+        None: all. With several processes (`jax.distributed.initialize`) each takes its share of the chunks, and all
+        return the same result.
+      progress: called with a `Status` after each segment, or None.
 
     Errors: TypeError and ValueError that name the argument, show its value and say what to write.
 
@@ -75,7 +97,8 @@ def sweep(
       >>> (result.diverged_at >= 0).tolist()
       [[False, False], [False, False], [True, True]]
     """
-    return Plan.make(task, schedules, steps, seeds, key, log_every, chunk).run(progress)
+    arguments = (task, schedules, steps, seeds, key, log_every, chunk, prune, checkpoint, devices)
+    return Plan.make(*arguments).run(progress)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,88 +106,89 @@ class Plan:
     """A sweep whose arguments have been checked."""
 
     task: Task
-    schedules: Any
-    settings: int
+    groups: list[Group]
     steps: int
     seeds: tuple[int, ...]
     key: jax.Array
     log_every: int
-    chunk: int
+    chunk: int | Literal["auto"]
+    prune: Pruner | None
+    checkpoint: Any
+    devices: list[Any]
 
     @classmethod
     def make(
         cls,
         task: Task,
         schedules: Any,
-        steps: int,
-        seeds: int | Sequence[int],
-        key: int | jax.Array,
-        log_every: int | None,
-        chunk: int,
+        steps: int = 2_000,
+        seeds: int | Sequence[int] = 4,
+        key: int | jax.Array = 0,
+        log_every: int | None = None,
+        chunk: int | Literal["auto"] = "auto",
+        prune: Pruner | None = None,
+        checkpoint: Any = None,
+        devices: Any = None,
     ) -> Plan:
         if not isinstance(task, Task):
             raise TypeError(f"sweep: task={shown(task)}; task must be a Task(init=..., loss=..., ...).")
-        schedules, settings = stacked_settings(schedules)
+        groups = grouped_settings(schedules)
         _whole("steps", steps, 1)
         log_every = min(50, steps) if log_every is None else log_every
-        for name, value in (("log_every", log_every), ("chunk", chunk)):
-            _whole(name, value, 1)
+        _whole("log_every", log_every, 1)
         if log_every > steps:
             raise ValueError(f"sweep: log_every={log_every} and steps={steps}; write log_every={steps} or less.")
-        seeds = _seeds(seeds)
-        pairs = settings * len(seeds)
-        chunk = -(-pairs // -(-pairs // chunk))  # as many chunks, but of nearly equal size: hardly any padding
-        return cls(task, schedules, settings, steps, seeds, _random_key(key), log_every, chunk)
+        if chunk != "auto":
+            _whole("chunk", chunk, 1)
+        if prune is not None:
+            _check_pruner(prune, task, steps, log_every)
+        return cls(
+            task, groups, steps, _seeds(seeds), _random_key(key), log_every, chunk, prune, checkpoint, _devices(devices)
+        )
+
+    @property
+    def settings(self) -> int:
+        """How many settings there are."""
+        return sum(len(group.index) for group in self.groups)
 
     @property
     def pairs(self) -> int:
         """The trainings: settings x seeds."""
         return self.settings * len(self.seeds)
 
-    def run(self, progress: Progress | None = None) -> SweepResult:
-        """Compiles the program once and runs it chunk after chunk."""
-        # Every chunk has one shape, so that one program serves all: the last is filled up with its last row.
-        order = np.minimum(np.arange(-(-self.pairs // self.chunk) * self.chunk), self.pairs - 1)
-        chunks = order.reshape(-1, self.chunk)
-        stacked = jax.tree.map(jnp.asarray, self.schedules)
-        keys = jax.vmap(lambda seed: jax.random.fold_in(self.key, seed))(jnp.asarray(self.seeds, jnp.uint32))
-        train, valid = jax.tree.map(jnp.asarray, (self.task.train, self.task.valid))
-        begin = time.perf_counter()
-        params = first_params(self.task, keys)
+    def run(self, progress: Progress | None = None, programs: Programs | None = None) -> SweepResult:
+        """Runs the sweep; `programs` of an earlier plan of the same task on the same devices are not compiled again."""
+        from .distributed import current
 
-        def arguments(rows: np.ndarray) -> tuple[Any, ...]:
-            setting, seed = np.divmod(rows, len(self.seeds))
-            first = jax.tree.map(lambda x: x[seed], params)
-            return jax.tree.map(lambda x: x[setting], stacked), first, keys[seed], train, valid
+        processes = current()
+        programs = programs if programs is not None else Programs(self.task, self.devices)
+        if self.checkpoint is None:
+            return Run(self, programs, processes, None, progress)()
+        from .checkpoint import Store  # needs orbax
+        from .identity import identity
 
-        one = one_training(self.task, self.steps, self.log_every)
-        compiled = jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None, None))).lower(*arguments(chunks[0])).compile()
-        compile_seconds = time.perf_counter() - begin
+        who = identity(self.task, self.groups, self.steps, self.seeds, self.key, self.log_every, self.chunk, self.prune)
+        with Store.open(self.checkpoint, who, processes.index, processes.count) as store:
+            return Run(self, programs, processes, store, progress)()
 
-        begin, outs = time.perf_counter(), []
-        for i, rows in enumerate(chunks):
-            outs.append(jax.device_get(compiled(*arguments(rows))))
-            if progress is not None:
-                done = min((i + 1) * self.chunk, self.pairs)
-                progress(done, self.pairs, done * self.steps / (time.perf_counter() - begin))
-        seconds = time.perf_counter() - begin
 
-        def table(*xs: np.ndarray) -> np.ndarray:
-            rows = np.concatenate(xs)[: self.pairs]
-            return rows.reshape(self.settings, len(self.seeds), *rows.shape[1:])
+def _check_pruner(prune: Any, task: Task, steps: int, log_every: int) -> None:
+    if not all(hasattr(prune, name) for name in ("at", "choose", "metric")):
+        raise TypeError(f"sweep: prune={shown(prune)}; write prune=successive_halving(keep=1/3).")
+    if prune.metric not in task.metrics:
+        raise ValueError(f"sweep: prune.metric={prune.metric!r}; {nearest_name(str(prune.metric), task.metrics)}")
+    prune.at(steps, log_every)
 
-        metrics, final, diverged_at = jax.tree.map(table, *outs)
-        return SweepResult(
-            metrics=metrics,
-            final=final,
-            diverged_at=diverged_at,
-            schedules=self.schedules,
-            seeds=self.seeds,
-            steps=self.steps,
-            log_every=self.log_every,
-            seconds=seconds,
-            compile_seconds=compile_seconds,
-        )
+
+def _devices(devices: Any) -> list[Any]:
+    if devices is None:
+        return list(jax.local_devices())
+    found = list(devices.devices.flat) if isinstance(devices, jax.sharding.Mesh) else devices
+    if not isinstance(found, (list, tuple)) or not found or not all(isinstance(d, jax.Device) for d in found):
+        raise TypeError(f"sweep: devices={shown(devices)}; write a list such as jax.local_devices(), or a Mesh.")
+    if any(d.process_index != jax.process_index() for d in found):
+        raise ValueError(f"sweep: devices={shown(devices)} are not all of this process; write jax.local_devices().")
+    return list(found)
 
 
 def _whole(name: str, value: Any, least: int) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from ..schedules.fields import shown
+from .data import Source, is_source
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -17,20 +18,32 @@ class Task:
     """A training that a schedule can be tried on, as five functions and arrays that know nothing of the sweep.
 
     Fields:
-      init: `init(key) -> params`, any pytree of arrays.
+      init: `init(key) -> params`, a pytree of arrays of floats, all of which are trained. One that does not use its
+        key starts all seeds from the same parameters, as fine-tuning does.
       loss: `loss(params, batch, key) -> (loss, metrics)`, a scalar to be minimised and a dict of scalars; `key` is
         None in validation, where dropout and the like are off.
-      train, valid: pytrees of arrays whose first axis counts the examples.
-      batch_size: the examples of one step, at most those of `train`.
+      train: a pytree of arrays whose first axis counts the examples; the sweep draws the batches from the key. Or
+        batches from Python code, in the form of `valid`: a list of them, a Grain, tf.data or torch loader, or, best,
+        a function `train=lambda: iterator` that makes the iterator. The next section tells more.
+      valid: a pytree of arrays whose first axis counts the examples; the whole of it is one batch.
+      batch_size: the examples of one step, at most those of `train`; None where `train` gives batches.
       optimizer: `optimizer(setting) -> optax.GradientTransformation`, where a setting is a schedule or a pytree of
         schedules. It runs inside of the compiled program, so the hyperparameters are traced.
       metrics: not an argument, but the names of what a sweep reports: `train_loss`, `valid_loss` and so on.
 
-    Errors: TypeError for what is not a function, an array or an integer, and for a loss that returns anything but a
-    scalar and a dict of scalars; ValueError for numbers of examples that differ and for a batch that is too large.
-    Each names the field. `init` and `loss` are traced once here, without computing anything.
+    Batches from Python code are fetched ahead by a thread. All trainings of a chunk share them, whatever their seed,
+    and every chunk begins a new pass, so passes must give the same batches for settings to be compared on the same
+    data; so must a run that is resumed, which passes over the batches of the steps that are done. What has come to
+    its end begins again: that is the next epoch. All batches must be alike, so a last one with fewer examples is
+    refused. An iterator, such as a generator, gives one pass only.
+
+    Errors: TypeError for what is not a function, an array or an integer, for parameters that are not floats, and for
+    a loss that returns anything but a scalar and a dict of scalars; ValueError for numbers of examples that differ,
+    for a batch that is too large, for `init` without parameters and for `train` without a batch. Each names the field.
+    `init` and `loss` are traced once here, without computing anything; from Python code the first batch is taken.
 
     Example:
+      >>> import dataclasses
       >>> import jax.numpy as jnp, optax
       >>> from jaxsched.sweep import Task
       >>> x = jnp.linspace(-1.0, 1.0, 40)
@@ -47,13 +60,16 @@ class Task:
       ... )
       >>> task.examples, task.metrics
       (40, ('train_loss', 'valid_loss'))
+      >>> batches = lambda: ((x[i : i + 8], 2 * x[i : i + 8]) for i in range(0, 40, 8))
+      >>> dataclasses.replace(task, train=batches, batch_size=None).host
+      True
     """
 
     init: Callable[[jax.Array], Any]
     loss: Callable[[Any, Any, jax.Array | None], tuple[Any, Any]]
     train: Any
     valid: Any
-    batch_size: int
+    batch_size: int | None
     optimizer: Callable[[Any], Any]
     metrics: tuple[str, ...] = dataclasses.field(init=False)
 
@@ -62,8 +78,40 @@ class Task:
             value = getattr(self, name)
             if not callable(value):
                 raise TypeError(f"Task: {name}={shown(value)}; {name} must be a function: {name}=lambda {call}: ...")
-        examples = _count("train", self.train)
         _count("valid", self.valid)
+        if isinstance(self.train, Source) or is_source(self.train, self.valid):
+            self._check_batches()
+        else:
+            self._check_arrays()
+        object.__setattr__(self, "metrics", self._check_loss())
+
+    @property
+    def host(self) -> bool:
+        """Whether the batches come from Python code; `train` is a `Source` then."""
+        return isinstance(self.train, Source)
+
+    @property
+    def examples(self) -> int:
+        """The examples in `train`, if it is arrays."""
+        if self.host:
+            raise AttributeError("Task: batches from Python code have no number of examples.")
+        return len(jax.tree.leaves(self.train)[0])
+
+    @property
+    def batch(self) -> Any:
+        """A batch to look at: its shapes and dtypes are those of all."""
+        return self.train.first if self.host else jax.tree.map(lambda x: x[: self.batch_size], self.train)
+
+    @property
+    def seeded(self) -> bool:
+        """Whether trainings with different seeds differ: `init` or `loss` uses its key, or batches are drawn."""
+        if not self.host:
+            return True
+        params = jax.eval_shape(self.init, jax.random.key(0))
+        return _uses(self.init) or _uses(lambda key, params: self.loss(params, self.batch, key), params)
+
+    def _check_arrays(self) -> None:
+        examples = _count("train", self.train)
         train, valid = (jax.tree.structure(data) for data in (self.train, self.valid))
         if train != valid:
             raise ValueError(f"Task: valid is {valid} and train is {train}; write both in the form of one batch.")
@@ -74,23 +122,34 @@ class Task:
             raise ValueError(
                 f"Task: batch_size={size}, and train has {examples} examples; batch_size must be from 1 to {examples}."
             )
-        object.__setattr__(self, "metrics", self._check_loss())
 
-    @property
-    def examples(self) -> int:
-        """The examples in `train`."""
-        return len(jax.tree.leaves(self.train)[0])
+    def _check_batches(self) -> None:
+        source = self.train if self.host else Source(self.train)
+        # Kept in place of what was written: the first batch of an iterator is in it, and nowhere else any more.
+        object.__setattr__(self, "train", source)
+        batch, valid = jax.tree.structure(source.first), jax.tree.structure(self.valid)
+        if batch != valid:
+            raise ValueError(
+                f"Task: valid is {valid} and a batch of train is {batch}; write both alike (a loader that gives lists "
+                "is made to give tuples by train=lambda: map(tuple, loader))."
+            )
+        sizes = sorted({x.shape[0] if x.ndim else 0 for x in jax.tree.leaves(source.first)})
+        if self.batch_size is not None and sizes != [self.batch_size]:
+            raise ValueError(
+                f"Task: batch_size={shown(self.batch_size)}, and the first batch of train has {sizes} examples; write "
+                "batch_size=None where train gives batches."
+            )
 
     def _check_loss(self) -> tuple[str, ...]:
         """The names that a sweep of this task reports."""
 
-        def losses(key: jax.Array, train: Any, valid: Any) -> Any:
-            params = self.init(key)
-            batch = jax.tree.map(lambda x: x[: self.batch_size], train)
+        def losses(params: Any, key: jax.Array, batch: Any, valid: Any) -> Any:
             return self.loss(params, batch, key), self.loss(params, valid, None)
 
         try:
-            outs = jax.eval_shape(losses, jax.random.key(0), self.train, self.valid)
+            params = jax.eval_shape(self.init, jax.random.key(0))
+            _check_params(params)
+            outs = jax.eval_shape(losses, params, jax.random.key(0), self.batch, self.valid)
         except Exception as error:
             error.add_note(
                 "Task: this came from a trial of init(key) and loss(params, batch, key), key None in validation."
@@ -117,9 +176,31 @@ class Task:
         return tuple(f"{part}_{name}" for part in ("train", "valid") for name in ("loss", *outs[0][1]))
 
 
+def _check_params(params: Any) -> None:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    if not leaves:
+        raise ValueError(f"Task: init returned {shown(params)}, without an array; it must return what is trained.")
+    for path, leaf in leaves:
+        if not jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact):
+            raise TypeError(
+                f"Task: init returned params{jax.tree_util.keystr(path)} of {leaf.dtype}; parameters must be floats. "
+                "Keep what is not trained out of init: with Flax NNX write nnx.state(model, nnx.Param)."
+            )
+
+
+def _uses(function: Callable[..., Any], *args: Any) -> bool:
+    """Whether what `function(key, *args)` returns depends on the key, as far as its operations tell."""
+    jaxpr = jax.make_jaxpr(function)(jax.random.key(0), *args).jaxpr
+    needed = {id(v) for v in jaxpr.outvars}
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or any(id(v) in needed for v in equation.outvars):
+            needed |= {id(v) for v in equation.invars}
+    return id(jaxpr.invars[0]) in needed
+
+
 def _count(name: str, data: Any) -> int:
     """The examples in `data`."""
-    leaves = jax.tree.leaves(data)
+    leaves: list[Any] = [data] if isinstance(data, Iterator) else jax.tree.leaves(data)
     if not leaves:
         raise ValueError(f"Task: {name}={shown(data)} holds no arrays; write {name}=(x, y).")
     for leaf in leaves:

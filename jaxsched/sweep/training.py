@@ -1,9 +1,8 @@
-"""One training of one setting, as a function to be mapped over settings and keys."""
+"""One training of one setting: how it starts, takes a step, and is measured. The program maps these over a chunk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,69 +13,92 @@ from ..schedules.fields import shown
 from .task import Task
 
 
-def one_training(task: Task, steps: int, log_every: int) -> Callable[..., Any]:
-    """`training(setting, params, key, train, valid) -> (metrics, final, diverged_at)`, to map over the first three."""
-    batches = task.examples // task.batch_size
+class Carry(NamedTuple):
+    """What a training takes from one step to the next.
 
-    def training(setting: Any, params: Any, key: jax.Array, train: Any, valid: Any) -> Any:
+    Fields:
+      params, state: of the model and of the optimizer.
+      order: the examples in the order of this epoch; None where the batches come from the host.
+      sums: of the loss and the metrics of the training batches since the window began.
+      lost_since: the first of the steps in a row, up to now, whose loss was not finite; -1 if the last was finite.
+      diverged_at: see `SweepResult`; -1 as long as the training is sound.
+    """
+
+    params: Any
+    state: Any
+    order: Any
+    sums: dict[str, jax.Array]
+    lost_since: jax.Array
+    diverged_at: jax.Array
+
+
+class Training:
+    """The functions of one training of `task`, to be mapped over settings, parameters and keys."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.size = task.batch_size or 0
+        self.batches = None if task.host else task.examples // self.size
+
+    def first_params(self, keys: jax.Array) -> Any:
+        """The parameters that the trainings with these keys start from, stacked. All settings of a seed share them,
+        so they are made once: random initialisers are slow to compile when they are mapped."""
+        return jax.tree.map(jnp.asarray, lax.map(lambda key: self.task.init(jax.random.split(key, 3)[0]), keys))
+
+    def start(self, setting: Any, params: Any) -> Carry:
+        order = None if self.batches is None else jnp.arange(self.task.examples)
+        sums = {name: jnp.zeros((), jnp.result_type(float)) for name in self.task.metrics if name.startswith("train_")}
+        return Carry(params, self._optimizer(setting).init(params), order, sums, jnp.int32(-1), jnp.int32(-1))
+
+    def step(self, carry: Carry, setting: Any, key: jax.Array, train: Any, t: jax.Array, place: jax.Array) -> Carry:
+        """The carry after step `t`, which is the `place`-th of its segment."""
         _, order_key, loss_key = jax.random.split(key, 3)
-        optimizer = _optimizer(task, setting)
+        batch, order = self._batch(carry.order, order_key, train, t, place)
+        gradient = jax.value_and_grad(self.task.loss, has_aux=True)
+        (loss, metrics), grads = gradient(carry.params, batch, jax.random.fold_in(loss_key, t))
+        updates, state = self._optimizer(setting).update(grads, carry.state, carry.params, value=loss)
+        # A training that has diverged stands still where `measure` has put it: at finite numbers.
+        updates = jax.tree.map(lambda u: jnp.where(carry.diverged_at < 0, u, jnp.zeros_like(u)), updates)
+        lost_since = jnp.where(jnp.isfinite(loss), -1, jnp.where(carry.lost_since < 0, t, carry.lost_since))
+        sums = jax.tree.map(jnp.add, carry.sums, _named("train", loss, metrics))
+        params = optax.apply_updates(carry.params, updates)
+        return Carry(params, state, order, sums, lost_since.astype(jnp.int32), carry.diverged_at)
+
+    def measure(self, carry: Carry, valid: Any, t: jax.Array) -> tuple[Carry, dict[str, jax.Array]]:
+        """Ends a window whose last step was `t`: the sums of the training metrics over its steps, the validation
+        metrics, and who has diverged in it. The host divides: a compiler may multiply by the reciprocal or not."""
+        checked = _named("valid", *self.task.loss(carry.params, valid, None))
+        sound = jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(carry.params)]).all()
+        since = jnp.where(carry.lost_since >= 0, carry.lost_since, jnp.where(sound, -1, t))
+        diverged_at = jnp.where(carry.diverged_at < 0, since, carry.diverged_at)
+        lost = diverged_at >= 0
+        metrics = {name: jnp.where(lost, jnp.nan, x) for name, x in {**carry.sums, **checked}.items()}
+        # Zeros instead of numbers that are not finite: nothing computes with those to the end.
+        params, state = jax.tree.map(lambda x: _zero_where(lost, x), (carry.params, carry.state))
+        sums = jax.tree.map(jnp.zeros_like, carry.sums)
+        return Carry(params, state, carry.order, sums, jnp.int32(-1), diverged_at.astype(jnp.int32)), metrics
+
+    def _batch(self, order: Any, order_key: jax.Array, train: Any, t: jax.Array, place: jax.Array) -> Any:
+        if self.batches is None:  # the batches of the segment, one after the other
+            return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, place, keepdims=False), train), None
+        examples, size, batches = self.task.examples, self.size, self.batches
 
         def new_order(epoch: jax.Array) -> jax.Array:
-            return jax.random.permutation(jax.random.fold_in(order_key, epoch), task.examples)
+            return jax.random.permutation(jax.random.fold_in(order_key, epoch), examples)
 
-        def step(carry: Any, t: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
-            params, state, order, diverged_at = carry
-            # The step is the same for every training of a chunk, so this stays a branch: one shuffle an epoch.
-            order = lax.cond(t % batches == 0, lambda: new_order(t // batches), lambda: order)
-            rows = lax.dynamic_slice_in_dim(order, t % batches * task.batch_size, task.batch_size)
-            batch = jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), train)
-            gradient = jax.value_and_grad(task.loss, has_aux=True)
-            (loss, metrics), grads = gradient(params, batch, jax.random.fold_in(loss_key, t))
-            updates, new_state = optimizer.update(grads, state, params, value=loss)
-            diverged_at = jnp.where((diverged_at < 0) & ~jnp.isfinite(loss), t, diverged_at)
-            old, new = (params, state), (optax.apply_updates(params, updates), new_state)
-            params, state = jax.tree.map(lambda a, b: jnp.where(diverged_at < 0, b, a), old, new)
-            return (params, state, order, diverged_at), _named("train", loss, metrics)
+        # The step is the same for every training of a chunk, so this stays a branch: one shuffle an epoch.
+        order = lax.cond(t % batches == 0, lambda: new_order(t // batches), lambda: order)
+        rows = lax.dynamic_slice_in_dim(order, t % batches * size, size)
+        return jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), train), order
 
-        def window(carry: Any, ts: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
-            carry, trained = lax.scan(step, carry, ts)
-            means = {name: jnp.mean(x) for name, x in trained.items()}
-            params, _, _, diverged_at = carry
-            checked = _named("valid", *task.loss(params, valid, None))
-            return carry, _nan_where(diverged_at >= 0, {**means, **checked})
-
-        carry = (params, optimizer.init(params), jnp.arange(task.examples), jnp.int32(-1))
-        times = jnp.arange(steps, dtype=jnp.int32)
-        whole = steps - steps % log_every
-        carry, metrics = lax.scan(window, carry, times[:whole].reshape(-1, log_every))
-        final = {name: x[-1] for name, x in metrics.items()}
-        if whole < steps:
-            carry, final = window(carry, times[whole:])
-        params, _, _, diverged_at = carry
-        # The last update can break what no later loss will tell.
-        sound = jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params)]).all()
-        diverged_at = jnp.where((diverged_at < 0) & ~sound, steps - 1, diverged_at)
-        return metrics, _nan_where(diverged_at >= 0, final), diverged_at
-
-    return training
-
-
-def first_params(task: Task, keys: jax.Array) -> Any:
-    """The parameters that the trainings with these keys start from, stacked. All settings of a seed share them, so
-    they are made once, outside of the training: random initialisers are slow to compile when they are mapped."""
-    init = jax.jit(lambda keys: lax.map(lambda key: task.init(jax.random.split(key, 3)[0]), keys))
-    return jax.tree.map(jnp.asarray, init(keys))
-
-
-def _optimizer(task: Task, setting: Any) -> optax.GradientTransformationExtraArgs:
-    optimizer = task.optimizer(setting)
-    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-        raise TypeError(
-            f"Task: optimizer returned {shown(optimizer)}; it must return an optax optimizer, such as "
-            "optimizer=lambda schedule: optax.adam(schedule)."
-        )
-    return optax.with_extra_args_support(optimizer)
+    def _optimizer(self, setting: Any) -> optax.GradientTransformationExtraArgs:
+        optimizer = self.task.optimizer(setting)
+        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+            raise TypeError(
+                f"Task: optimizer returned {shown(optimizer)}; it must return an optax optimizer, such as "
+                "optimizer=lambda schedule: optax.adam(schedule)."
+            )
+        return optax.with_extra_args_support(optimizer)
 
 
 def _named(prefix: str, loss: Any, metrics: Any) -> dict[str, jax.Array]:
@@ -85,5 +107,7 @@ def _named(prefix: str, loss: Any, metrics: Any) -> dict[str, jax.Array]:
     return {f"{prefix}_{name}": jnp.asarray(x).astype(jnp.result_type(float)) for name, x in values.items()}
 
 
-def _nan_where(lost: jax.Array, metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    return {name: jnp.where(lost, jnp.nan, x) for name, x in metrics.items()}
+def _zero_where(lost: jax.Array, x: jax.Array) -> jax.Array:
+    if not jnp.issubdtype(x.dtype, jnp.inexact):  # counts and random keys are always sound
+        return x
+    return jnp.where(lost, jnp.zeros_like(x), x)

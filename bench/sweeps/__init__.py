@@ -1,0 +1,1 @@
+"""The parts of the table of sweeps. `python -m bench.sweeps.child sweeps.PART:measure` measures one alone."""

@@ -1,0 +1,303 @@
+"""One run of a sweep: chunks of trainings, advanced segment after segment until all have come to their end."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from . import resume
+from .program import Programs
+from .result import SweepResult
+from .settings import merged
+from .sizes import Sizes
+from .stage import Chunk, Stage
+from .table import Table
+
+if TYPE_CHECKING:
+    from .engine import Plan
+
+_SEGMENT_SECONDS = 1.0
+"""A segment takes about so long at most, so that a checkpoint, a Ctrl-C and the progress wait no longer."""
+
+_FIRST_STEPS = 32
+"""Of the first segment, when nobody knows yet how long a step takes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """How far a sweep has come, as its `progress` is told after every segment.
+
+    Fields:
+      trainings, done: how many trainings there are, and how many have come to their end.
+      diverged, pruned: how many of them diverged or were stopped by the pruning.
+      steps, steps_total: the updates done by all trainings together, and those to do if none is stopped.
+      steps_per_second, seconds_left: of this run; the time left if it goes on like this.
+      best: the smallest validation loss of a training at its last measurement; None before the first.
+      resumed_from: the updates that a checkpoint held when this run began, 0 for a fresh one.
+    """
+
+    trainings: int
+    done: int
+    diverged: int
+    pruned: int
+    steps: int
+    steps_total: int
+    steps_per_second: float
+    seconds_left: float
+    best: float | None
+    resumed_from: int
+
+
+class Interrupted(KeyboardInterrupt):
+    """The sweep was stopped by the user, between two segments; its text says how to go on."""
+
+
+class Run:
+    """The state of a run, and the loop over it.
+
+    A round takes the trainings that are left to the next rung of the pruning, or to the end. Within a round, every
+    process has chunks of its own, and advances as many at once as it has lanes.
+    """
+
+    def __init__(
+        self, plan: Plan, programs: Programs, processes: Any, store: Any, progress: Callable[[Status], Any] | None
+    ) -> None:
+        self.began, self.earlier, self.compiled_before = time.perf_counter(), 0.0, 0.0
+        self.plan, self.processes, self.store, self.progress = plan, processes, store, progress
+        self.stage = Stage(plan, programs)
+        self.sizes = Sizes(self.stage, processes)
+        self.table = Table(plan.task.metrics, plan.pairs, plan.steps, plan.log_every)
+        self.rungs = (*(plan.prune.at(plan.steps, plan.log_every) if plan.prune else ()), plan.steps)
+        self.round, self.resumed_from = 0, 0
+        self.chunks: list[Chunk] = []  # of this process, in this round
+        self.pace: dict[tuple[int, int], float] = {}  # seconds of a step, by group and rows
+        self.stop = False
+
+    @property
+    def begin(self) -> int:
+        """The step at which this round began."""
+        return self.rungs[self.round - 1] if self.round else 0
+
+    def __call__(self) -> SweepResult:
+        """Runs to the end, from the beginning or from where the checkpoint stands."""
+        with self._interrupts():
+            resume.restore(self)
+            while self.round < len(self.rungs):
+                if not self.chunks:
+                    self._lay_out()
+                self._advance()
+                resume.exchange(self)
+                self._end_round()
+        return self._result()
+
+    # The rounds.
+
+    def _lay_out(self) -> None:
+        """The chunks of this process: all processes lay out all chunks alike, and take turns."""
+        alive, chunks, seeds = np.flatnonzero(~self.table.out), [], len(self.plan.seeds)
+        for g in range(len(self.plan.groups)):
+            pairs = alive[self.stage.group_of[alive // seeds] == g]
+            if len(pairs):
+                rows = self.sizes.rows(g, len(pairs), self.plan.steps - self.begin, self.pace)
+                chunks += [Chunk(g, pairs[i : i + rows], rows, self.begin) for i in range(0, len(pairs), rows)]
+        if self.round == 0:
+            self.sizes.facts["chunk"] = max(chunk.rows for chunk in chunks) // self.sizes.devices
+            padding = self.sizes.facts["padding"] = sum(chunk.rows - len(chunk.pairs) for chunk in chunks)
+            if padding and self.sizes.devices > 1:
+                warnings.warn(
+                    f"sweep: {len(alive)} trainings on {self.sizes.devices} devices in chunks of {chunks[0].rows}: "
+                    f"{padding} rows are filled up with repetitions, whose results are thrown away.",
+                    stacklevel=2,
+                )
+        self.chunks = chunks[self.processes.index :: self.processes.count]
+
+    def _end_round(self) -> None:
+        """Who goes on, and a checkpoint from which the next round can begin."""
+        plan, step = self.plan, self.rungs[self.round]
+        self.round, self.chunks = self.round + 1, []
+        if self.round < len(self.rungs) and plan.prune is not None:
+            values = self.table.at(plan.prune.metric, step).reshape(plan.settings, -1).mean(axis=1)
+            going = np.repeat(np.asarray(plan.prune.choose(step, values), bool), len(plan.seeds))
+            self.table.pruned_at[~self.table.out & ~going] = step
+            if self.table.out.all():
+                self.round = len(self.rungs)
+        self._save()
+        if self.processes.count > 1:
+            if self.store is not None:
+                self.store.wait()
+            # Nobody runs ahead of what the others could go on from.
+            self.processes.barrier(f"round {self.round}")
+
+    # A round.
+
+    def _advance(self) -> None:
+        """Takes every chunk to the rung."""
+        ready = collections.deque(chunk for chunk in self.chunks if not chunk.finished)
+        flight: dict[concurrent.futures.Future[Any], Chunk] = {}
+        try:
+            with concurrent.futures.ThreadPoolExecutor(self.sizes.lanes, thread_name_prefix="jaxsched") as workers:
+                while ready or flight:
+                    pausing = self._stopping() or (
+                        self.store is not None and self.store.due(time.monotonic(), self._steps())
+                    )
+                    while ready and len(flight) < self.sizes.lanes and not pausing:
+                        chunk = ready.popleft()
+                        self.stage.program(chunk.group, chunk.rows)  # compiled here, and not by two threads at once
+                        flight[workers.submit(self._segment, chunk, self._until(chunk))] = chunk
+                    done, _ = concurrent.futures.wait(flight, 1.0, concurrent.futures.FIRST_COMPLETED)
+                    for future in done:
+                        ready.extendleft(self._landed(flight.pop(future), future))
+                    self.processes.check()
+                    if pausing and not flight:
+                        self._pause()
+        finally:
+            for chunk in self.chunks:
+                chunk.close()
+
+    def _until(self, chunk: Chunk) -> int:
+        """Where the next segment of a chunk ends: with its window, unless that would take too long."""
+        window = chunk.t - chunk.t % self.plan.log_every + self.plan.log_every
+        pace = self.pace.get((chunk.group, chunk.rows))
+        most = _FIRST_STEPS if pace is None else max(1, int(_SEGMENT_SECONDS / pace))
+        return min(window, self.plan.steps, chunk.t + min(most, self.stage.fed or most))
+
+    def _segment(self, chunk: Chunk, t1: int) -> tuple[int, Any, np.ndarray, float]:
+        """Advances a chunk, in a thread of its own."""
+        steps, begin = t1 - chunk.t, time.perf_counter()
+        metrics, lost = self.stage.advance(chunk, t1)
+        return t1, metrics, lost, (time.perf_counter() - begin) / steps
+
+    def _landed(self, chunk: Chunk, future: concurrent.futures.Future[Any]) -> list[Chunk]:
+        """Writes down what a segment brought, and returns what is ready to go on."""
+        try:
+            t1, metrics, lost, pace = future.result()
+        except jax.errors.JaxRuntimeError as error:
+            parts = self.sizes.halves(chunk, self.begin, error)
+            self.table.reached[chunk.pairs] = self.begin
+            at = self.chunks.index(chunk)
+            self.chunks[at : at + 1] = parts
+            return parts
+        chunk.t, self.pace[chunk.group, chunk.rows] = t1, pace
+        self.table.reached[chunk.pairs] = t1
+        if metrics is not None:
+            self.table.measured(chunk.pairs, t1, metrics, lost)
+        chunk.finished = t1 == self.rungs[self.round] or bool((lost >= 0).all())
+        if chunk.finished:
+            chunk.kept = chunk.to_host() if self.round + 1 < len(self.rungs) else None
+            chunk.close()
+        if self.progress is not None:
+            self.progress(self._status())
+        return [] if chunk.finished else [chunk]
+
+    # Interruptions.
+
+    def _stopping(self) -> bool:
+        return self.stop or self.processes.stopping
+
+    def _pause(self) -> None:
+        """Between two segments, with nothing in flight: saves, and leaves if the user asked for it."""
+        self._save()
+        if not self._stopping():
+            return
+        if self.store is None:
+            raise Interrupted("sweep: stopped. Nothing was saved: with checkpoint=... it could go on from here.")
+        where = self.store.folder.parent
+        if not self.store.wait():
+            raise Interrupted(
+                f"sweep: stopped, and could not save in {where}: the same call goes on from the last save."
+            )
+        raise Interrupted(f"sweep: stopped and saved in {where}. The same call goes on from here.")
+
+    def _save(self) -> None:
+        if self.store is not None:
+            self.store.save(resume.tree(self))
+
+    @contextlib.contextmanager
+    def _interrupts(self) -> Iterator[None]:
+        """A first Ctrl-C (or a polite kill) waits for the segments in flight; a second one does not."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, frame: Any) -> None:
+            del number, frame
+            if self.stop:
+                raise KeyboardInterrupt
+            self.stop = True
+            self.processes.stop()  # the others of several, which may be waiting for this one
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    # What is told.
+
+    def _steps(self) -> int:
+        return int(self.table.reached.sum())
+
+    def _seconds(self) -> float:
+        """Of training, without the compilations."""
+        return self.earlier + time.perf_counter() - self.began - (self.stage.compile_seconds - self.compiled_before)
+
+    def _status(self) -> Status:
+        plan, steps, table = self.plan, self._steps(), self.table
+        speed = (steps - self.resumed_from) / max(self._seconds() - self.earlier, 1e-9)
+        left = int((plan.steps - table.reached)[~table.out].sum())
+        losses = table.final["valid_loss"]
+        return Status(
+            trainings=plan.pairs,
+            done=int((table.out | (table.reached >= plan.steps)).sum()),
+            diverged=int((table.diverged_at >= 0).sum()),
+            pruned=int((table.pruned_at >= 0).sum()),
+            steps=steps,
+            steps_total=plan.pairs * plan.steps,
+            steps_per_second=speed,
+            seconds_left=left / speed if speed else float("inf"),
+            best=float(np.nanmin(losses)) if np.isfinite(losses).any() else None,
+            resumed_from=self.resumed_from,
+        )
+
+    def _result(self) -> SweepResult:
+        plan, table, devices = self.plan, self.table, self.stage.programs.mesh.devices.flat
+        for values in table.final.values():
+            values[table.diverged_at >= 0] = np.nan
+
+        def shaped(x: np.ndarray) -> np.ndarray:
+            return x.reshape(plan.settings, len(plan.seeds), *x.shape[1:])
+
+        return SweepResult(
+            metrics={name: shaped(x) for name, x in table.metrics.items()},
+            final={name: shaped(x) for name, x in table.final.items()},
+            diverged_at=shaped(table.diverged_at),
+            pruned_at=shaped(table.pruned_at),
+            schedules=merged(plan.groups),
+            seeds=plan.seeds,
+            steps=plan.steps,
+            log_every=plan.log_every,
+            seconds=self._seconds(),
+            compile_seconds=self.stage.compile_seconds,
+            run={
+                **self.sizes.facts,
+                "devices": len(devices),
+                "device": devices[0].device_kind,
+                "processes": self.processes.count,
+                "groups": len(plan.groups),
+                "steps_done": self._steps(),
+                "steps_saved": plan.pairs * plan.steps - self._steps(),
+                "resumed_from": self.resumed_from,
+            },
+        )

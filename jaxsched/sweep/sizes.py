@@ -1,0 +1,139 @@
+"""How many trainings make a chunk: by the clock, by the memory, and by what is compiled already."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .program import Programs
+from .stage import Chunk, Stage
+
+_TRIAL_SECONDS = 0.1
+"""A size that is tried runs so long at least."""
+
+_WORTH = 20
+"""Sizes are tried if the whole takes so many times what it takes to compile one."""
+
+
+class Sizes:
+    """Chooses the rows of a chunk.
+
+    Fields:
+      most: the most trainings of a chunk on one device, by group, as they were written or found.
+      cap: the most rows that the memory held, by group.
+      facts: what there is to tell of it.
+    """
+
+    def __init__(self, stage: Stage, processes: Any) -> None:
+        self.stage, self.plan, self.processes = stage, stage.plan, processes
+        self.devices = stage.programs.devices
+        self.lanes = lanes(stage.programs)
+        self.most: dict[int, int] = {}
+        self.cap: dict[int, int] = {}
+        self.facts: dict[str, Any] = {"lanes": self.lanes}
+
+    def rows(self, g: int, n: int, left: int, pace: dict[tuple[int, int], float]) -> int:
+        """The rows of the chunks for `n` trainings of a group with `left` steps to go; `pace` has the seconds of a
+        step by group and rows."""
+        together = self.lanes * self.processes.count
+        if self.plan.chunk == "auto":
+            most = self.most[g] = self.most.get(g) or self._tuned(g, n)
+            # As many chunks as keep every lane busy to the end, of nearly equal size.
+            count = -(-n // (most * self.devices * together)) * together
+            each = -(-n // (count * self.devices))
+        else:
+            # Whatever the devices and processes: so that their number does not change a bit.
+            each = -(-n // -(-n // self.plan.chunk))
+        rows = each * self.devices
+        for before in self.stage.known_rows(g):
+            padding = -(-n // before) * before - n
+            seconds = padding * left * pace.get((g, before), np.inf) / before / self.lanes
+            # To compile for another size would cost more than the rows that are left over.
+            if seconds < self.stage.program(g, before).seconds:
+                rows = before
+        return self._fitting(g, rows)
+
+    def halves(self, chunk: Chunk, begin: int, error: Exception) -> list[Chunk]:
+        """A chunk that ran out of memory, as two that start again at `begin`; any other error is raised."""
+        if "RESOURCE_EXHAUSTED" not in str(error) and "Out of memory" not in str(error):
+            raise error
+        if chunk.rows <= self.devices:
+            error.add_note("sweep: a chunk of one training for each device is out of memory.")
+            raise error
+        self._say_halved("out of memory")
+        self.cap[chunk.group] = rows = self._half(chunk.rows)
+        chunk.close()
+        return [Chunk(chunk.group, chunk.pairs[i : i + rows], rows, begin) for i in range(0, len(chunk.pairs), rows)]
+
+    def _fitting(self, g: int, rows: int) -> int:
+        """`rows`, or as many as the memory of a device holds by the compiler's account."""
+        room = memory(self.stage.programs)
+        while True:
+            rows = min(rows, self.cap.get(g, rows))
+            program = self.stage.program(g, rows)
+            needed = program.bytes * self.lanes + program.data_bytes
+            if needed <= room or rows <= self.devices:
+                self.facts["memory_estimate"] = max(needed, self.facts.get("memory_estimate", 0))
+                return rows
+            self._say_halved(f"a chunk needs {needed / 1e9:.3g} GB by the compiler's account, of {room / 1e9:.3g} GB")
+            self.cap[g] = self._half(rows)
+
+    def _half(self, rows: int) -> int:
+        return -(-rows // (2 * self.devices)) * self.devices
+
+    def _say_halved(self, why: str) -> None:
+        if not self.facts.get("halved"):
+            warnings.warn(f"sweep: {why}: chunks are halved until they fit.", stacklevel=2)
+        self.facts["halved"] = self.facts.get("halved", 0) + 1
+
+    def _tuned(self, g: int, n: int) -> int:
+        """The trainings of a chunk on one device that take the least time each, of a few sizes that are tried, where
+        the whole takes much longer than to compile them."""
+        together = self.devices * self.lanes * self.processes.count
+        share = -(-n // together)
+        guess = best = min(16 if _on_cpu(self.stage.programs) else 256, share)
+        tried = {guess: self._cost(g, guess)}
+        compiling = self.stage.program(g, guess * self.devices).seconds
+        if tried[guess] * share * self.plan.steps > _WORTH * compiling:
+            for factor in (4.0, 0.25):
+                while 1 <= (size := int(best * factor)) <= share:
+                    tried[size] = self._cost(g, size)
+                    if tried[size] > 0.97 * tried[best]:
+                        break
+                    best = size
+                if best != guess:
+                    break
+        self.facts.setdefault("tried", {}).update({str(size): cost for size, cost in tried.items()})
+        # What process 0 found holds for all, so that they lay out the same chunks.
+        return int(self.processes.gather({"best": np.array([best])})[0]["best"][0])
+
+    def _cost(self, g: int, size: int) -> float:
+        """The seconds of one step of one training on one device, in chunks of `size`."""
+        return self.stage.cost(g, size * self.devices, _TRIAL_SECONDS) / size
+
+
+def lanes(programs: Programs) -> int:
+    """How many chunks run at once. The program of a small training keeps one processor core busy, so a chunk for every
+    core of this process; an accelerator is kept busy by one."""
+    if not _on_cpu(programs):
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // programs.devices)
+
+
+def memory(programs: Programs) -> float:
+    """The bytes that a device has for us."""
+    stats = programs.mesh.devices.flat[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    try:  # the host's own memory, of which a part is kept for the rest
+        return 0.8 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return float("inf")
+
+
+def _on_cpu(programs: Programs) -> bool:
+    return programs.mesh.devices.flat[0].platform == "cpu"

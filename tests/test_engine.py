@@ -15,7 +15,9 @@ import optax
 import pytest
 
 import jaxsched as js
-from jaxsched.sweep import Task, run, sizes, successive_halving, sweep
+from jaxsched.sweep import Checkpoint, Task, run, sizes, successive_halving, sweep
+from jaxsched.sweep.engine import Plan
+from jaxsched.sweep.program import Programs
 
 from .test_sweep import LIGHT, SEEDS, SETTINGS, STEPS, TRAIN, VALID
 
@@ -75,7 +77,18 @@ def test_sizes_are_tried_where_it_is_worth_it(whole, monkeypatch):
 
 
 def test_a_short_sweep_does_not_try_sizes():
-    assert len(sweep(LIGHT, SETTINGS, **{**SMALL, "chunk": "auto"}).run["tried"]) == 1
+    assert "tried" not in sweep(LIGHT, SETTINGS, **{**SMALL, "chunk": "auto"}).run
+
+
+def test_programs_and_sizes_are_kept_for_the_next_plan(monkeypatch):
+    monkeypatch.setattr(sizes, "_WORTH", 0)
+    plan = Plan.make(LIGHT, SETTINGS, **{**SMALL, "chunk": "auto"})
+    programs = Programs(LIGHT, plan.devices)
+    first, second = plan.run(programs=programs), plan.run(programs=programs)
+    assert "tried" in first.run
+    assert "tried" not in second.run
+    assert second.run["chunk"] == first.run["chunk"]
+    same(first, second)
 
 
 # --- divergence ------------------------------------------------------------------------------------------------------
@@ -220,7 +233,7 @@ def host_batches():
 
 def test_batches_from_the_host_are_those_of_a_plain_loop():
     task = dataclasses.replace(LIGHT, train=host_batches, batch_size=None)
-    fed = sweep(task, SETTINGS, **SMALL)
+    fed = sweep(task, SETTINGS, **{**SMALL, "seeds": 1})
     for i in (0, 5):
         setting = js.unstack(SETTINGS)[i]
         params = LIGHT.init(None)
@@ -232,10 +245,39 @@ def test_batches_from_the_host_are_those_of_a_plain_loop():
             updates, state = optimizer.update(grads, state, params)
             params = optax.apply_updates(params, updates)
             losses.append(float(value))
-        for seed in range(len(SEEDS)):  # all share the batches
-            windows = np.reshape(losses[:20], (-1, 5)).mean(axis=1)
-            np.testing.assert_allclose(fed.metrics["train_loss"][i, seed], windows, rtol=1e-5)
+        windows = np.reshape(losses[:20], (-1, 5)).mean(axis=1)
+        np.testing.assert_allclose(fed.metrics["train_loss"][i, 0], windows, rtol=1e-5)
         np.testing.assert_allclose(fed.final["valid_loss"][i, 0], LIGHT.loss(params, VALID, None)[0], rtol=1e-5)
+
+
+def test_seeds_that_make_no_difference_are_refused():
+    task = dataclasses.replace(LIGHT, train=host_batches, batch_size=None)
+    with pytest.raises(ValueError, match=r"seeds=\(0, 7\), but the trainings .* write seeds=1"):
+        sweep(task, SETTINGS, **SMALL)
+
+
+def test_an_iterator_for_one_pass_feeds_one_chunk():
+    task = dataclasses.replace(LIGHT, train=host_batches(), batch_size=None)
+    with pytest.raises(ValueError, match="gives its batches once, and 2 chunks of trainings need them"):
+        sweep(task, SETTINGS, **{**SMALL, "seeds": 1, "chunk": 3})
+    fresh = dataclasses.replace(LIGHT, train=host_batches(), batch_size=None)
+    again = dataclasses.replace(LIGHT, train=host_batches, batch_size=None)
+    same(*(sweep(t, SETTINGS, **{**SMALL, "seeds": 1, "chunk": 6}) for t in (fresh, again)))
+
+
+def test_a_host_fed_run_goes_on_to_the_same_bits(tmp_path):
+    task = dataclasses.replace(LIGHT, train=host_batches, batch_size=None)
+    arguments = {**SMALL, "seeds": 1}
+    told = []
+
+    def press(status):
+        told.append(status)
+        if len(told) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(task, SETTINGS, **arguments, checkpoint=Checkpoint(tmp_path), progress=press)
+    same(sweep(task, SETTINGS, **arguments, checkpoint=tmp_path), sweep(task, SETTINGS, **arguments))
 
 
 def test_a_host_iterator_that_runs_dry_says_at_which_step():

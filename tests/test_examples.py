@@ -19,7 +19,7 @@ from jaxsched.sweep.engine import Plan
 from jaxsched.sweep.training import one_training
 
 FOLDER = Path(__file__).parent.parent / "examples"
-NAMES = ["character_model", "digits", "one_cycle", "plateau_cnn", "transfer", "zigzag"]
+NAMES = ["character_model", "digits", "digits_cnn", "one_cycle", "plateau_cnn", "transfer", "zigzag"]
 mpl.use("Agg")  # an example that opened a window would hang here
 
 

@@ -138,13 +138,17 @@ class Plan:
         _whole("log_every", log_every, 1)
         if log_every > steps:
             raise ValueError(f"sweep: log_every={log_every} and steps={steps}; write log_every={steps} or less.")
+        seeds = _seeds(seeds)
+        if len(seeds) > 1 and not task.seeded:
+            raise ValueError(
+                f"sweep: seeds={shown(seeds)}, but the trainings of this task do not depend on a seed: init and loss "
+                "use no key, and the batches are the same for all; write seeds=1."
+            )
         if chunk != "auto":
             _whole("chunk", chunk, 1)
         if prune is not None:
             _check_pruner(prune, task, steps, log_every)
-        return cls(
-            task, groups, steps, _seeds(seeds), _random_key(key), log_every, chunk, prune, checkpoint, _devices(devices)
-        )
+        return cls(task, groups, steps, seeds, _random_key(key), log_every, chunk, prune, checkpoint, _devices(devices))
 
     @property
     def settings(self) -> int:

@@ -54,6 +54,7 @@ class Programs:
         self.everywhere = NamedSharding(self.mesh, PartitionSpec())
         self.first_params = jax.jit(self.training.first_params)
         self.take = jax.jit(lambda tree, rows: jax.tree.map(lambda x: x[rows], tree))
+        self.tuned: dict[Any, int] = {}  # the best size of a chunk, by the structure of the settings
         self._compiled: dict[Any, Program] = {}
 
     @property

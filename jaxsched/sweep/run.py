@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from ..schedules.fields import shown
 from . import resume
 from .program import Programs
 from .result import SweepResult
@@ -36,7 +37,8 @@ _FIRST_STEPS = 32
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """How far a sweep has come, as its `progress` is told after every segment.
+    """How far a sweep has come, as its `progress` is told after every segment: all of it, or the share of this process
+    in the round if there are several.
 
     Fields:
       trainings, done: how many trainings there are, and how many have come to their end.
@@ -120,6 +122,11 @@ class Run:
                     f"{padding} rows are filled up with repetitions, whose results are thrown away.",
                     stacklevel=2,
                 )
+        if self.plan.task.host and self.plan.task.train.once and (len(chunks) > 1 or self.round):
+            raise ValueError(
+                f"sweep: train={shown(self.plan.task.train)} gives its batches once, and {len(chunks)} chunks of "
+                "trainings need them; write a function that makes a new iterator: train=lambda: make_iterator()"
+            )
         self.chunks = chunks[self.processes.index :: self.processes.count]
 
     def _end_round(self) -> None:
@@ -254,19 +261,20 @@ class Run:
         return self.earlier + time.perf_counter() - self.began - (self.stage.compile_seconds - self.compiled_before)
 
     def _status(self) -> Status:
-        plan, steps, table = self.plan, self._steps(), self.table
-        speed = (steps - self.resumed_from) / max(self._seconds() - self.earlier, 1e-9)
-        left = int((plan.steps - table.reached)[~table.out].sum())
-        losses = table.final["valid_loss"]
+        plan, table = self.plan, self.table
+        # Of several processes, each knows its own share until the end of the round.
+        mine = slice(None) if self.processes.count == 1 else np.concatenate([chunk.pairs for chunk in self.chunks])
+        reached, out, losses = table.reached[mine], table.out[mine], table.final["valid_loss"][mine]
+        speed = (self._steps() - self.resumed_from) / max(self._seconds() - self.earlier, 1e-9)
         return Status(
-            trainings=plan.pairs,
-            done=int((table.out | (table.reached >= plan.steps)).sum()),
-            diverged=int((table.diverged_at >= 0).sum()),
-            pruned=int((table.pruned_at >= 0).sum()),
-            steps=steps,
-            steps_total=plan.pairs * plan.steps,
+            trainings=len(reached),
+            done=int((out | (reached >= plan.steps)).sum()),
+            diverged=int((table.diverged_at[mine] >= 0).sum()),
+            pruned=int((table.pruned_at[mine] >= 0).sum()),
+            steps=int(reached.sum()),
+            steps_total=len(reached) * plan.steps,
             steps_per_second=speed,
-            seconds_left=left / speed if speed else float("inf"),
+            seconds_left=int((plan.steps - reached)[~out].sum()) / speed if speed else float("inf"),
             best=float(np.nanmin(losses)) if np.isfinite(losses).any() else None,
             resumed_from=self.resumed_from,
         )

@@ -6,16 +6,20 @@ import os
 import warnings
 from typing import Any
 
+import jax
 import numpy as np
 
 from .program import Programs
 from .stage import Chunk, Stage
 
-_TRIAL_SECONDS = 0.1
-"""A size that is tried runs so long at least."""
+_GLANCE_SECONDS, _TRIAL_SECONDS = 0.005, 0.1
+"""A first look at what a step takes, and a trial of a size, run so long at least."""
 
-_WORTH = 20
+_WORTH = 8
 """Sizes are tried if the whole takes so many times what it takes to compile one."""
+
+_HEAVY_SECONDS = 2e-4
+"""On a CPU, a training whose step takes longer fills the caches by itself: smaller chunks are tried first."""
 
 
 class Sizes:
@@ -92,27 +96,38 @@ class Sizes:
     def _tuned(self, g: int, n: int) -> int:
         """The trainings of a chunk on one device that take the least time each, of a few sizes that are tried, where
         the whole takes much longer than to compile them."""
-        together = self.devices * self.lanes * self.processes.count
-        share = -(-n // together)
-        guess = best = min(16 if _on_cpu(self.stage.programs) else 256, share)
-        tried = {guess: self._cost(g, guess)}
-        compiling = self.stage.program(g, guess * self.devices).seconds
-        if tried[guess] * share * self.plan.steps > _WORTH * compiling:
-            for factor in (4.0, 0.25):
-                while 1 <= (size := int(best * factor)) <= share:
-                    tried[size] = self._cost(g, size)
-                    if tried[size] > 0.97 * tried[best]:
-                        break
-                    best = size
-                if best != guess:
-                    break
-        self.facts.setdefault("tried", {}).update({str(size): cost for size, cost in tried.items()})
+        known, structure = self.stage.programs.tuned, jax.tree.structure(self.plan.groups[g].settings)
+        if structure not in known:
+            share = -(-n // (self.devices * self.lanes * self.processes.count))
+            guess = min(16 if _on_cpu(self.stage.programs) else 256, share)
+            glance = self._cost(g, guess, _GLANCE_SECONDS)
+            compiling = self.stage.program(g, guess * self.devices).seconds
+            if glance * share * self.plan.steps <= _WORTH * compiling:
+                best = guess
+            else:
+                best = known[structure] = self._fastest(g, guess, share, glance > _HEAVY_SECONDS)
+        else:
+            best = known[structure]
         # What process 0 found holds for all, so that they lay out the same chunks.
         return int(self.processes.gather({"best": np.array([best])})[0]["best"][0])
 
-    def _cost(self, g: int, size: int) -> float:
+    def _fastest(self, g: int, guess: int, most: int, heavy: bool) -> int:
+        """The best of `guess` and the sizes around it, by factors of 4, up to `most`."""
+        best, tried = guess, {guess: self._cost(g, guess, _TRIAL_SECONDS)}
+        for factor in (0.25, 4.0) if heavy and _on_cpu(self.stage.programs) else (4.0, 0.25):
+            while 1 <= (size := int(best * factor)) <= most:
+                tried[size] = self._cost(g, size, _TRIAL_SECONDS)
+                if tried[size] > 0.97 * tried[best]:
+                    break
+                best = size
+            if best != guess:
+                break
+        self.facts.setdefault("tried", {}).update({str(size): cost for size, cost in tried.items()})
+        return best
+
+    def _cost(self, g: int, size: int, least: float) -> float:
         """The seconds of one step of one training on one device, in chunks of `size`."""
-        return self.stage.cost(g, size * self.devices, _TRIAL_SECONDS) / size
+        return self.stage.cost(g, size * self.devices, least) / size
 
 
 def lanes(programs: Programs) -> int:

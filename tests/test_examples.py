@@ -16,7 +16,7 @@ import pytest
 
 from jaxsched.sweep import Task
 from jaxsched.sweep.engine import Plan
-from jaxsched.sweep.training import one_training
+from jaxsched.sweep.training import Data, Training
 
 FOLDER = Path(__file__).parent.parent / "examples"
 NAMES = ["character_model", "digits", "digits_cnn", "one_cycle", "plateau_cnn", "transfer", "zigzag"]
@@ -50,12 +50,21 @@ def test_the_task_can_be_swept(name: str) -> None:
     assert getattr(module, "metric", "valid_loss") in task.metrics
     plan = Plan.make(task, module.schedules, module.steps, module.seeds, key=0, log_every=50, chunk=16)
     assert 2 <= plan.settings * len(plan.seeds) <= 128
-    first = jax.tree.map(lambda x: jnp.asarray(x[0]), plan.schedules)
-    params = jax.eval_shape(task.init, jax.random.key(0))
-    training = one_training(task, steps=2, log_every=1)
-    metrics, final, _ = jax.eval_shape(training, first, params, jax.random.key(0), task.train, task.valid)
-    assert set(final) == set(task.metrics)
-    assert {x.shape for x in metrics.values()} == {(2,)}
+    training = Training(task)
+    for group in plan.groups:
+        first = jax.tree.map(lambda x: jnp.asarray(x[0]), group.settings)
+        params = jax.eval_shape(task.init, jax.random.key(0))
+        carry = jax.eval_shape(training.start, first, params)
+        zero, orders = jnp.int32(0), jnp.zeros((1, 1, task.examples), jnp.int32)
+        data = Data(task.train, orders, zero)
+        after = jax.eval_shape(training.step, carry, first, jax.random.key(0), zero, data, zero)
+        assert jax.tree.structure(after) == jax.tree.structure(carry)
+        assert [(x.shape, x.dtype) for x in jax.tree.leaves(after)] == [
+            (x.shape, x.dtype) for x in jax.tree.leaves(carry)
+        ]
+        _, metrics = jax.eval_shape(training.measure, after, task.valid, jnp.int32(0))
+        assert set(metrics) == set(task.metrics)
+        assert {x.shape for x in metrics.values()} == {()}
 
 
 def test_plateau_cnn(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:

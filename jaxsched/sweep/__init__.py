@@ -15,10 +15,14 @@ from .prune import successive_halving as successive_halving
 from .result import SweepResult as SweepResult
 from .run import Interrupted as Interrupted
 from .run import Status as Status
+from .search import SearchResult as SearchResult
+from .search import search as search
 from .space import choice as choice
+from .space import field as field
 from .space import int_uniform as int_uniform
 from .space import log_uniform as log_uniform
 from .space import sample as sample
+from .space import space as space
 from .space import uniform as uniform
 from .task import Task as Task
 

@@ -14,7 +14,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .task import Task
-from .training import Carry, Training
+from .training import Carry, Data, Training
 
 AXIS = "settings"
 
@@ -26,8 +26,8 @@ class Program:
     Fields:
       rows: the trainings of a chunk, on all devices together.
       start: `start(settings, params) -> carry`.
-      segment: `segment(carry, settings, keys, train, valid, t0, t1, measured) -> (carry, metrics)` takes the steps from
-        t0 to t1, and measures then if `measured`. It uses up the carry.
+      segment: `segment(carry, settings, keys, seeds, data, valid, t1, measured) -> (carry, metrics)` takes the steps
+        from where the data begin to t1, and measures then if `measured`. It uses up the carry.
       carry: the carry's form, with shapes and dtypes.
       bytes: what one device holds at most while it runs, without the data.
       data_bytes: the training batches and the validation set on one device.
@@ -53,6 +53,7 @@ class Programs:
         self.rows = NamedSharding(self.mesh, PartitionSpec(AXIS))
         self.everywhere = NamedSharding(self.mesh, PartitionSpec())
         self.first_params = jax.jit(self.training.first_params)
+        self.orders = jax.jit(self.training.orders, out_shardings=self.everywhere)
         self.take = jax.jit(lambda tree, rows: jax.tree.map(lambda x: x[rows], tree))
         self.tuned: dict[Any, int] = {}  # the best size of a chunk, by the structure of the settings
         self._compiled: dict[Any, Program] = {}
@@ -61,16 +62,18 @@ class Programs:
     def devices(self) -> int:
         return self.mesh.size
 
-    def get(self, settings: Any, params: Any, keys: jax.Array, train: Any, valid: Any) -> Program:
-        """The program for chunks of this form; the arguments stand on the devices."""
-        forms = jax.tree.map(lambda x: (x.shape, x.dtype, getattr(x, "weak_type", False)), (settings, params, train))
-        leaves, structure = jax.tree.flatten(forms, is_leaf=lambda x: isinstance(x, tuple) and len(x) == 3)
+    def get(self, rows: tuple[Any, Any, Any, Any], data: Data, valid: Any) -> Program:
+        """The program for chunks of this form: `rows` are the settings, first parameters, keys and seeds."""
+        forms = jax.tree.map(lambda x: (x.shape, x.dtype), (rows, data))
+        leaves, structure = jax.tree.flatten(forms, is_leaf=lambda x: isinstance(x, tuple) and len(x) == 2)
         key = (structure, *map(repr, leaves))
         if key not in self._compiled:
-            self._compiled[key] = self._compile(settings, params, keys, train, valid)
+            self._compiled[key] = self._compile(*rows, data, valid)
         return self._compiled[key]
 
-    def _compile(self, settings: Any, params: Any, keys: jax.Array, train: Any, valid: Any) -> Program:
+    def _compile(
+        self, settings: Any, params: Any, keys: jax.Array, seeds: jax.Array, data: Data, valid: Any
+    ) -> Program:
         begin = time.perf_counter()
         rows, whole = PartitionSpec(AXIS), PartitionSpec()
         start = self._on_every_device(jax.vmap(self.training.start), (rows, rows), rows)
@@ -80,15 +83,15 @@ class Programs:
             jax.eval_shape(start, settings, params),
         )
         segment = self._on_every_device(
-            self._segment, (rows, rows, rows, whole, whole, whole, whole, whole), (rows, rows)
+            self._segment, (rows, rows, rows, rows, whole, whole, whole, whole), (rows, rows)
         )
         number = jax.ShapeDtypeStruct((), jnp.int32, sharding=self.everywhere)
         truth = jax.ShapeDtypeStruct((), jnp.bool_, sharding=self.everywhere)
-        lowered = jax.jit(segment, donate_argnums=0).lower(carry, settings, keys, train, valid, number, number, truth)
+        lowered = jax.jit(segment, donate_argnums=0).lower(carry, settings, keys, seeds, data, valid, number, truth)
         compiled = lowered.compile()
-        data_bytes = sum(x.nbytes for x in jax.tree.leaves((train, valid)))
+        data_bytes = sum(x.nbytes for x in jax.tree.leaves((data, valid)))
         return Program(
-            rows=len(keys),
+            rows=keys.shape[0],
             start=started,
             segment=compiled,
             carry=carry,
@@ -98,19 +101,19 @@ class Programs:
         )
 
     def _segment(
-        self, carry: Carry, settings: Any, keys: jax.Array, train: Any, valid: Any, t0: Any, t1: Any, measured: Any
+        self, carry: Carry, settings: Any, keys: jax.Array, seeds: Any, data: Data, valid: Any, t1: Any, measured: Any
     ) -> tuple[Carry, dict[str, jax.Array]]:
-        step = jax.vmap(self.training.step, in_axes=(0, 0, 0, None, None, None))
+        step = jax.vmap(self.training.step, in_axes=(0, 0, 0, 0, None, None))
         measure = jax.vmap(self.training.measure, in_axes=(0, None, None))
 
         def body(t: jax.Array, carry: Carry) -> Carry:
-            return step(carry, settings, keys, train, t, t - t0)
+            return step(carry, settings, keys, seeds, data, t)
 
         def nothing(carry: Carry) -> tuple[Carry, dict[str, jax.Array]]:
             return carry, {name: jnp.full(len(keys), jnp.nan) for name in self.task.metrics}
 
         # The bounds are data: one program serves windows, rungs and whatever is left at the end.
-        carry = lax.fori_loop(t0, t1, body, carry)
+        carry = lax.fori_loop(data.begin, t1, body, carry)
         return lax.cond(measured, lambda carry: measure(carry, valid, t1 - 1), nothing, carry)
 
     def _on_every_device(self, function: Callable[..., Any], ins: Any, outs: Any) -> Callable[..., Any]:

@@ -177,7 +177,7 @@ class Run:
         window = chunk.t - chunk.t % self.plan.log_every + self.plan.log_every
         pace = self.pace.get((chunk.group, chunk.rows))
         most = _FIRST_STEPS if pace is None else max(1, int(_SEGMENT_SECONDS / pace))
-        return min(window, self.plan.steps, chunk.t + min(most, self.stage.fed or most))
+        return min(window, self.plan.steps, chunk.t + most, self.stage.limit(chunk.t))
 
     def _segment(self, chunk: Chunk, t1: int) -> tuple[int, Any, np.ndarray, float]:
         """Advances a chunk, in a thread of its own."""

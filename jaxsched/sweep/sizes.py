@@ -15,7 +15,7 @@ from .stage import Chunk, Stage
 _GLANCE_SECONDS, _TRIAL_SECONDS = 0.005, 0.1
 """A first look at what a step takes, and a trial of a size, run so long at least."""
 
-_WORTH = 8
+_WORTH = 12
 """Sizes are tried if the whole takes so many times what it takes to compile one."""
 
 _HEAVY_SECONDS = 2e-4
@@ -117,7 +117,7 @@ class Sizes:
         for factor in (0.25, 4.0) if heavy and _on_cpu(self.stage.programs) else (4.0, 0.25):
             while 1 <= (size := int(best * factor)) <= most:
                 tried[size] = self._cost(g, size, _TRIAL_SECONDS)
-                if tried[size] > 0.97 * tried[best]:
+                if tried[size] > 0.9 * tried[best]:
                     break
                 best = size
             if best != guess:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +14,13 @@ import numpy as np
 
 from .data import Feed
 from .program import Program, Programs
+from .training import Data
 
 if TYPE_CHECKING:
     from .engine import Plan
 
 _FED_BYTES = 64 * 2**20
-"""The batches from the host for one segment take no more than this on a device."""
+"""The batches from the host for one segment, or the orders of the examples, take no more than this on a device."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -31,7 +34,7 @@ class Chunk:
       t: the steps done.
       finished: whether the chunk has come to the end of the round.
       kept: the carry on the host, at a checkpoint and between two rounds.
-      arguments, carry, feed: the settings and keys, the carry, and the batches of the host, while it runs.
+      arguments, carry, feed: the settings, keys and seeds, the carry, and the batches of the host, while it runs.
     """
 
     group: int
@@ -76,25 +79,32 @@ class Stage:
             self.group_of[group.index], self.place_of[group.index] = g, np.arange(len(group.index))
         self.keys = jax.vmap(lambda seed: jax.random.fold_in(plan.key, seed))(jnp.asarray(plan.seeds, jnp.uint32))
         self.valid = self._put(plan.task.valid)
-        self.fed = 0  # the batches of a segment that come from the host
+        # The most batches from the host in a segment, or the most epochs that it may touch.
+        self.fed = self.epochs = 0
+        self._orders: dict[int, jax.Array] = {}
+        self._lock = threading.Lock()
         if plan.task.host:
             first = plan.task.train.first
             size = sum(np.asarray(x).nbytes for x in jax.tree.leaves(first))
             self.fed = max(1, min(plan.log_every, _FED_BYTES // max(1, size)))
             self.train = self._put(jax.tree.map(lambda x: np.stack([x] * self.fed), first))
         else:
+            self.batches = programs.training.batches
+            touched = -(-(plan.log_every - 1) // self.batches) + 1
+            self.epochs = max(1, min(touched, _FED_BYTES // (4 * len(plan.seeds) * plan.task.examples)))
             self.train = self._put(plan.task.train)
         self._known: dict[tuple[int, int], Program] = {}
-        begin = time.perf_counter()
-        self.params = jax.block_until_ready(programs.first_params(self.keys))
-        self.compile_seconds = time.perf_counter() - begin
+        self.compile_seconds = 0.0
+        # In a thread, while the program of the trainings is compiled: random initialisers take long to compile.
+        self._first = concurrent.futures.Future[Any]()
+        threading.Thread(target=self._first_params, daemon=True).start()
 
     def program(self, g: int, rows: int) -> Program:
         """The program of a group for chunks of so many rows, compiled if it is not yet."""
         if (g, rows) not in self._known:
-            (settings, keys), params = self._arguments(g, self._anywhere(g, rows))
             begin = time.perf_counter()
-            self._known[g, rows] = self.programs.get(settings, params, keys, self.train, self.valid)
+            self._known[g, rows] = self.programs.get(self._forms(g, rows), self._data(0), self.valid)
+            self._first.result()  # here, so that its time is counted with the compilations
             self.compile_seconds += time.perf_counter() - begin
         return self._known[g, rows]
 
@@ -128,9 +138,10 @@ class Stage:
         program, plan, n = self.open(chunk), self.plan, len(chunk.pairs)
         ends = t1 % plan.log_every == 0 or t1 == plan.steps
         window = t1 - (t1 - 1) // plan.log_every * plan.log_every
-        train = self.train if chunk.feed is None else self._batches(chunk.feed.take(t1 - chunk.t))
-        numbers = (np.int32(chunk.t), np.int32(t1), np.bool_(ends))
-        chunk.carry, metrics = program.segment(chunk.carry, *chunk.arguments, train, self.valid, *numbers)
+        data = self._data(chunk.t, chunk.feed.take(t1 - chunk.t) if chunk.feed is not None else None)
+        chunk.carry, metrics = program.segment(
+            chunk.carry, *chunk.arguments, data, self.valid, np.int32(t1), np.bool_(ends)
+        )
         # Copies: the next segment uses up the carry, and writes where these would look.
         lost = np.array(chunk.carry.diverged_at)[:n]
         if not ends:
@@ -140,32 +151,84 @@ class Stage:
             name: x / x.dtype.type(window if name.startswith("train_") else 1) for name, x in measured.items()
         }, lost
 
+    def limit(self, t: int) -> int:
+        """The step to which a segment from step `t` may go at most, by its data."""
+        return t + self.fed if self.fed else (t // self.batches + self.epochs) * self.batches
+
     def cost(self, g: int, rows: int, least: float) -> float:
-        """The seconds of one step of a chunk, tried for `least` seconds or more on trainings that are thrown away."""
+        """The seconds of one step of a chunk, measurements included, tried for `least` seconds or more on trainings
+        that are thrown away."""
         program = self.program(g, rows)
         arguments, params = self._arguments(g, self._anywhere(g, rows))
-        carry, steps = program.start(arguments[0], params), 1
+        carry, t, steps, seconds = program.start(arguments[0], params), 0, 1, 0.0
         while True:
-            begin = time.perf_counter()
-            numbers = (np.int32(0), np.int32(steps), np.bool_(False))
-            carry, _ = program.segment(carry, *arguments, self.train, self.valid, *numbers)
+            begin, t1 = time.perf_counter(), min(t + steps, self.limit(t))
+            ends = np.bool_(t1 - t == self.plan.log_every)
+            carry, _ = program.segment(carry, *arguments, self._data(t), self.valid, np.int32(t1), ends)
             jax.block_until_ready(carry)
-            seconds = time.perf_counter() - begin
-            if seconds > least or steps == self.fed:
-                return seconds / steps
-            steps = min(4 * steps, self.fed or 4 * steps)
+            if t:  # the first step warms up
+                seconds += time.perf_counter() - begin
+            if seconds > least:
+                return seconds / (t1 - 1)
+            t, steps = t1, min(4 * steps, self.plan.log_every)
+
+    def _data(self, t: int, batches: Any = None) -> Data:
+        """What the batches of a segment from step `t` on are made of; those of the host are filled up with zeros to
+        the number that the program takes."""
+        begin = np.int32(t)
+        if not self.fed:
+            return Data(self.train, self._order(t // self.batches), begin)
+        if batches is None:  # only to be tried
+            return Data(self.train, None, begin)
+
+        def filled(x: np.ndarray) -> np.ndarray:
+            short = self.fed - len(x)
+            return np.concatenate([x, np.zeros((short, *x.shape[1:]), x.dtype)]) if short else x
+
+        return Data(jax.device_put(jax.tree.map(filled, batches), self.programs.everywhere), None, begin)
+
+    def _order(self, epoch: int) -> jax.Array:
+        """The orders of the examples from `epoch` on. They are the same for all chunks, so they are kept for the next
+        one: shuffling for each training by itself takes a quarter of the time of a small one."""
+        with self._lock:
+            if epoch not in self._orders:
+                each = [self.programs.orders(self.keys, jnp.int32(epoch + i)) for i in range(self.epochs)]
+                room = max(4, _FED_BYTES // (4 * self.epochs * len(self.plan.seeds) * self.plan.task.examples))
+                while len(self._orders) >= room:
+                    del self._orders[next(iter(self._orders))]
+                self._orders[epoch] = jax.device_put(jnp.stack(each, axis=1), self.programs.everywhere)
+            return self._orders[epoch]
+
+    def _first_params(self) -> None:
+        try:
+            self._first.set_result(jax.block_until_ready(self.programs.first_params(self.keys)))
+        except BaseException as error:  # raised where the result is asked for
+            self._first.set_exception(error)
+
+    def _forms(self, g: int, rows: int) -> tuple[Any, ...]:
+        """What the settings, the parameters, the keys and the seeds of a chunk are like on the devices."""
+        settings = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[:1]), self.plan.groups[g].settings)
+        params = jax.eval_shape(self.programs.training.first_params, self.keys)
+        stacked = (settings, params, self.keys, jnp.zeros(1, jnp.int32))
+
+        def form(x: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype, sharding=self.programs.rows)
+
+        return tuple(jax.tree.map(form, tree) for tree in stacked)
 
     def _put(self, tree: Any) -> Any:
         return jax.device_put(jax.tree.map(jnp.asarray, tree), self.programs.everywhere)
 
     def _arguments(self, g: int, places: np.ndarray) -> tuple[Any, Any]:
-        """The settings and keys of trainings, and the parameters that they start from."""
+        """The settings, keys and places of the seeds of trainings, and the parameters that they start from."""
         setting, seed = np.divmod(places, len(self.plan.seeds))
         at = self.place_of[setting]
         settings = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[at]), self.plan.groups[g].settings)
-        params, keys = self.programs.take((self.params, self.keys), seed)
-        settings, params, keys = jax.device_put((settings, params, keys), self.programs.rows)
-        return (settings, keys), params
+        params, keys = self.programs.take((self._first.result(), self.keys), seed)
+        settings, params, keys, seeds = jax.device_put(
+            (settings, params, keys, seed.astype(np.int32)), self.programs.rows
+        )
+        return (settings, keys, seeds), params
 
     def _anywhere(self, g: int, rows: int) -> np.ndarray:
         """Trainings of a group for which a program can be compiled and tried."""
@@ -184,12 +247,3 @@ class Stage:
 
         carry = jax.tree.unflatten(structure, [back(*pair) for pair in zip(leaves, kept, strict=True)])
         return jax.device_put(carry, self.programs.rows)
-
-    def _batches(self, batches: Any) -> Any:
-        """Batches from the host, filled up with zeros to the number that the program takes."""
-
-        def filled(x: np.ndarray) -> np.ndarray:
-            short = self.fed - len(x)
-            return np.concatenate([x, np.zeros((short, *x.shape[1:]), x.dtype)]) if short else x
-
-        return jax.device_put(jax.tree.map(filled, batches), self.programs.everywhere)

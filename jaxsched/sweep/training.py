@@ -18,7 +18,6 @@ class Carry(NamedTuple):
 
     Fields:
       params, state: of the model and of the optimizer.
-      order: the examples in the order of this epoch; None where the batches come from the host.
       sums: of the loss and the metrics of the training batches since the window began.
       lost_since: the first of the steps in a row, up to now, whose loss was not finite; -1 if the last was finite.
       diverged_at: see `SweepResult`; -1 as long as the training is sound.
@@ -26,10 +25,24 @@ class Carry(NamedTuple):
 
     params: Any
     state: Any
-    order: Any
     sums: dict[str, jax.Array]
     lost_since: jax.Array
     diverged_at: jax.Array
+
+
+class Data(NamedTuple):
+    """What the batches of a segment are made of, the same for all trainings of a chunk.
+
+    Fields:
+      train: the examples; or the batches of the segment, one after the other, where they come from the host.
+      orders: int32 (seeds, epochs, examples), the orders of the examples from the epoch on in which the segment
+        begins; None where the batches come from the host. All settings of a seed share them.
+      begin: the step at which the segment begins.
+    """
+
+    train: Any
+    orders: Any
+    begin: Any
 
 
 class Training:
@@ -38,22 +51,30 @@ class Training:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.size = task.batch_size or 0
-        self.batches = None if task.host else task.examples // self.size
+        self.batches = 0 if task.host else task.examples // self.size
 
     def first_params(self, keys: jax.Array) -> Any:
         """The parameters that the trainings with these keys start from, stacked. All settings of a seed share them,
         so they are made once: random initialisers are slow to compile when they are mapped."""
         return jax.tree.map(jnp.asarray, lax.map(lambda key: self.task.init(jax.random.split(key, 3)[0]), keys))
 
-    def start(self, setting: Any, params: Any) -> Carry:
-        order = None if self.batches is None else jnp.arange(self.task.examples)
-        sums = {name: jnp.zeros((), jnp.result_type(float)) for name in self.task.metrics if name.startswith("train_")}
-        return Carry(params, self._optimizer(setting).init(params), order, sums, jnp.int32(-1), jnp.int32(-1))
+    def orders(self, keys: jax.Array, epoch: jax.Array) -> jax.Array:
+        """int32 (keys, examples): how the trainings with these keys take the examples in an epoch."""
 
-    def step(self, carry: Carry, setting: Any, key: jax.Array, train: Any, t: jax.Array, place: jax.Array) -> Carry:
-        """The carry after step `t`, which is the `place`-th of its segment."""
-        _, order_key, loss_key = jax.random.split(key, 3)
-        batch, order = self._batch(carry.order, order_key, train, t, place)
+        def order(key: jax.Array) -> jax.Array:
+            order_key = jax.random.split(key, 3)[1]
+            return jax.random.permutation(jax.random.fold_in(order_key, epoch), self.task.examples)
+
+        return jax.vmap(order)(keys).astype(jnp.int32)
+
+    def start(self, setting: Any, params: Any) -> Carry:
+        sums = {name: jnp.zeros((), jnp.result_type(float)) for name in self.task.metrics if name.startswith("train_")}
+        return Carry(params, self._optimizer(setting).init(params), sums, jnp.int32(-1), jnp.int32(-1))
+
+    def step(self, carry: Carry, setting: Any, key: jax.Array, seed: jax.Array, data: Data, t: jax.Array) -> Carry:
+        """The carry after step `t`; `seed` is the place of the seed in the orders."""
+        loss_key = jax.random.split(key, 3)[2]
+        batch = self._batch(data, seed, t)
         gradient = jax.value_and_grad(self.task.loss, has_aux=True)
         (loss, metrics), grads = gradient(carry.params, batch, jax.random.fold_in(loss_key, t))
         updates, state = self._optimizer(setting).update(grads, carry.state, carry.params, value=loss)
@@ -62,7 +83,7 @@ class Training:
         lost_since = jnp.where(jnp.isfinite(loss), -1, jnp.where(carry.lost_since < 0, t, carry.lost_since))
         sums = jax.tree.map(jnp.add, carry.sums, _named("train", loss, metrics))
         params = optax.apply_updates(carry.params, updates)
-        return Carry(params, state, order, sums, lost_since.astype(jnp.int32), carry.diverged_at)
+        return Carry(params, state, sums, lost_since.astype(jnp.int32), carry.diverged_at)
 
     def measure(self, carry: Carry, valid: Any, t: jax.Array) -> tuple[Carry, dict[str, jax.Array]]:
         """Ends a window whose last step was `t`: the sums of the training metrics over its steps, the validation
@@ -76,20 +97,15 @@ class Training:
         # Zeros instead of numbers that are not finite: nothing computes with those to the end.
         params, state = jax.tree.map(lambda x: _zero_where(lost, x), (carry.params, carry.state))
         sums = jax.tree.map(jnp.zeros_like, carry.sums)
-        return Carry(params, state, carry.order, sums, jnp.int32(-1), diverged_at.astype(jnp.int32)), metrics
+        return Carry(params, state, sums, jnp.int32(-1), diverged_at.astype(jnp.int32)), metrics
 
-    def _batch(self, order: Any, order_key: jax.Array, train: Any, t: jax.Array, place: jax.Array) -> Any:
-        if self.batches is None:  # the batches of the segment, one after the other
-            return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, place, keepdims=False), train), None
-        examples, size, batches = self.task.examples, self.size, self.batches
-
-        def new_order(epoch: jax.Array) -> jax.Array:
-            return jax.random.permutation(jax.random.fold_in(order_key, epoch), examples)
-
-        # The step is the same for every training of a chunk, so this stays a branch: one shuffle an epoch.
-        order = lax.cond(t % batches == 0, lambda: new_order(t // batches), lambda: order)
-        rows = lax.dynamic_slice_in_dim(order, t % batches * size, size)
-        return jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), train), order
+    def _batch(self, data: Data, seed: jax.Array, t: jax.Array) -> Any:
+        if not self.batches:
+            return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, t - data.begin, keepdims=False), data.train)
+        epoch = t // self.batches - data.begin // self.batches
+        at = (seed, epoch, t % self.batches * self.size)
+        rows = lax.dynamic_slice(data.orders, at, (1, 1, self.size)).reshape(self.size)
+        return jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), data.train)
 
     def _optimizer(self, setting: Any) -> optax.GradientTransformationExtraArgs:
         optimizer = self.task.optimizer(setting)

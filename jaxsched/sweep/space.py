@@ -584,9 +584,9 @@ def sample(
       >>> sorted(S.warmup_steps.tolist())
       [0, 0, 0, 0, 50, 50, 50, 50]
       >>> rate = space(s, peak_value=log_uniform(1e-4, 1e-1))
-      >>> both = sample({"learning_rate": rate, "patience": int_uniform(2, 10), "b1": 0.9}, 8)
+      >>> both = sample({"learning_rate": rate, "patience": int_uniform(3, 10), "b1": 0.9}, 8)
       >>> both["learning_rate"].peak_value.shape, sorted(both["patience"].tolist())
-      ((8,), [2, 3, 4, 5, 6, 7, 8, 9])
+      ((8,), [3, 4, 5, 6, 7, 8, 9, 10])
 
     Source: scipy.stats.qmc (Owen's scrambling of Sobol's points).
     """

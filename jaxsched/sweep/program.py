@@ -56,6 +56,7 @@ class Programs:
         self.orders = jax.jit(self.training.orders, out_shardings=self.everywhere)
         self.take = jax.jit(lambda tree, rows: jax.tree.map(lambda x: x[rows], tree))
         self.tuned: dict[Any, int] = {}  # the best size of a chunk, by the structure of the settings
+        self.sizes: dict[Any, set[int]] = {}  # the rows of the programs, by the structure of the settings
         self._compiled: dict[Any, Program] = {}
 
     @property
@@ -68,7 +69,8 @@ class Programs:
         leaves, structure = jax.tree.flatten(forms, is_leaf=lambda x: isinstance(x, tuple) and len(x) == 2)
         key = (structure, *map(repr, leaves))
         if key not in self._compiled:
-            self._compiled[key] = self._compile(*rows, data, valid)
+            self._compiled[key] = program = self._compile(*rows, data, valid)
+            self.sizes.setdefault(jax.tree.structure(rows[0]), set()).add(program.rows)
         return self._compiled[key]
 
     def _compile(

@@ -18,6 +18,7 @@ def tree(run: Run) -> dict[str, Any]:
         "round": run.round,
         "seconds": run._seconds(),
         "compile_seconds": run.stage.compile_seconds,
+        "layout": {str(g): rows for g, rows in run.layout.items()},
         "most": {str(g): size for g, size in run.sizes.most.items()},
         "cap": {str(g): rows for g, rows in run.sizes.cap.items()},
         "facts": {name: run.sizes.facts[name] for name in ("chunk", "padding") if name in run.sizes.facts},
@@ -34,6 +35,7 @@ def restore(run: Run) -> None:
         saved = _agreed(run, saved)
     if saved is None:
         return
+    run.layout = {int(g): int(rows) for g, rows in saved["layout"].items()}
     run.round = int(saved["round"])
     run.earlier, run.compiled_before = float(saved["seconds"]), float(saved["compile_seconds"])
     run.stage.compile_seconds += run.compiled_before
@@ -62,17 +64,26 @@ def exchange(run: Run) -> None:
 
 
 def _agreed(run: Run, saved: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What this one of several processes goes on from. At the beginning of a round all have the same to go on from:
-    one that was ended before it could save that takes it from another, and so does one that has saved nothing yet."""
-    mine = -1 if saved is None else int(saved["round"])
-    rounds = [int(they["round"]) for they in run.processes.gather({"round": np.array(mine)})]
-    latest = max(rounds)
-    if latest < 0 or min(rounds) == latest:
-        return saved
-    first = rounds.index(latest)
-    shared = {**saved, "chunks": {}} if saved is not None and run.processes.index == first else {}
-    adopted = {"most": {}, "cap": {}, "facts": {}, "pool": {}, "chunks": {}, **run.processes.gather(shared)[first]}
-    return saved if mine == latest else adopted
+    """What this one of several processes goes on from.
+
+    Nobody begins a round before all have saved what it begins from, so all are in one round, or some are at the very
+    beginning of it and the others had no time to save that: then these take it, the same for all, from the first of
+    those. And chunks are laid out as somebody has already, if anybody has."""
+    mine = {"round": np.array(-1 if saved is None else saved["round"])}
+    mine |= {"layout": {} if saved is None else {g: np.array(rows) for g, rows in saved["layout"].items()}}
+    everyone = run.processes.gather(mine)
+    rounds = [int(they["round"]) for they in everyone]
+    if max(rounds) < 0:
+        return None
+    latest = [i for i, number in enumerate(rounds) if number == max(rounds)]
+    layouts = [everyone[i].get("layout", {}) for i in latest]
+    if min(rounds) < max(rounds):
+        shared = {**(saved or {}), "chunks": {}} if run.processes.index == latest[0] else {}
+        adopted = run.processes.gather(shared)[latest[0]]
+        if run.processes.index not in latest:
+            saved = {"most": {}, "cap": {}, "facts": {}, "pool": {}, **adopted, "chunks": {}}
+    assert saved is not None
+    return {**saved, "layout": next(filter(None, layouts), {})}
 
 
 def _chunk_tree(chunk: Chunk) -> dict[str, Any]:

@@ -83,6 +83,7 @@ class Run:
         self.rungs = (*(plan.prune.at(plan.steps, plan.log_every) if plan.prune else ()), plan.steps)
         self.round, self.resumed_from = 0, 0
         self.chunks: list[Chunk] = []  # of this process, in this round
+        self.layout: dict[int, int] = {}  # the rows of a chunk in this round, by group: the same for all processes
         self.pace: dict[tuple[int, int], float] = {}  # seconds of a step, by group and rows
         self.stop = False
 
@@ -111,7 +112,9 @@ class Run:
         for g in range(len(self.plan.groups)):
             pairs = alive[self.stage.group_of[alive // seeds] == g]
             if len(pairs):
-                rows = self.sizes.rows(g, len(pairs), self.plan.steps - self.begin, self.pace)
+                if g not in self.layout:
+                    self.layout[g] = self.sizes.rows(g, len(pairs))
+                rows = self.layout[g]
                 chunks += [Chunk(g, pairs[i : i + rows], rows, self.begin) for i in range(0, len(pairs), rows)]
         if self.round == 0:
             self.sizes.facts["chunk"] = max(chunk.rows for chunk in chunks) // self.sizes.devices
@@ -132,7 +135,7 @@ class Run:
     def _end_round(self) -> None:
         """Who goes on, and a checkpoint from which the next round can begin."""
         plan, step = self.plan, self.rungs[self.round]
-        self.round, self.chunks = self.round + 1, []
+        self.round, self.chunks, self.layout = self.round + 1, [], {}
         if self.round < len(self.rungs) and plan.prune is not None:
             values = self.table.at(plan.prune.metric, step).reshape(plan.settings, -1).mean(axis=1)
             going = np.repeat(np.asarray(plan.prune.choose(step, values), bool), len(plan.seeds))

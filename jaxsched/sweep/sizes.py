@@ -35,30 +35,42 @@ class Sizes:
         self.stage, self.plan, self.processes = stage, stage.plan, processes
         self.devices = stage.programs.devices
         self.lanes = lanes(stage.programs)
+        # Of all processes: they lay out all chunks alike, even if one machine has more cores than another.
+        self.together = sum(int(they["lanes"]) for they in processes.gather({"lanes": np.array(self.lanes)}))
+        # Of an earlier run: what this run compiles itself has no say, for a run that goes on would not have it.
+        self.compiled = {structure: set(rows) for structure, rows in stage.programs.sizes.items()}
         self.most: dict[int, int] = {}
         self.cap: dict[int, int] = {}
         self.facts: dict[str, Any] = {"lanes": self.lanes}
 
-    def rows(self, g: int, n: int, left: int, pace: dict[tuple[int, int], float]) -> int:
-        """The rows of the chunks for `n` trainings of a group with `left` steps to go; `pace` has the seconds of a
-        step by group and rows."""
-        together = self.lanes * self.processes.count
+    def rows(self, g: int, n: int) -> int:
+        """The rows of the chunks for the `n` trainings of a group that go on. All processes ask at the same time; the
+        answer is the same for all, and for a run that goes on from a checkpoint: no clock has a say after the first
+        round."""
+        total = len(self.plan.groups[g].index) * len(self.plan.seeds)
         if self.plan.chunk == "auto":
-            most = self.most[g] = self.most.get(g) or self._tuned(g, n)
-            # As many chunks as keep every lane busy to the end, of nearly equal size.
-            count = -(-n // (most * self.devices * together)) * together
-            each = -(-n // (count * self.devices))
+            most = self.most[g] = self.most.get(g) or self._tuned(g, total)
+            together = self.together  # as many chunks as keep every lane busy to the end
         else:
-            # Whatever the devices and processes: so that their number does not change a bit.
-            each = -(-n // -(-n // self.plan.chunk))
+            most, together = self.plan.chunk, 1  # whatever the lanes: so that their number does not change a bit
+
+        def chunks(count: int, each: int) -> int:
+            return -(-count // (each * self._across * together)) * together
+
+        each = -(-total // (chunks(total, most) * self._across))
+        if chunks(n, each) * each * self._across > 2 * n:  # more rows empty than full: a smaller program
+            each = -(-n // (chunks(n, each) * self._across))
         rows = each * self.devices
-        for before in self.stage.known_rows(g):
-            padding = -(-n // before) * before - n
-            seconds = padding * left * pace.get((g, before), np.inf) / before / self.lanes
-            # To compile for another size would cost more than the rows that are left over.
-            if seconds < self.stage.program(g, before).seconds:
+        for before in sorted(self.compiled.get(jax.tree.structure(self.plan.groups[g].settings), ())):
+            if -(-n // before) * before <= 2 * n:
                 rows = before
-        return self._fitting(g, rows)
+        rows = self._fitting(g, rows)
+        return min(int(they["rows"]) for they in self.processes.gather({"rows": np.array(rows)}))
+
+    @property
+    def _across(self) -> int:
+        """The devices over which trainings are spread as evenly as can be; with a written `chunk`, each has its own."""
+        return self.devices if self.plan.chunk == "auto" else 1
 
     def halves(self, chunk: Chunk, begin: int, error: Exception) -> list[Chunk]:
         """A chunk that ran out of memory, as two that start again at `begin`; any other error is raised."""
@@ -98,7 +110,7 @@ class Sizes:
         the whole takes much longer than to compile them."""
         known, structure = self.stage.programs.tuned, jax.tree.structure(self.plan.groups[g].settings)
         if structure not in known:
-            share = -(-n // (self.devices * self.lanes * self.processes.count))
+            share = -(-n // (self.devices * self.together))
             guess = min(16 if _on_cpu(self.stage.programs) else 256, share)
             glance = self._cost(g, guess, _GLANCE_SECONDS)
             compiling = self.stage.program(g, guess * self.devices).seconds
@@ -109,7 +121,7 @@ class Sizes:
         else:
             best = known[structure]
         # What process 0 found holds for all, so that they lay out the same chunks.
-        return int(self.processes.gather({"best": np.array([best])})[0]["best"][0])
+        return int(self.processes.gather({"best": np.array(best)})[0]["best"])
 
     def _fastest(self, g: int, guess: int, most: int, heavy: bool) -> int:
         """The best of `guess` and the sizes around it, by factors of 4, up to `most`."""

@@ -108,10 +108,6 @@ class Stage:
             self.compile_seconds += time.perf_counter() - begin
         return self._known[g, rows]
 
-    def known_rows(self, g: int) -> list[int]:
-        """The sizes for which a group has a program already."""
-        return sorted(rows for h, rows in self._known if h == g)
-
     def open(self, chunk: Chunk) -> Program:
         """Brings a chunk to the devices, where it is not there already: as new, or as it was kept or pooled."""
         program = self.program(chunk.group, chunk.rows)

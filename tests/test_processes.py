@@ -1,13 +1,18 @@
 """One sweep in several processes: the results of one, what happens when a process dies, and how it goes on."""
 
+import concurrent.futures
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+from jaxsched.sweep import resume
 
 SCRIPT = """
 import sys
@@ -103,3 +108,59 @@ def test_a_process_that_dies_ends_the_others_and_the_run_goes_on(alone, tmp_path
     finish(start(2, tmp_path / "saved", tmp_path / "out", "prune"))
     for i in range(2):
         same(alone / "wholeprune-0.npz", tmp_path / f"out-{i}.npz")
+
+
+# --- what several processes go on from -------------------------------------------------------------------------------
+
+
+class Together:
+    """Processes that are threads."""
+
+    def __init__(self, count):
+        self.count, self.told, self.turn = count, [None] * count, threading.Barrier(count)
+
+    def process(self, index):
+        def gather(tree):
+            self.told[index] = tree
+            self.turn.wait(10)
+            everyone = list(self.told)
+            self.turn.wait(10)
+            return everyone
+
+        return SimpleNamespace(processes=SimpleNamespace(index=index, count=self.count, gather=gather))
+
+
+def agreed(*saved):
+    runs = list(map(Together(len(saved)).process, range(len(saved))))
+    with concurrent.futures.ThreadPoolExecutor(len(saved)) as threads:
+        return list(threads.map(resume._agreed, runs, saved))
+
+
+def saved(number, layout=None, chunks=None):
+    return {"round": number, "layout": layout or {}, "chunks": chunks or {}, "table": {"of": np.array(number)}}
+
+
+def test_nobody_has_anything():
+    assert agreed(None, None) == [None, None]
+
+
+def test_all_are_in_one_round_and_one_has_laid_it_out():
+    mine, theirs = saved(1, {"0": 4}, {"0": "a chunk"}), saved(1)
+    first, second = agreed(mine, theirs)
+    assert (first["chunks"], second["chunks"]) == ({"0": "a chunk"}, {})
+    assert {g: int(rows) for g, rows in second["layout"].items()} == {"0": 4}
+
+
+def test_one_was_ended_before_it_saved_what_the_others_begin_from():
+    first, second, third = agreed(saved(0, {"0": 5}, {"0": "old"}), saved(1), None)
+    for late in (first, third):
+        assert int(late["round"]) == int(late["table"]["of"]) == 1
+        assert late["chunks"] == late["layout"] == {}
+    assert second == saved(1)
+
+
+def test_one_saved_nothing_and_the_others_are_in_the_first_round():
+    first, second = agreed(None, saved(0, {"0": 5}, {"0": "a chunk"}))
+    assert first["chunks"] == {}
+    assert int(first["layout"]["0"]) == 5
+    assert second["chunks"] == {"0": "a chunk"}

@@ -450,3 +450,89 @@ def test_bad_devices_are_refused():
             sweep(LIGHT, SETTINGS, **SMALL, devices=devices)
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("any",))
     assert sweep(LIGHT, SETTINGS, steps=2, seeds=1, devices=mesh).run["devices"] == len(jax.local_devices())
+
+
+# --- what is told to listeners, and what is checked before anything runs ---------------------------------------------
+
+
+def test_a_named_listener_hears_its_metric_at_the_end_of_every_window():
+    """A plateau on the validation loss with a patience in windows, against the plain loop that tells it by hand."""
+
+    def optimizer(setting):
+        plateau = js.reduce_on_plateau(
+            0.1, factor=0.5, patience=setting["patience"], threshold=9.0, threshold_mode="abs"
+        )
+        return optax.chain(optax.scale_by_adam(), js.named("valid_loss", plateau))
+
+    task = dataclasses.replace(LIGHT, optimizer=optimizer)
+    swept = sweep(task, {"patience": np.array([0, 1, 100])}, steps=20, seeds=1, log_every=5)
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    order_key = jax.random.split(key, 3)[1]
+    for i, patience in enumerate((0, 1, 100)):
+        plain = optimizer({"patience": patience})
+        params, cuts = LIGHT.init(None), 0
+        state = plain.init(params)
+        gradient = jax.jit(jax.value_and_grad(lambda p, b: LIGHT.loss(p, b, None)[0]))
+        for t in range(20):
+            epoch, place = divmod(t, 26 // 8)
+            order = np.asarray(jax.random.permutation(jax.random.fold_in(order_key, epoch), 26))
+            _, grads = gradient(params, tuple(x[order[place * 8 : place * 8 + 8]] for x in TRAIN))
+            updates, state = plain.update(grads, state, params)
+            params = optax.apply_updates(params, updates)
+            if t % 5 == 4:
+                state = js.observe(state, value=LIGHT.loss(params, VALID, None)[0], name="valid_loss")
+        cuts = js.current_hyperparams(state)["valid_loss/learning_rate"]
+        assert cuts == pytest.approx(0.1 * 0.5 ** {0: 3, 1: 1, 100: 0}[patience], rel=1e-6)
+        np.testing.assert_allclose(swept.final["valid_loss"][i, 0], LIGHT.loss(params, VALID, None)[0], rtol=1e-5)
+    assert len(np.unique(swept.final["valid_loss"])) == 3
+
+
+def test_a_listener_that_would_hear_nothing_is_refused():
+    task = dataclasses.replace(LIGHT, optimizer=lambda s: js.named("valid", js.reduce_on_plateau(s)))
+    with pytest.raises(ValueError, match=r"named\('valid', ...\) .* would hear nothing .* valid_close, valid_loss"):
+        sweep(task, SETTINGS, **SMALL)
+
+
+def test_numbers_are_checked_at_the_door_of_the_optimizer():
+    task = dataclasses.replace(LIGHT, optimizer=lambda s: js.reduce_on_plateau(0.1, patience=s["patience"]))
+    with pytest.raises(ValueError, match="patience=-1") as caught:
+        sweep(task, {"patience": np.array([3, -1])}, **SMALL)
+    assert "setting 1" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "fields"),
+    [
+        (ValueError, r"patience=\[3, 5\] is a list beside 2 settings; write np.array",
+         {"schedules": {"rate": js.grid(js.Constant, constant_value=[0.1, 0.2]), "patience": [3, 5]}}),
+        (TypeError, "is a space; draw from it: sample",
+         {"schedules": js.sweep.space(js.Constant, constant_value=js.log_uniform(0.1, 1.0))}),
+        (TypeError, "progress=1; progress must be a function", {"progress": 1}),
+    ],
+)  # fmt: skip
+def test_more_bad_arguments_are_refused(error, says, fields):
+    with pytest.raises(error, match=says):
+        sweep(**{"task": LIGHT, "schedules": SETTINGS, **SMALL, **fields})
+
+
+def test_an_optimizer_that_fails_says_where_it_was_called():
+    with pytest.raises(TypeError) as caught:
+        sweep(dataclasses.replace(LIGHT, optimizer=optax.adam), {"rate": SETTINGS}, **SMALL)
+    assert any("optimizer(setting), and a setting is" in note for note in caught.value.__notes__)
+
+
+def test_a_task_is_printed_without_its_data():
+    assert "float32[26, 5]" in repr(LIGHT)
+    assert len(repr(LIGHT)) < 700
+
+
+def test_a_star_import_brings_no_modules():
+    names = {}
+    exec("from jaxsched.sweep import *", names)
+    assert "task" not in names
+    assert names["Task"] is Task
+
+
+def test_a_finished_sweep_called_again_ends_in_peace(tmp_path):
+    for _ in range(2):
+        finish(start(1, tmp_path / "out.npz", tmp_path / "saved", ""))

@@ -260,6 +260,11 @@ def is_listener(node: Any) -> bool:
     return isinstance(node, tuple) and callable(getattr(node, "observe", None))
 
 
+def names_told(opt_state: Any) -> set[str]:
+    """The names under which listeners of a state are told: those that `named` gave."""
+    return {name for _, node in walk(opt_state) if isinstance(node, NamedState) for name in node.inner_state}
+
+
 def observe(opt_state: State, *, value: Any, name: str | None = None) -> State:
     """The optimizer state after its listeners were told a metric, outside of any gradient step.
 

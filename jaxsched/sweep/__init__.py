@@ -26,6 +26,28 @@ from .space import space as space
 from .space import uniform as uniform
 from .task import Task as Task
 
+# Without it a star import would bring the modules along, and `task` is a module here.
+__all__ = [
+    "Checkpoint",
+    "Interrupted",
+    "ProcessDied",
+    "SearchResult",
+    "Status",
+    "SweepResult",
+    "Task",
+    "choice",
+    "field",
+    "initialize",
+    "int_uniform",
+    "log_uniform",
+    "sample",
+    "search",
+    "space",
+    "successive_halving",
+    "sweep",
+    "uniform",
+]
+
 
 class _CallablePackage(types.ModuleType):
     """Lets one name be the function that people call and the package that it lives in."""

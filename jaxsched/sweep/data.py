@@ -56,6 +56,9 @@ class Source:
         self.first = _arrays(batch, 0)
         self._taken = [self.first] if self.once else []
 
+    def __repr__(self) -> str:
+        return shown(self._train)
+
     def begin(self) -> None:
         """Says that a pass is about to begin; an iterator that has had its pass is refused."""
         with self._lock:

@@ -15,7 +15,8 @@ from .program import Programs
 from .prune import Pruner
 from .result import SweepResult
 from .run import Run, Status
-from .settings import Group, grouped_settings
+from .settings import Group, grouped_settings, is_schedule, settings_list
+from .space import drawn_from
 from .task import Task
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ def sweep(
     A training whose loss or parameters are not finite at the end of a window of `log_every` steps has diverged: it is
     marked in `diverged_at`, stands still from there on, has NaN for metrics, and touches no other. One bad loss that
     the optimizer survives (see `guard_spikes`) is not the end of a training.
+
+    Listeners hear the training loss of each batch as `value`; those of `named("valid_loss", ...)`, or of another
+    `valid_*` metric, hear that one at the end of each window, so that a patience counts windows.
 
     Ctrl-C ends the sweep after the segments in flight (a second or so), saves if there is a checkpoint, and raises
     KeyboardInterrupt. The same call then goes on from there, to the same bits as without the interruption.
@@ -132,6 +136,8 @@ class Plan:
     ) -> Plan:
         if not isinstance(task, Task):
             raise TypeError(f"sweep: task={shown(task)}; task must be a Task(init=..., loss=..., ...).")
+        if drawn_from(schedules):
+            raise TypeError(f"sweep: schedules={shown(schedules)} is a space; draw from it: sample(space, 64).")
         groups = grouped_settings(schedules)
         _whole("steps", steps, 1)
         log_every = min(50, steps) if log_every is None else log_every
@@ -162,6 +168,9 @@ class Plan:
 
     def run(self, progress: Progress | None = None, programs: Programs | None = None) -> SweepResult:
         """Runs the sweep; `programs` of an earlier plan of the same task on the same devices are not compiled again."""
+        if progress is not None and not callable(progress):
+            raise TypeError(f"sweep: progress={shown(progress)}; progress must be a function of a Status, or None.")
+        self._try_optimizers()
         from .distributed import current
 
         processes = current()
@@ -174,6 +183,24 @@ class Plan:
         who = identity(self.task, self.groups, self.steps, self.seeds, self.key, self.log_every, self.chunk, self.prune)
         with Store.open(self.checkpoint, who, processes.index, processes.count) as store:
             return Run(self, programs, processes, store, progress)()
+
+    def _try_optimizers(self) -> None:
+        """Makes the optimizer of each setting with numbers beside its schedules once, for the checks at its door: in
+        the program numbers are traced, and nothing can be said of them any more."""
+        for group in self.groups:
+            if all(is_schedule(x) for x in jax.tree.leaves(group.settings, is_leaf=is_schedule)):
+                continue
+            tried = set()
+            for i, setting in enumerate(settings_list(group.settings)):
+                numbers = [x for x in jax.tree.leaves(setting, is_leaf=is_schedule) if not is_schedule(x)]
+                if (key := tuple(np.asarray(x).tobytes() for x in numbers)) in tried:
+                    continue
+                tried.add(key)
+                try:
+                    self.task.optimizer(setting)
+                except (TypeError, ValueError) as error:
+                    error.add_note(f"Task: this came from optimizer(setting {group.index[i]}), {shown(setting)}.")
+                    raise
 
 
 def _check_pruner(prune: Any, task: Task, steps: int, log_every: int) -> None:

@@ -108,21 +108,19 @@ class Run:
 
     def _lay_out(self) -> None:
         """The chunks of this process: all processes lay out all chunks alike, and take turns."""
-        alive, chunks, seeds = np.flatnonzero(~self.table.out), [], len(self.plan.seeds)
-        for g in range(len(self.plan.groups)):
-            pairs = alive[self.stage.group_of[alive // seeds] == g]
-            if len(pairs):
-                if g not in self.layout:
-                    self.layout[g] = self.sizes.rows(g, len(pairs))
-                rows = self.layout[g]
-                chunks += [Chunk(g, pairs[i : i + rows], rows, self.begin) for i in range(0, len(pairs), rows)]
+        self._choose_rows()
+        chunks = [
+            Chunk(g, pairs[i : i + self.layout[g]], self.layout[g], self.begin)
+            for g, pairs in self._alive().items()
+            for i in range(0, len(pairs), self.layout[g])
+        ]
         if self.round == 0:
             self.sizes.facts["chunk"] = max(chunk.rows for chunk in chunks) // self.sizes.devices
             padding = self.sizes.facts["padding"] = sum(chunk.rows - len(chunk.pairs) for chunk in chunks)
             if padding and self.sizes.devices > 1:
                 warnings.warn(
-                    f"sweep: {len(alive)} trainings on {self.sizes.devices} devices in chunks of {chunks[0].rows}: "
-                    f"{padding} rows are filled up with repetitions, whose results are thrown away.",
+                    f"sweep: {self.plan.pairs} trainings on {self.sizes.devices} devices, in chunks of "
+                    f"{chunks[0].rows}: {padding} rows are filled up with repetitions, whose results are thrown away.",
                     stacklevel=2,
                 )
         if self.plan.task.host and self.plan.task.train.once and (len(chunks) > 1 or self.round):
@@ -131,6 +129,18 @@ class Run:
                 "trainings need them; write a function that makes a new iterator: train=lambda: make_iterator()"
             )
         self.chunks = chunks[self.processes.index :: self.processes.count]
+
+    def _alive(self) -> dict[int, np.ndarray]:
+        """The trainings that go on, by group."""
+        alive = np.flatnonzero(~self.table.out)
+        groups = self.stage.group_of[alive // len(self.plan.seeds)]
+        return {g: alive[groups == g] for g in np.unique(groups).tolist()}
+
+    def _choose_rows(self) -> None:
+        for g, pairs in self._alive().items():
+            if g not in self.layout:
+                pace = {rows: seconds for (h, rows), seconds in self.pace.items() if h == g}
+                self.layout[g] = self.sizes.rows(g, len(pairs), self.plan.steps - self.begin, pace)
 
     def _end_round(self) -> None:
         """Who goes on, and a checkpoint from which the next round can begin."""
@@ -142,6 +152,8 @@ class Run:
             self.table.pruned_at[~self.table.out & ~going] = step
             if self.table.out.all():
                 self.round = len(self.rungs)
+            else:
+                self._choose_rows()  # before it is saved: it may depend on the clock, and what goes on must not
         self._save()
         if self.processes.count > 1:
             if self.store is not None:

@@ -134,10 +134,11 @@ def search(
     if metric not in task.metrics:
         raise ValueError(f"search: metric={metric!r}; {nearest_name(str(metric), task.metrics)}")
     propose = _proposer(space)
+    families = [x.name if isinstance(x, Space) else shown(x) for x in space] if isinstance(space, list) else None
     options = {"steps": steps, "seeds": seeds, "key": key, "log_every": log_every, "chunk": chunk, "devices": devices}
     with _quiet(optuna):
         found, place = _study(optuna, study, storage, sampler, pruner, _direction(metric, mode))
-        loop = _Search(found, place, task, propose, metric, where, options, progress)
+        loop = _Search(found, place, task, propose, families, metric, where, options, progress)
         with _Sign(found) as sign:
             loop.run(int(trials), int(batch), sign)
     if loop.refused:
@@ -259,13 +260,14 @@ class _Search:
         place: str,
         task: Task,
         propose: Callable[[Any], Any],
+        families: list[str] | None,
         metric: str,
         where: Callable[[Any], Any] | None,
         options: dict[str, Any],
         progress: engine.Progress | None,
     ) -> None:
         self.study, self.place, self.task, self.propose, self.metric = study, place, task, propose, metric
-        self.where, self.options, self.progress = where, options, progress
+        self.where, self.options, self.progress, self.families = where, options, progress, families
         self.state = _optuna().trial.TrialState
         self.programs: Programs | None = None
         self.open: list[optuna.Trial] = []
@@ -323,7 +325,7 @@ class _Search:
         """Refuses a study whose values are of other trainings."""
         # Checked by the plan of a sweep, before anything is asked for or written.
         plan = engine.Plan.make(self.task, [0.1], **self.options)
-        now = {"metric": self.metric, "steps": plan.steps, "seeds": list(plan.seeds)}
+        now = {"metric": self.metric, "steps": plan.steps, "seeds": list(plan.seeds), "families": self.families}
         then = self.study.user_attrs.get("jaxsched")
         if then is None:
             self.study.set_user_attr("jaxsched", now)
@@ -368,6 +370,11 @@ class _Search:
             except ValueError as error:
                 trial.set_user_attr("refused", str(error))
                 self.study.tell(trial, state=self.state.FAIL)
+                if "dynamic value space" in str(error):
+                    raise ValueError(
+                        f"search: study={self.study.study_name!r} has trials with other choices in its space "
+                        f"({error}); write the space as it was, or another study."
+                    ) from None
                 self.refused, self.refusal, refused = self.refused + 1, str(error), refused + 1
             self.open.remove(trial)
             if refused >= _MOST_REFUSED:

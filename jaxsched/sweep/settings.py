@@ -144,6 +144,7 @@ def _block(name: str, entry: Any, listed: bool) -> _Block:
         if listed:
             _refuse_doubtful(name, parts, kinds)
         count = _length(name, parts, kinds)
+        _refuse_lists(name, entry, count)
     leaves = []
     for (_, part), kind in zip(parts, kinds, strict=True):
         for leaf in jax.tree.leaves(part):
@@ -189,6 +190,21 @@ def _refuse_doubtful(name: str, parts: list[tuple[str, Any]], kinds: list[bool])
         f"sweep: {name}: {path}={shown(part)} is an array beside what is not stacked. For several settings stack all "
         f"of it, such as grid(Constant, constant_value=[0.1, 0.1]); for one setting write the table as a list."
     )
+
+
+def _refuse_lists(name: str, entry: Any, count: int) -> None:
+    """Refuses a list of as many numbers as there are settings: it looks like a number for each, and is a table that
+    all share."""
+
+    def looks_so(x: Any) -> bool:
+        return isinstance(x, list) and len(x) == count and all(isinstance(y, (int, float)) for y in x)
+
+    for path, part in jax.tree_util.tree_leaves_with_path(entry, is_leaf=lambda x: is_schedule(x) or looks_so(x)):
+        if looks_so(part):
+            raise ValueError(
+                f"sweep: {name}: {path_text(path)}={shown(part)} is a list beside {count} settings; write "
+                "np.array([...]) for a number for each, and a tuple for a table that all share."
+            )
 
 
 def _length(name: str, parts: list[tuple[str, Any]], kinds: list[bool]) -> int:

@@ -43,10 +43,9 @@ class Sizes:
         self.cap: dict[int, int] = {}
         self.facts: dict[str, Any] = {"lanes": self.lanes}
 
-    def rows(self, g: int, n: int) -> int:
-        """The rows of the chunks for the `n` trainings of a group that go on. All processes ask at the same time; the
-        answer is the same for all, and for a run that goes on from a checkpoint: no clock has a say after the first
-        round."""
+    def rows(self, g: int, n: int, left: int, pace: dict[int, float]) -> int:
+        """The rows of the chunks for the `n` trainings of a group that go on for `left` steps; `pace` has the seconds
+        of a step by the rows of a chunk. All processes ask at the same time, and the answer is the same for all."""
         total = len(self.plan.groups[g].index) * len(self.plan.seeds)
         if self.plan.chunk == "auto":
             most = self.most[g] = self.most.get(g) or self._tuned(g, total)
@@ -58,7 +57,8 @@ class Sizes:
             return -(-count // (each * self._across * together)) * together
 
         each = -(-total // (chunks(total, most) * self._across))
-        if chunks(n, each) * each * self._across > 2 * n:  # more rows empty than full: a smaller program
+        empty = chunks(n, each) * each * self._across - n
+        if empty > n and not self._spares(g, each, empty, left, pace):
             each = -(-n // (chunks(n, each) * self._across))
         rows = each * self.devices
         for before in sorted(self.compiled.get(jax.tree.structure(self.plan.groups[g].settings), ())):
@@ -66,6 +66,13 @@ class Sizes:
                 rows = before
         rows = self._fitting(g, rows)
         return min(int(they["rows"]) for they in self.processes.gather({"rows": np.array(rows)}))
+
+    def _spares(self, g: int, each: int, empty: int, left: int, pace: dict[int, float]) -> bool:
+        """Whether rows that stay empty cost less than to compile a smaller program."""
+        rows = each * self.devices
+        if self.plan.chunk != "auto" or rows not in pace:
+            return False
+        return empty / rows * left * pace[rows] / self.lanes < self.stage.program(g, rows).seconds
 
     @property
     def _across(self) -> int:

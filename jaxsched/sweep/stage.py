@@ -95,16 +95,16 @@ class Stage:
             self.train = self._put(plan.task.train)
         self._known: dict[tuple[int, int], Program] = {}
         self.compile_seconds = 0.0
-        # In a thread, while the program of the trainings is compiled: random initialisers take long to compile.
-        self._first = concurrent.futures.Future[Any]()
-        threading.Thread(target=self._first_params, daemon=True).start()
+        self._first: concurrent.futures.Future[Any] | None = None
 
     def program(self, g: int, rows: int) -> Program:
         """The program of a group for chunks of so many rows, compiled if it is not yet."""
         if (g, rows) not in self._known:
             begin = time.perf_counter()
-            self._known[g, rows] = self.programs.get(self._forms(g, rows), self._data(0), self.valid)
-            self._first.result()  # here, so that its time is counted with the compilations
+            # Random initialisers take long to compile: in a thread, while the program of the trainings is compiled too.
+            with concurrent.futures.ThreadPoolExecutor(1) as thread:
+                self._first = self._first or thread.submit(self._first_params)
+                self._known[g, rows] = self.programs.get(self._forms(g, rows), self._data(0), self.valid)
             self.compile_seconds += time.perf_counter() - begin
         return self._known[g, rows]
 
@@ -195,11 +195,8 @@ class Stage:
                 self._orders[epoch] = jax.device_put(jnp.stack(each, axis=1), self.programs.everywhere)
             return self._orders[epoch]
 
-    def _first_params(self) -> None:
-        try:
-            self._first.set_result(jax.block_until_ready(self.programs.first_params(self.keys)))
-        except BaseException as error:  # raised where the result is asked for
-            self._first.set_exception(error)
+    def _first_params(self) -> Any:
+        return jax.block_until_ready(self.programs.first_params(self.keys))
 
     def _forms(self, g: int, rows: int) -> tuple[Any, ...]:
         """What the settings, the parameters, the keys and the seeds of a chunk are like on the devices."""
@@ -220,6 +217,7 @@ class Stage:
         setting, seed = np.divmod(places, len(self.plan.seeds))
         at = self.place_of[setting]
         settings = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[at]), self.plan.groups[g].settings)
+        assert self._first is not None  # a program was compiled before
         params, keys = self.programs.take((self._first.result(), self.keys), seed)
         settings, params, keys, seeds = jax.device_put(
             (settings, params, keys, seed.astype(np.int32)), self.programs.rows

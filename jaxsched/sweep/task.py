@@ -13,7 +13,7 @@ from ..schedules.fields import shown
 from .data import Source, is_source
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Task:
     """A training that a schedule can be tried on, as five functions and arrays that know nothing of the sweep.
 
@@ -85,6 +85,14 @@ class Task:
             self._check_arrays()
         object.__setattr__(self, "metrics", self._check_loss())
 
+    def __repr__(self) -> str:
+        def form(x: Any) -> Any:
+            return f"{x.dtype}{list(x.shape)}" if hasattr(x, "shape") else x
+
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
+        fields |= {name: jax.tree.map(form, fields[name]) for name in ("train", "valid")}
+        return f"Task({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
+
     @property
     def host(self) -> bool:
         """Whether the batches come from Python code; `train` is a `Source` then."""
@@ -130,8 +138,9 @@ class Task:
         batch, valid = jax.tree.structure(source.first), jax.tree.structure(self.valid)
         if batch != valid:
             raise ValueError(
-                f"Task: valid is {valid} and a batch of train is {batch}; write both alike (a loader that gives lists "
-                "is made to give tuples by train=lambda: map(tuple, loader))."
+                f"Task: valid is {valid} and a batch of train is {batch}; write both alike (train=lambda: ... returns "
+                "an iterator of batches, such as iter([(x, y)]); a loader that gives lists is made to give tuples by "
+                "train=lambda: map(tuple, loader))."
             )
         sizes = sorted({x.shape[0] if x.ndim else 0 for x in jax.tree.leaves(source.first)})
         if self.batch_size is not None and sizes != [self.batch_size]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from ..optim.listen import names_told, observe
 from ..schedules.fields import shown
 from .task import Task
 
@@ -69,7 +70,14 @@ class Training:
 
     def start(self, setting: Any, params: Any) -> Carry:
         sums = {name: jnp.zeros((), jnp.result_type(float)) for name in self.task.metrics if name.startswith("train_")}
-        return Carry(params, self._optimizer(setting).init(params), sums, jnp.int32(-1), jnp.int32(-1))
+        state = self._optimizer(setting).init(params)
+        told = {name for name in self.task.metrics if name.startswith("valid_")}
+        for name in names_told(state) - told:
+            raise ValueError(
+                f"Task: named({name!r}, ...) of the optimizer would hear nothing in a sweep; name it after what is "
+                f"measured at the end of every window: {', '.join(sorted(told))}."
+            )
+        return Carry(params, state, sums, jnp.int32(-1), jnp.int32(-1))
 
     def step(self, carry: Carry, setting: Any, key: jax.Array, seed: jax.Array, data: Data, t: jax.Array) -> Carry:
         """The carry after step `t`; `seed` is the place of the seed in the orders."""
@@ -94,8 +102,11 @@ class Training:
         diverged_at = jnp.where(carry.diverged_at < 0, since, carry.diverged_at)
         lost = diverged_at >= 0
         metrics = {name: jnp.where(lost, jnp.nan, x) for name, x in {**carry.sums, **checked}.items()}
+        state = carry.state
+        for name in names_told(state):
+            state = observe(state, value=checked[name], name=name)
         # Zeros instead of numbers that are not finite: nothing computes with those to the end.
-        params, state = jax.tree.map(lambda x: _zero_where(lost, x), (carry.params, carry.state))
+        params, state = jax.tree.map(lambda x: _zero_where(lost, x), (carry.params, state))
         sums = jax.tree.map(jnp.zeros_like, carry.sums)
         return Carry(params, state, sums, jnp.int32(-1), diverged_at.astype(jnp.int32)), metrics
 
@@ -108,7 +119,11 @@ class Training:
         return jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), data.train)
 
     def _optimizer(self, setting: Any) -> optax.GradientTransformationExtraArgs:
-        optimizer = self.task.optimizer(setting)
+        try:
+            optimizer = self.task.optimizer(setting)
+        except Exception as error:
+            error.add_note(f"Task: this came from optimizer(setting), and a setting is {shown(setting)}.")
+            raise
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise TypeError(
                 f"Task: optimizer returned {shown(optimizer)}; it must return an optax optimizer, such as "

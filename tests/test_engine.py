@@ -6,7 +6,9 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +18,12 @@ import pytest
 
 import jaxsched as js
 from jaxsched.sweep import Checkpoint, Task, run, sizes, successive_halving, sweep
+from jaxsched.sweep.checkpoint import Store
 from jaxsched.sweep.engine import Plan
 from jaxsched.sweep.program import Programs
+from jaxsched.sweep.stage import Stage
 
+from .cases import x64
 from .test_sweep import LIGHT, SEEDS, SETTINGS, STEPS, TRAIN, VALID
 
 SMALL = {"steps": STEPS, "seeds": SEEDS, "log_every": 5, "chunk": 5}
@@ -536,3 +541,167 @@ def test_a_star_import_brings_no_modules():
 def test_a_finished_sweep_called_again_ends_in_peace(tmp_path):
     for _ in range(2):
         finish(start(1, tmp_path / "out.npz", tmp_path / "saved", ""))
+
+
+# --- many lanes, slow loaders, little memory -------------------------------------------------------------------------
+
+
+def test_a_checkpoint_that_is_due_is_saved_with_many_lanes(whole, tmp_path, monkeypatch):
+    """With lanes that land one after the other, too: what is due stays due until all have."""
+    monkeypatch.setattr(sizes, "lanes", lambda programs: 6)
+    monkeypatch.setattr(run, "_FIRST_STEPS", 1)
+    monkeypatch.setattr(run, "_SEGMENT_SECONDS", 0.0)
+    true, saves, wanted = run.Run._segment, [], []
+
+    def slowly(self, chunk, t1):
+        time.sleep(0.002 * (1 + chunk.pairs[0] % 5))
+        return true(self, chunk, t1)
+
+    def due(self, now, steps):
+        wanted.append(len(wanted) % 7 == 0)  # once, and not again: as the clock of the store
+        return wanted[-1]
+
+    monkeypatch.setattr(run.Run, "_segment", slowly)
+    monkeypatch.setattr(Store, "due", due)
+    save = Store.save
+    monkeypatch.setattr(Store, "save", lambda self, tree: (saves.append(tree), save(self, tree)))
+    many = sweep(LIGHT, SETTINGS, **{**SMALL, "chunk": 2}, checkpoint=tmp_path)
+    assert many.run["lanes"] == 6
+    assert len(saves) > 4
+    for name in whole.final:
+        np.testing.assert_allclose(many.final[name], whole.final[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_second_ctrl_c_does_not_wait_for_a_loader():
+    released = threading.Event()
+
+    def stuck():
+        for i, batch in enumerate(host_batches()):
+            if i == 12:
+                released.wait(60)
+            yield batch
+
+    task = dataclasses.replace(LIGHT, train=stuck, batch_size=None)
+    presses = [threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)) for seconds in (6.0, 6.5)]
+    try:
+        for press in presses:
+            press.start()
+        begin = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            sweep(task, SETTINGS, **{**SMALL, "seeds": 1})
+        assert time.monotonic() - begin < 40
+    finally:
+        released.set()
+        for press in presses:
+            press.join()
+
+
+def test_sizes_that_are_tried_may_be_out_of_memory(whole, monkeypatch):
+    monkeypatch.setattr(sizes, "_WORTH", 0)
+    monkeypatch.setattr(sizes, "lanes", lambda programs: 1)
+    true = Stage.cost
+
+    def cost(self, g, rows, least):
+        if rows > 3:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.")
+        return true(self, g, rows, least)
+
+    monkeypatch.setattr(Stage, "cost", cost)
+    with pytest.warns(UserWarning, match="out of memory"):
+        small = sweep(LIGHT, SETTINGS, **{**SMALL, "chunk": "auto"})
+    assert small.run["chunk"] <= 3
+    for name in whole.final:
+        np.testing.assert_allclose(small.final[name], whole.final[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("log_every", [1, 2, 5, 10])
+def test_a_bad_batch_at_the_end_of_a_window_is_not_the_end(log_every):
+    x = np.arange(1, 11, dtype=np.float32)
+    x[3] = np.inf
+
+    def loss(slope, batch, key):
+        del key
+        return jnp.mean((slope * batch) ** 2), {}
+
+    guarded = Task(lambda key: jnp.ones(()), loss, x, x[:2], 1, lambda s: js.guard_spikes(optax.sgd(s), burn_in=2))
+    survived = sweep(guarded, [js.Constant(1e-4)], steps=10, seeds=20, log_every=log_every)
+    assert (survived.diverged_at == -1).all()
+
+
+def test_a_later_plan_takes_the_best_size_and_not_the_largest_that_was_tried(monkeypatch):
+    monkeypatch.setattr(sizes, "_WORTH", 0)
+    monkeypatch.setattr(sizes, "lanes", lambda programs: 1)
+    monkeypatch.setattr(Stage, "cost", lambda self, g, rows, least: self.program(g, rows).rows * abs(rows - 3.0))
+    plan = Plan.make(LIGHT, SETTINGS, **{**SMALL, "chunk": "auto"})
+    programs = Programs(LIGHT, plan.devices)
+    assert plan.run(programs=programs).run["chunk"] == 3
+    assert max(rows for group in programs.sizes.values() for rows in group) > 3
+    assert plan.run(programs=programs).run["chunk"] == 3
+    assert Plan.make(LIGHT, SETTINGS, **{**SMALL, "chunk": 2}).run(programs=programs).run["chunk"] <= 2
+
+
+def test_carries_of_those_who_stop_are_not_kept(monkeypatch):
+    pools = []
+    true = run.Run._choose_rows
+
+    def look(self):
+        pools.append({g: (len(pairs), len(leaves[0])) for g, (pairs, leaves) in self.stage.pool.items()})
+        true(self)
+
+    monkeypatch.setattr(run.Run, "_choose_rows", look)
+    sweep(LIGHT, SETTINGS, **SMALL, prune=successive_halving(rungs=(5, 15), keep=0.5))
+    assert [pool[0] for pool in pools if pool] == [(6, 6), (6, 6), (4, 4), (4, 4)]
+
+
+def test_a_loader_that_shuffles_each_pass_is_refused_for_several_chunks():
+    rng = np.random.default_rng(0)
+
+    class Shuffled:
+        def __iter__(self):
+            order = rng.permutation(len(TRAIN[0]))
+            return iter([tuple(x[order[i : i + 8]] for x in TRAIN) for i in (0, 8, 16)])
+
+    task = dataclasses.replace(LIGHT, train=Shuffled(), batch_size=None)
+    with pytest.raises(ValueError, match="gives other batches on each pass"):
+        sweep(task, SETTINGS, **{**SMALL, "seeds": 1, "chunk": 3})
+    assert np.isfinite(sweep(task, SETTINGS, **{**SMALL, "seeds": 1, "chunk": 6}).final["valid_loss"]).all()
+
+
+@pytest.mark.parametrize("rungs", [(7,), (5, 5), (15, 5), (30,), ()])
+def test_a_pruner_with_bad_rungs_is_refused(rungs):
+    pruner = SimpleNamespace(metric="valid_loss", at=lambda steps, log_every: rungs, choose=None)
+    with pytest.raises(ValueError, match=r"prune.at returned .* rising multiples of log_every=5 below steps=23"):
+        sweep(LIGHT, SETTINGS, **SMALL, prune=pruner)
+
+
+def test_a_pruner_that_answers_for_other_settings_is_refused():
+    pruner = SimpleNamespace(
+        metric="valid_loss", at=lambda steps, log_every: (5,), choose=lambda step, values: np.ones(1, bool)
+    )
+    with pytest.raises(ValueError, match=r"bool\[1\]; it must return a bool for each of the 6 settings"):
+        sweep(LIGHT, SETTINGS, **SMALL, prune=pruner)
+
+
+def test_the_precision_of_the_callers_thread_holds(whole):
+    with x64():
+        double = sweep(LIGHT, SETTINGS, **SMALL)
+    assert double.final["valid_loss"].dtype == np.float64
+    np.testing.assert_allclose(double.final["valid_loss"], whole.final["valid_loss"], rtol=1e-4)
+
+
+def test_a_checkpoint_of_another_number_of_devices_is_refused(tmp_path):
+    sweep(LIGHT, SETTINGS, **SMALL, checkpoint=tmp_path)
+    plan = Plan.make(LIGHT, SETTINGS, **SMALL, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="devices: 1 then, 2 now"):
+        dataclasses.replace(plan, devices=plan.devices * 2).run(programs=Programs(LIGHT, plan.devices))
+
+
+def test_more_seeds_than_rows_share_no_order(whole):
+    """Chunks that have different seeds, and a chunk that has all."""
+    seeds = list(range(7))
+    one = [js.unstack(SETTINGS)[4]]
+    few, all_ = (sweep(LIGHT, one, steps=STEPS, seeds=seeds, log_every=5, chunk=chunk) for chunk in (3, 7))
+    np.testing.assert_allclose(few.final["valid_loss"], all_.final["valid_loss"], rtol=1e-5)
+    np.testing.assert_allclose(few.final["valid_loss"][0, [0]], whole.final["valid_loss"][4, [0]], rtol=1e-5)
+    np.testing.assert_allclose(all_.metrics["train_loss"][0, 0], whole.metrics["train_loss"][4, 0], rtol=1e-5)
+    assert len(np.unique(few.metrics["train_loss"][0, :, 0])) == 7

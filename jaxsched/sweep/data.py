@@ -44,6 +44,7 @@ class Source:
         self._lock = threading.Lock()  # chunks begin their passes from threads of their own
         self._latest: Any = None
         self._spent = False
+        self._opening: Any = None  # the batch that the passes of a sweep begin with
         self.once = isinstance(train, Iterator)
         iterator = self._iterator()
         try:
@@ -58,6 +59,22 @@ class Source:
 
     def __repr__(self) -> str:
         return shown(self._train)
+
+    def forget(self) -> None:
+        """Says that a sweep begins: its passes need not be those of an earlier one."""
+        self._opening = None
+
+    def _refuse_another(self, batch: Any) -> None:
+        """Refuses a pass that begins otherwise than the first one of a sweep: chunks would train on different data."""
+        with self._lock:
+            if self._opening is None:
+                self._opening = jax.tree.map(np.copy, batch)
+            elif not jax.tree.all(jax.tree.map(np.array_equal, self._opening, batch)):
+                raise ValueError(
+                    f"sweep: train={self!r} gives other batches on each pass, and every chunk of trainings begins a "
+                    "pass: settings could not be compared; write a function that makes a loader of one order, "
+                    "train=lambda: loader(seed=0), or one chunk for all."
+                )
 
     def begin(self) -> None:
         """Says that a pass is about to begin; an iterator that has had its pass is refused."""
@@ -78,6 +95,8 @@ class Source:
             try:
                 whole = itertools.chain(self._taken, iterator)
                 while not closed() and (batch := _next(whole, number)) is not _END:
+                    if number == 0:
+                        self._refuse_another(_arrays(batch, 0))
                     if number >= start:
                         batch = _arrays(batch, number)
                         if _form(batch) != form:

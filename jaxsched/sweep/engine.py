@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,8 +44,9 @@ def sweep(
     """Trains every setting with every seed in one compiled program, and returns what came out.
 
     The key of a training is `fold_in(key, seed)`, whatever its setting and its place: the same key and setting give
-    the same training, alone, in any chunk and on any number of devices and processes (to the last bit for a `chunk`
-    that is written; to the rounding of one program compiled for another size with `"auto"`). It is split in three: for
+    the same training, alone, in any chunk and on any number of devices and processes, to the rounding of one program
+    that is compiled for another number of rows. Between numbers of devices and processes nothing but that number can
+    differ, and with a `chunk` that is written it does not: they agree to the last bit. The key is split in three: for
     `task.init`, for the order of the examples, and for `task.loss`, where step t gets `fold_in(loss_key, t)`. Epoch e
     takes the examples in the order `permutation(fold_in(order_key, e), examples)`, and leaves out the last ones if
     they do not fill a batch. Batches from a host iterator are shared by all trainings of a chunk.
@@ -180,7 +182,9 @@ class Plan:
         from .checkpoint import Store  # needs orbax
         from .identity import identity
 
-        who = identity(self.task, self.groups, self.steps, self.seeds, self.key, self.log_every, self.chunk, self.prune)
+        arguments = (self.task, self.groups, self.steps, self.seeds, self.key, self.log_every, self.chunk, self.prune)
+        # A chunk that was saved has the rows of so many devices.
+        who = identity(*arguments, devices=len(self.devices))
         with Store.open(self.checkpoint, who, processes.index, processes.count) as store:
             return Run(self, programs, processes, store, progress)()
 
@@ -208,7 +212,13 @@ def _check_pruner(prune: Any, task: Task, steps: int, log_every: int) -> None:
         raise TypeError(f"sweep: prune={shown(prune)}; write prune=successive_halving(keep=1/3).")
     if prune.metric not in task.metrics:
         raise ValueError(f"sweep: prune.metric={prune.metric!r}; {nearest_name(str(prune.metric), task.metrics)}")
-    prune.at(steps, log_every)
+    rungs = prune.at(steps, log_every)
+    bad = not all(isinstance(r, (int, np.integer)) and 0 < r < steps and r % log_every == 0 for r in rungs)
+    if bad or not len(rungs) or any(a >= b for a, b in itertools.pairwise(rungs)):
+        raise ValueError(
+            f"sweep: prune.at returned {shown(rungs)}; its rungs must be rising multiples of log_every={log_every} "
+            f"below steps={steps}."
+        )
 
 
 def _devices(devices: Any) -> list[Any]:
@@ -219,14 +229,16 @@ def _devices(devices: Any) -> list[Any]:
         raise TypeError(f"sweep: devices={shown(devices)}; write a list such as jax.local_devices(), or a Mesh.")
     if any(d.process_index != jax.process_index() for d in found):
         raise ValueError(f"sweep: devices={shown(devices)} are not all of this process; write jax.local_devices().")
+    if len(set(found)) < len(found):
+        raise ValueError(f"sweep: devices={shown(devices)} has a device twice; write jax.local_devices().")
     return list(found)
 
 
 def _whole(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"sweep: {name}={shown(value)}; {name} must be an integer, {least} or more.")
-    if value < least:
-        raise ValueError(f"sweep: {name}={shown(value)}; {name} must be {least} or more.")
+    if value < least or value >= 2**31:
+        raise ValueError(f"sweep: {name}={shown(value)}; {name} must be {least} or more, and below 2**31.")
 
 
 def _seeds(seeds: Any) -> tuple[int, ...]:

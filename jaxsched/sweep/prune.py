@@ -67,13 +67,17 @@ class successive_halving:  # in lower case: it is written like a function and pr
     mode: Literal["min", "max"] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.metric, str):
+            raise TypeError(f"successive_halving: metric={shown(self.metric)}; metric must be a name: 'valid_loss'.")
         if self.mode not in ("min", "max") and not (self.mode is None and self.metric.endswith("loss")):
             raise ValueError(
                 f"successive_halving: metric={self.metric!r} and mode={self.mode!r}; write mode='max' or mode='min'."
             )
-        if isinstance(self.keep, bool) or not isinstance(self.keep, (int, float)) or not 0 < self.keep < 1:
+        if isinstance(self.keep, bool) or not isinstance(self.keep, (int, float, np.floating)) or not 0 < self.keep < 1:
             raise ValueError(f"successive_halving: keep={shown(self.keep)}; keep must be above 0 and below 1: 1/3.")
         if self.rungs is not None:
+            if isinstance(self.rungs, (str, int, float)):
+                raise TypeError(f"successive_halving: rungs={shown(self.rungs)}; write steps such as rungs=(100, 300).")
             rungs = list(self.rungs)
             if not rungs or any(isinstance(r, bool) or not isinstance(r, (int, np.integer)) or r < 1 for r in rungs):
                 raise ValueError(

@@ -48,19 +48,29 @@ def restore(run: Run) -> None:
     run.resumed_from = int(run.table.reached.sum())
 
 
-def exchange(run: Run) -> None:
-    """After a round: the carries are pooled, and every process learns what the others have."""
-    groups = {chunk.group for chunk in run.chunks if chunk.kept}
-    pool = {g: _pooled([chunk for chunk in run.chunks if chunk.group == g and chunk.kept]) for g in groups}
+def share(run: Run) -> None:
+    """After a round: every process learns what the others have measured."""
+    if run.processes.count == 1:
+        return
+    pairs = np.concatenate([np.empty(0, np.int64), *(chunk.pairs for chunk in run.chunks)])
+    for they in run.processes.gather(run.table.rows(pairs)):
+        run.table.write(they)
+
+
+def pool(run: Run) -> None:
+    """Between two rounds: the carries of the trainings that go on, of all processes."""
+    parts: dict[int, list[Any]] = {}
+    for chunk in run.chunks:
+        going = ~run.table.out[chunk.pairs]
+        if going.any():
+            kept = [leaf[going] for leaf in chunk.kept or []]
+            parts.setdefault(chunk.group, []).append((chunk.pairs[going], kept))
+    mine = {g: _joined(part) for g, part in parts.items()}
     if run.processes.count > 1:
-        pairs = np.concatenate([np.empty(0, np.int64), *(chunk.pairs for chunk in run.chunks)])
-        mine = {"table": run.table.rows(pairs), "pool": {str(g): _pool_tree(*part) for g, part in pool.items()}}
-        everyone = run.processes.gather(mine)
-        for they in everyone:
-            run.table.write(they["table"])
-        parts = [{int(g): _pool_of(part) for g, part in they.get("pool", {}).items()} for they in everyone]
-        pool = {g: _joined([part[g] for part in parts if g in part]) for g in {g for part in parts for g in part}}
-    run.stage.pool = pool
+        everyone = run.processes.gather({str(g): _pool_tree(*part) for g, part in mine.items()})
+        groups = sorted({int(g) for they in everyone for g in they})
+        mine = {g: _joined([_pool_of(they[str(g)]) for they in everyone if str(g) in they]) for g in groups}
+    run.stage.pool = mine
 
 
 def _agreed(run: Run, saved: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -101,10 +111,6 @@ def _chunk_of(saved: dict[str, Any]) -> Chunk:
     kept = _listed(saved["kept"]) or None
     group, rows, t, finished = (int(saved[name]) for name in ("group", "rows", "t", "finished"))
     return Chunk(group, saved["pairs"], rows, t, bool(finished), kept)
-
-
-def _pooled(chunks: list[Chunk]) -> tuple[np.ndarray, list[np.ndarray]]:
-    return _joined([(chunk.pairs, chunk.kept or []) for chunk in chunks])
 
 
 def _joined(parts: list[tuple[np.ndarray, list[np.ndarray]]]) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _SEGMENT_SECONDS = 1.0
 """A segment takes about so long at most, so that a checkpoint, a Ctrl-C and the progress wait no longer."""
 
-_FIRST_STEPS = 32
+_FIRST_STEPS = 4
 """Of the first segment, when nobody knows yet how long a step takes."""
 
 
@@ -85,7 +85,7 @@ class Run:
         self.chunks: list[Chunk] = []  # of this process, in this round
         self.layout: dict[int, int] = {}  # the rows of a chunk in this round, by group: the same for all processes
         self.pace: dict[tuple[int, int], float] = {}  # seconds of a step, by group and rows
-        self.stop = False
+        self.stop = self.due = False  # the user wants to stop; a checkpoint is due
 
     @property
     def begin(self) -> int:
@@ -100,7 +100,7 @@ class Run:
                 if not self.chunks:
                     self._lay_out()
                 self._advance()
-                resume.exchange(self)
+                resume.share(self)
                 self._end_round()
         return self._result()
 
@@ -120,7 +120,8 @@ class Run:
             if padding and self.sizes.devices > 1:
                 warnings.warn(
                     f"sweep: {self.plan.pairs} trainings on {self.sizes.devices} devices, in chunks of "
-                    f"{chunks[0].rows}: {padding} rows are filled up with repetitions, whose results are thrown away.",
+                    f"{chunks[0].rows}: {padding} rows are filled up with repetitions, whose results are thrown away; "
+                    f"write chunk={-(-self.plan.pairs // self.sizes.devices)} or less to spread them.",
                     stacklevel=2,
                 )
         if self.plan.task.host and self.plan.task.train.once and (len(chunks) > 1 or self.round):
@@ -145,15 +146,22 @@ class Run:
     def _end_round(self) -> None:
         """Who goes on, and a checkpoint from which the next round can begin."""
         plan, step = self.plan, self.rungs[self.round]
-        self.round, self.chunks, self.layout = self.round + 1, [], {}
+        self.round, self.layout = self.round + 1, {}
         if self.round < len(self.rungs) and plan.prune is not None:
             values = self.table.at(plan.prune.metric, step).reshape(plan.settings, -1).mean(axis=1)
-            going = np.repeat(np.asarray(plan.prune.choose(step, values), bool), len(plan.seeds))
-            self.table.pruned_at[~self.table.out & ~going] = step
+            going = np.asarray(plan.prune.choose(step, values))
+            if going.shape != (plan.settings,) or going.dtype != bool:
+                raise ValueError(
+                    f"sweep: prune.choose returned {going.dtype}{list(going.shape)}; it must return a bool for each of "
+                    f"the {plan.settings} settings."
+                )
+            self.table.pruned_at[~self.table.out & ~np.repeat(going, len(plan.seeds))] = step
+            resume.pool(self)
             if self.table.out.all():
                 self.round = len(self.rungs)
             else:
                 self._choose_rows()  # before it is saved: it may depend on the clock, and what goes on must not
+        self.chunks = []
         self._save()
         if self.processes.count > 1:
             if self.store is not None:
@@ -165,27 +173,36 @@ class Run:
 
     def _advance(self) -> None:
         """Takes every chunk to the rung."""
-        ready = collections.deque(chunk for chunk in self.chunks if not chunk.finished)
-        flight: dict[concurrent.futures.Future[Any], Chunk] = {}
+        workers = concurrent.futures.ThreadPoolExecutor(self.sizes.lanes, thread_name_prefix="jaxsched")
         try:
-            with concurrent.futures.ThreadPoolExecutor(self.sizes.lanes, thread_name_prefix="jaxsched") as workers:
-                while ready or flight:
-                    pausing = self._stopping() or (
-                        self.store is not None and self.store.due(time.monotonic(), self._steps())
-                    )
-                    while ready and len(flight) < self.sizes.lanes and not pausing:
-                        chunk = ready.popleft()
-                        self.stage.program(chunk.group, chunk.rows)  # compiled here, and not by two threads at once
-                        flight[workers.submit(self._segment, chunk, self._until(chunk))] = chunk
-                    done, _ = concurrent.futures.wait(flight, 1.0, concurrent.futures.FIRST_COMPLETED)
-                    for future in done:
-                        ready.extendleft(self._landed(flight.pop(future), future))
-                    self.processes.check()
-                    if pausing and not flight:
-                        self._pause()
+            self._loop(workers, collections.deque(chunk for chunk in self.chunks if not chunk.finished))
         finally:
+            # The feeds first: a worker that waits for a batch is woken so, and one that computes is not waited for.
             for chunk in self.chunks:
                 chunk.close()
+            workers.shutdown(wait=False, cancel_futures=True)
+
+    def _loop(self, workers: concurrent.futures.Executor, ready: collections.deque[Chunk]) -> None:
+        flight: dict[concurrent.futures.Future[Any], Chunk] = {}
+        while ready or flight:
+            # What is due stays due until all that is in flight has landed.
+            self.due = self.due or (self.store is not None and self.store.due(time.monotonic(), self._steps()))
+            pausing = self.due or self._stopping()
+            while ready and len(flight) < self.sizes.lanes and not pausing:
+                chunk = ready.popleft()
+                try:
+                    # In this thread: nothing is compiled twice, and the user's settings of JAX hold for this thread.
+                    self.stage.open(chunk)
+                except jax.errors.JaxRuntimeError as error:
+                    ready.extendleft(self._halves(chunk, error))
+                else:
+                    flight[workers.submit(self._segment, chunk, self._until(chunk))] = chunk
+            done, _ = concurrent.futures.wait(flight, 1.0, concurrent.futures.FIRST_COMPLETED)
+            for future in done:
+                ready.extendleft(self._landed(flight.pop(future), future))
+            self.processes.check()
+            if pausing and not flight:
+                self._pause()
 
     def _until(self, chunk: Chunk) -> int:
         """Where the next segment of a chunk ends: with its window, unless that would take too long."""
@@ -205,11 +222,7 @@ class Run:
         try:
             t1, metrics, lost, pace = future.result()
         except jax.errors.JaxRuntimeError as error:
-            parts = self.sizes.halves(chunk, self.begin, error)
-            self.table.reached[chunk.pairs] = self.begin
-            at = self.chunks.index(chunk)
-            self.chunks[at : at + 1] = parts
-            return parts
+            return self._halves(chunk, error)
         chunk.t, self.pace[chunk.group, chunk.rows] = t1, pace
         self.table.reached[chunk.pairs] = t1
         if metrics is not None:
@@ -222,6 +235,14 @@ class Run:
             self.progress(self._status())
         return [] if chunk.finished else [chunk]
 
+    def _halves(self, chunk: Chunk, error: Exception) -> list[Chunk]:
+        """A chunk that was out of memory as smaller ones, which begin the round again."""
+        parts = self.sizes.halves(chunk, self.begin, error)
+        self.table.reached[chunk.pairs] = self.begin
+        at = self.chunks.index(chunk)
+        self.chunks[at : at + 1] = parts
+        return parts
+
     # Interruptions.
 
     def _stopping(self) -> bool:
@@ -230,6 +251,7 @@ class Run:
     def _pause(self) -> None:
         """Between two segments, with nothing in flight: saves, and leaves if the user asked for it."""
         self._save()
+        self.due = False
         if not self._stopping():
             return
         if self.store is None:
@@ -263,6 +285,7 @@ class Run:
         try:
             yield
         finally:
+            self.processes.stopping = False  # it was this run that was to stop
             for number, handler in before.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 

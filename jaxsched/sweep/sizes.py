@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pathlib
 import warnings
 from typing import Any
 
@@ -62,7 +64,7 @@ class Sizes:
             each = -(-n // (chunks(n, each) * self._across))
         rows = each * self.devices
         for before in sorted(self.compiled.get(jax.tree.structure(self.plan.groups[g].settings), ())):
-            if -(-n // before) * before <= 2 * n:
+            if before <= most * self.devices and -(-n // before) * before <= 2 * n:
                 rows = before
         rows = self._fitting(g, rows)
         return min(int(they["rows"]) for they in self.processes.gather({"rows": np.array(rows)}))
@@ -81,7 +83,7 @@ class Sizes:
 
     def halves(self, chunk: Chunk, begin: int, error: Exception) -> list[Chunk]:
         """A chunk that ran out of memory, as two that start again at `begin`; any other error is raised."""
-        if "RESOURCE_EXHAUSTED" not in str(error) and "Out of memory" not in str(error):
+        if not _no_memory(error):
             raise error
         if chunk.rows <= self.devices:
             error.add_note("sweep: a chunk of one training for each device is out of memory.")
@@ -96,12 +98,19 @@ class Sizes:
         room = memory(self.stage.programs)
         while True:
             rows = min(rows, self.cap.get(g, rows))
-            program = self.stage.program(g, rows)
-            needed = program.bytes * self.lanes + program.data_bytes
-            if needed <= room or rows <= self.devices:
-                self.facts["memory_estimate"] = max(needed, self.facts.get("memory_estimate", 0))
-                return rows
-            self._say_halved(f"a chunk needs {needed / 1e9:.3g} GB by the compiler's account, of {room / 1e9:.3g} GB")
+            try:
+                program = self.stage.program(g, rows)
+            except jax.errors.JaxRuntimeError as error:
+                if not _no_memory(error) or rows <= self.devices:
+                    raise
+                self._say_halved("out of memory for the compilation")
+            else:
+                needed = program.bytes * self.lanes  # the data are there already
+                if needed <= room or rows <= self.devices:
+                    whole = needed + program.data_bytes
+                    self.facts["memory_estimate"] = max(whole, self.facts.get("memory_estimate", 0))
+                    return rows
+                self._say_halved(f"chunks need {needed / 1e9:.3g} GB by the compiler's account, of {room / 1e9:.3g} GB")
             self.cap[g] = self._half(rows)
 
     def _half(self, rows: int) -> int:
@@ -119,7 +128,11 @@ class Sizes:
         if structure not in known:
             share = -(-n // (self.devices * self.together))
             guess = min(16 if _on_cpu(self.stage.programs) else 256, share)
-            glance = self._cost(g, guess, _GLANCE_SECONDS)
+            guess = self._fitting(g, guess * self.devices) // self.devices
+            while (glance := self._cost(g, guess, _GLANCE_SECONDS)) == np.inf and guess > 1:
+                self._say_halved("out of memory")
+                self.cap[g] = self._half(guess * self.devices)
+                guess = self.cap[g] // self.devices
             compiling = self.stage.program(g, guess * self.devices).seconds
             if glance * share * self.plan.steps <= _WORTH * compiling:
                 best = guess
@@ -134,7 +147,7 @@ class Sizes:
         """The best of `guess` and the sizes around it, by factors of 4, up to `most`."""
         best, tried = guess, {guess: self._cost(g, guess, _TRIAL_SECONDS)}
         for factor in (0.25, 4.0) if heavy and _on_cpu(self.stage.programs) else (4.0, 0.25):
-            while 1 <= (size := int(best * factor)) <= most:
+            while 1 <= (size := int(best * factor)) <= min(most, self.cap.get(g, np.inf) // self.devices):
                 tried[size] = self._cost(g, size, _TRIAL_SECONDS)
                 if tried[size] > 0.9 * tried[best]:
                     break
@@ -145,8 +158,13 @@ class Sizes:
         return best
 
     def _cost(self, g: int, size: int, least: float) -> float:
-        """The seconds of one step of one training on one device, in chunks of `size`."""
-        return self.stage.cost(g, size * self.devices, least) / size
+        """The seconds of one step of one training on one device, in chunks of `size`; infinite without the memory."""
+        try:
+            return self.stage.cost(g, size * self.devices, least) / size
+        except jax.errors.JaxRuntimeError as error:
+            if not _no_memory(error):
+                raise
+            return np.inf
 
 
 def lanes(programs: Programs) -> int:
@@ -163,10 +181,19 @@ def memory(programs: Programs) -> float:
     stats = programs.mesh.devices.flat[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    try:  # the host's own memory, of which a part is kept for the rest
-        return 0.8 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return float("inf")
+    # The host's own memory, of which a part is kept for the rest.
+    limits = [float("inf")]
+    with contextlib.suppress(OSError, ValueError, StopIteration):  # other systems than Linux do not say
+        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+        limits.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
+    with contextlib.suppress(OSError, ValueError):  # a container may have less
+        group = pathlib.Path("/sys/fs/cgroup")
+        limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return 0.8 * min(limits)
+
+
+def _no_memory(error: Exception) -> bool:
+    return "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
 
 
 def _on_cpu(programs: Programs) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import threading
 import time
@@ -35,6 +34,7 @@ class Chunk:
       finished: whether the chunk has come to the end of the round.
       kept: the carry on the host, at a checkpoint and between two rounds.
       arguments, carry, feed: the settings, keys and seeds, the carry, and the batches of the host, while it runs.
+      seeds, orders: the seeds that it has, and the orders of the examples for them in the epochs of its last segment.
     """
 
     group: int
@@ -46,6 +46,13 @@ class Chunk:
     arguments: Any = None
     carry: Any = None
     feed: Any = None
+    seeds: np.ndarray | None = None
+    orders: dict[int, jax.Array] = dataclasses.field(default_factory=dict)
+
+    @property
+    def places(self) -> np.ndarray:
+        """The training in each row."""
+        return self.pairs[np.minimum(np.arange(self.rows), len(self.pairs) - 1)]
 
     def to_host(self) -> list[np.ndarray]:
         """The leaves of the carry without the rows that are left over: copies, for the devices go on to write."""
@@ -61,6 +68,7 @@ class Chunk:
         if self.feed is not None:
             self.feed.close()
         self.carry = self.arguments = self.feed = None
+        self.orders = {}
 
 
 class Stage:
@@ -81,9 +89,10 @@ class Stage:
         self.valid = self._put(plan.task.valid)
         # The most batches from the host in a segment, or the most epochs that it may touch.
         self.fed = self.epochs = 0
-        self._orders: dict[int, jax.Array] = {}
+        self._orders: dict[tuple[int, bytes], jax.Array] = {}
         self._lock = threading.Lock()
         if plan.task.host:
+            plan.task.train.forget()
             first = plan.task.train.first
             size = sum(np.asarray(x).nbytes for x in jax.tree.leaves(first))
             self.fed = max(1, min(plan.log_every, _FED_BYTES // max(1, size)))
@@ -95,25 +104,24 @@ class Stage:
             self.train = self._put(plan.task.train)
         self._known: dict[tuple[int, int], Program] = {}
         self.compile_seconds = 0.0
-        self._first: concurrent.futures.Future[Any] | None = None
+        self._first: Any = None  # the parameters that the trainings start from, by seed
 
     def program(self, g: int, rows: int) -> Program:
         """The program of a group for chunks of so many rows, compiled if it is not yet."""
         if (g, rows) not in self._known:
             begin = time.perf_counter()
-            # Random initialisers take long to compile: in a thread, while the program of the trainings is compiled too.
-            with concurrent.futures.ThreadPoolExecutor(1) as thread:
-                self._first = self._first or thread.submit(self._first_params)
-                self._known[g, rows] = self.programs.get(self._forms(g, rows), self._data(0), self.valid)
+            if self._first is None:
+                self._first = jax.block_until_ready(self.programs.first_params(self.keys))
+            trial = Chunk(g, self._anywhere(g, rows), rows)
+            self._known[g, rows] = self.programs.get(self._forms(g, rows), self._data(trial, 0), self.valid)
             self.compile_seconds += time.perf_counter() - begin
         return self._known[g, rows]
 
-    def open(self, chunk: Chunk) -> Program:
+    def open(self, chunk: Chunk, trial: bool = False) -> Program:
         """Brings a chunk to the devices, where it is not there already: as new, or as it was kept or pooled."""
         program = self.program(chunk.group, chunk.rows)
         if chunk.carry is None:
-            places = chunk.pairs[np.minimum(np.arange(chunk.rows), len(chunk.pairs) - 1)]
-            chunk.arguments, params = self._arguments(chunk.group, places)
+            chunk.arguments, params = self._arguments(chunk)
             chunk.carry = program.start(chunk.arguments[0], params)
             kept = chunk.kept
             if kept is None and chunk.group in self.pool:
@@ -124,17 +132,17 @@ class Stage:
             if kept is not None:
                 chunk.carry = self._filled(chunk.carry, kept, chunk.rows)
             chunk.kept = None
-            if self.fed:
+            if self.fed and not trial:
                 chunk.feed = Feed.open(self.plan.task.train, chunk.t)
         return program
 
     def advance(self, chunk: Chunk, t1: int) -> tuple[dict[str, np.ndarray] | None, np.ndarray]:
-        """Takes a chunk to step `t1`: what was measured there, if a window ends, and who has diverged. It may run in
-        a thread of its own, for it touches nothing but the chunk."""
-        program, plan, n = self.open(chunk), self.plan, len(chunk.pairs)
+        """Takes a chunk that is open to step `t1`: what was measured there, if a window ends, and who has diverged.
+        It may run in a thread of its own, for it touches nothing but the chunk."""
+        program, plan, n = self.program(chunk.group, chunk.rows), self.plan, len(chunk.pairs)
         ends = t1 % plan.log_every == 0 or t1 == plan.steps
         window = t1 - (t1 - 1) // plan.log_every * plan.log_every
-        data = self._data(chunk.t, chunk.feed.take(t1 - chunk.t) if chunk.feed is not None else None)
+        data = self._data(chunk, chunk.t, chunk.feed.take(t1 - chunk.t) if chunk.feed is not None else None)
         chunk.carry, metrics = program.segment(
             chunk.carry, *chunk.arguments, data, self.valid, np.int32(t1), np.bool_(ends)
         )
@@ -154,26 +162,24 @@ class Stage:
     def cost(self, g: int, rows: int, least: float) -> float:
         """The seconds of one step of a chunk, measurements included, tried for `least` seconds or more on trainings
         that are thrown away."""
-        program = self.program(g, rows)
-        arguments, params = self._arguments(g, self._anywhere(g, rows))
-        carry, t, steps, seconds = program.start(arguments[0], params), 0, 1, 0.0
+        chunk, steps, seconds = Chunk(g, self._anywhere(g, rows), rows), 1, 0.0
+        self.open(chunk, trial=True)
         while True:
-            begin, t1 = time.perf_counter(), min(t + steps, self.limit(t))
-            ends = np.bool_(t1 - t == self.plan.log_every)
-            carry, _ = program.segment(carry, *arguments, self._data(t), self.valid, np.int32(t1), ends)
-            jax.block_until_ready(carry)
-            if t:  # the first step warms up
+            window = chunk.t - chunk.t % self.plan.log_every + self.plan.log_every
+            begin, t1 = time.perf_counter(), min(chunk.t + steps, window, self.limit(chunk.t))
+            self.advance(chunk, t1)
+            if chunk.t:  # the first step warms up
                 seconds += time.perf_counter() - begin
             if seconds > least:
                 return seconds / (t1 - 1)
-            t, steps = t1, min(4 * steps, self.plan.log_every)
+            chunk.t, steps = t1, 4 * steps
 
-    def _data(self, t: int, batches: Any = None) -> Data:
-        """What the batches of a segment from step `t` on are made of; those of the host are filled up with zeros to
-        the number that the program takes."""
+    def _data(self, chunk: Chunk, t: int, batches: Any = None) -> Data:
+        """What the batches of a chunk from step `t` on are made of; those of the host are filled up with zeros to the
+        number that the program takes."""
         begin = np.int32(t)
         if not self.fed:
-            return Data(self.train, self._order(t // self.batches), begin)
+            return Data(self.train, self._order(chunk, t // self.batches), begin)
         if batches is None:  # only to be tried
             return Data(self.train, None, begin)
 
@@ -183,20 +189,35 @@ class Stage:
 
         return Data(jax.device_put(jax.tree.map(filled, batches), self.programs.everywhere), None, begin)
 
-    def _order(self, epoch: int) -> jax.Array:
-        """The orders of the examples from `epoch` on. They are the same for all chunks, so they are kept for the next
-        one: shuffling for each training by itself takes a quarter of the time of a small one."""
-        with self._lock:
-            if epoch not in self._orders:
-                each = [self.programs.orders(self.keys, jnp.int32(epoch + i)) for i in range(self.epochs)]
-                room = max(4, _FED_BYTES // (4 * self.epochs * len(self.plan.seeds) * self.plan.task.examples))
-                while len(self._orders) >= room:
-                    del self._orders[next(iter(self._orders))]
-                self._orders[epoch] = jax.device_put(jnp.stack(each, axis=1), self.programs.everywhere)
-            return self._orders[epoch]
+    def _order(self, chunk: Chunk, epoch: int) -> jax.Array:
+        """The orders of the examples for the seeds of a chunk, from `epoch` on.
 
-    def _first_params(self) -> Any:
-        return jax.block_until_ready(self.programs.first_params(self.keys))
+        All settings share them, so those of the first epochs, as many as there is room for, are kept for the other
+        chunks: to shuffle for each training by itself takes a quarter of the time of a small one."""
+        seeds = self._seeds(chunk)
+        room = _FED_BYTES // (4 * len(seeds) * self.plan.task.examples)
+
+        def one(at: int) -> jax.Array:
+            if at in chunk.orders:
+                return chunk.orders[at]
+            with self._lock:
+                if (at, seeds.tobytes()) in self._orders:
+                    return self._orders[at, seeds.tobytes()]
+                made = self.programs.orders(self.keys, seeds, np.int32(at))
+                if len(self._orders) < room:
+                    self._orders[at, seeds.tobytes()] = made
+                return made
+
+        chunk.orders = {at: one(at) for at in range(epoch, epoch + self.epochs)}
+        return jax.device_put(jnp.stack(list(chunk.orders.values()), axis=1), self.programs.everywhere)
+
+    def _seeds(self, chunk: Chunk) -> np.ndarray:
+        """The places of the seeds that a chunk has, filled up to as many as any chunk of so many rows may have."""
+        if chunk.seeds is None:
+            here = np.unique(chunk.places % len(self.plan.seeds)).astype(np.int32)
+            chunk.seeds = np.resize(here, min(len(self.plan.seeds), chunk.rows))
+            chunk.seeds[len(here) :] = here[-1]
+        return chunk.seeds
 
     def _forms(self, g: int, rows: int) -> tuple[Any, ...]:
         """What the settings, the parameters, the keys and the seeds of a chunk are like on the devices."""
@@ -212,16 +233,14 @@ class Stage:
     def _put(self, tree: Any) -> Any:
         return jax.device_put(jax.tree.map(jnp.asarray, tree), self.programs.everywhere)
 
-    def _arguments(self, g: int, places: np.ndarray) -> tuple[Any, Any]:
-        """The settings, keys and places of the seeds of trainings, and the parameters that they start from."""
-        setting, seed = np.divmod(places, len(self.plan.seeds))
+    def _arguments(self, chunk: Chunk) -> tuple[Any, Any]:
+        """The settings, keys and places of the seeds of a chunk, and the parameters that it starts from."""
+        setting, seed = np.divmod(chunk.places, len(self.plan.seeds))
         at = self.place_of[setting]
-        settings = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[at]), self.plan.groups[g].settings)
-        assert self._first is not None  # a program was compiled before
-        params, keys = self.programs.take((self._first.result(), self.keys), seed)
-        settings, params, keys, seeds = jax.device_put(
-            (settings, params, keys, seed.astype(np.int32)), self.programs.rows
-        )
+        settings = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[at]), self.plan.groups[chunk.group].settings)
+        params, keys = self.programs.take((self._first, self.keys), seed)
+        seeds = np.searchsorted(self._seeds(chunk), seed).astype(np.int32)
+        settings, params, keys, seeds = jax.device_put((settings, params, keys, seeds), self.programs.rows)
         return (settings, keys, seeds), params
 
     def _anywhere(self, g: int, rows: int) -> np.ndarray:

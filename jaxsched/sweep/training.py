@@ -59,14 +59,14 @@ class Training:
         so they are made once: random initialisers are slow to compile when they are mapped."""
         return jax.tree.map(jnp.asarray, lax.map(lambda key: self.task.init(jax.random.split(key, 3)[0]), keys))
 
-    def orders(self, keys: jax.Array, epoch: jax.Array) -> jax.Array:
-        """int32 (keys, examples): how the trainings with these keys take the examples in an epoch."""
+    def orders(self, keys: jax.Array, seeds: jax.Array, epoch: jax.Array) -> jax.Array:
+        """int32 (seeds, examples): how the trainings with these of the keys take the examples in an epoch."""
 
         def order(key: jax.Array) -> jax.Array:
             order_key = jax.random.split(key, 3)[1]
             return jax.random.permutation(jax.random.fold_in(order_key, epoch), self.task.examples)
 
-        return jax.vmap(order)(keys).astype(jnp.int32)
+        return jax.vmap(order)(keys[seeds]).astype(jnp.int32)
 
     def start(self, setting: Any, params: Any) -> Carry:
         sums = {name: jnp.zeros((), jnp.result_type(float)) for name in self.task.metrics if name.startswith("train_")}
@@ -98,7 +98,9 @@ class Training:
         metrics, and who has diverged in it. The host divides: a compiler may multiply by the reciprocal or not."""
         checked = _named("valid", *self.task.loss(carry.params, valid, None))
         sound = jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(carry.params)]).all()
-        since = jnp.where(carry.lost_since >= 0, carry.lost_since, jnp.where(sound, -1, t))
+        # One bad batch is no divergence, whose loss an optimizer with a guard survives: the validation loss tells.
+        sound &= (carry.lost_since < 0) | jnp.isfinite(checked["valid_loss"])
+        since = jnp.where(sound, -1, jnp.where(carry.lost_since >= 0, carry.lost_since, t))
         diverged_at = jnp.where(carry.diverged_at < 0, since, carry.diverged_at)
         lost = diverged_at >= 0
         metrics = {name: jnp.where(lost, jnp.nan, x) for name, x in {**carry.sums, **checked}.items()}
@@ -108,7 +110,7 @@ class Training:
         # Zeros instead of numbers that are not finite: nothing computes with those to the end.
         params, state = jax.tree.map(lambda x: _zero_where(lost, x), (carry.params, state))
         sums = jax.tree.map(jnp.zeros_like, carry.sums)
-        return Carry(params, state, sums, jnp.int32(-1), diverged_at.astype(jnp.int32)), metrics
+        return Carry(params, state, sums, carry.lost_since, diverged_at.astype(jnp.int32)), metrics
 
     def _batch(self, data: Data, seed: jax.Array, t: jax.Array) -> Any:
         if not self.batches:

@@ -376,3 +376,17 @@ def test_the_digits_example(monkeypatch, tmp_path):
     result = sweep(module["task"], few, steps=150, seeds=1)
     assert isinstance(result, SweepResult)
     assert result.final["valid_accuracy"].max() > 0.9
+
+
+@pytest.mark.parametrize("name", ["digits", "digits_cnn", "character_model"])
+def test_the_examples_are_swept_by_the_command(name, tmp_path, capsys):
+    """A network, a convolutional one (Flax NNX) and a recurrent one over text: all settings, two steps each."""
+    file = EXAMPLES / f"{name}.py"
+    words = ["sweep", str(file), "--steps", "2", "--seeds", "1", "--no-checkpoint", "--out", str(tmp_path)]
+    cli.main(words)
+    out = capsys.readouterr().out
+    assert "best: " in out
+    result = SweepResult.load(tmp_path)
+    assert len(result.settings) == {"digits": 64, "digits_cnn": 24, "character_model": 6}[name]
+    assert np.isfinite(result.final["valid_loss"]).all()
+    assert (tmp_path / "result.png").is_file()

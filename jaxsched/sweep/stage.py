@@ -231,7 +231,8 @@ class Stage:
         return tuple(jax.tree.map(form, tree) for tree in stacked)
 
     def _put(self, tree: Any) -> Any:
-        return jax.device_put(jax.tree.map(jnp.asarray, tree), self.programs.everywhere)
+        tree = jax.tree.map(lambda x: x if isinstance(x, jax.Array) else np.asarray(x), tree)
+        return jax.device_put(tree, self.programs.everywhere)
 
     def _arguments(self, chunk: Chunk) -> tuple[Any, Any]:
         """The settings, keys and places of the seeds of a chunk, and the parameters that it starts from."""

@@ -114,16 +114,6 @@ def test_a_grain_loader_is_a_source():
         feed.take(3)
 
 
-def test_a_torch_loader_is_a_source():
-    torch = pytest.importorskip("torch")
-    data = torch.utils.data.TensorDataset(torch.arange(6.0), torch.arange(6))
-    loader = torch.utils.data.DataLoader(data, batch_size=2)
-    with Feed.open(Source(lambda: map(tuple, loader))) as feed:
-        x, y = feed.take(4)
-    np.testing.assert_array_equal(x, [[0, 1], [2, 3], [4, 5], [0, 1]])
-    assert (x.dtype, y.dtype) == (np.float32, np.int32)
-
-
 def test_no_more_is_fetched_than_two_segments():
     fetched = []
 

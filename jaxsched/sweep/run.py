@@ -251,7 +251,6 @@ class Run:
     def _pause(self) -> None:
         """Between two segments, with nothing in flight: saves, and leaves if the user asked for it."""
         self._save()
-        self.due = False
         if not self._stopping():
             return
         if self.store is None:
@@ -264,6 +263,7 @@ class Run:
         raise Interrupted(f"sweep: stopped and saved in {where}. The same call goes on from here.")
 
     def _save(self) -> None:
+        self.due = False
         if self.store is not None:
             self.store.save(resume.tree(self))
 

@@ -63,3 +63,16 @@ def test_the_other_recordings_are_what_torch_does(module: Any) -> None:
     again = json.loads(json.dumps(module.record()))
     assert again.pop("torch").split("+")[0] == recorded.pop("torch").split("+")[0]
     close(again, recorded)
+
+
+def test_a_torch_loader_feeds_a_sweep() -> None:
+    import torch
+
+    from jaxsched.sweep.data import Feed, Source
+
+    data = torch.utils.data.TensorDataset(torch.arange(6.0), torch.arange(6))
+    loader = torch.utils.data.DataLoader(data, batch_size=2)
+    with Feed.open(Source(lambda: map(tuple, loader))) as feed:
+        x, y = feed.take(4)
+    np.testing.assert_array_equal(x, [[0, 1], [2, 3], [4, 5], [0, 1]])
+    assert (x.dtype, y.dtype) == (np.float32, np.int32)

@@ -57,6 +57,7 @@ class Programs:
         self.take = jax.jit(lambda tree, rows: jax.tree.map(lambda x: x[rows], tree))
         self.tuned: dict[Any, int] = {}  # the best size of a chunk, by the structure of the settings
         self.sizes: dict[Any, set[int]] = {}  # the rows of the programs, by the structure of the settings
+        self.seen: dict[Program, float] = {}  # the seconds of a step of one training, where they were measured
         self._compiled: dict[Any, Program] = {}
 
     @property

@@ -159,8 +159,12 @@ class Sizes:
 
     def _cost(self, g: int, size: int, least: float) -> float:
         """The seconds of one step of one training on one device, in chunks of `size`; infinite without the memory."""
+        program, seen = self.stage.program(g, size * self.devices), self.stage.programs.seen
+        if least == _GLANCE_SECONDS and program in seen:  # one glance is enough for all sweeps of a search
+            return seen[program]
         try:
-            return self.stage.cost(g, size * self.devices, least) / size
+            seen[program] = cost = self.stage.cost(g, size * self.devices, least) / size
+            return cost
         except jax.errors.JaxRuntimeError as error:
             if not _no_memory(error):
                 raise

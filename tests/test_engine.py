@@ -403,8 +403,10 @@ from tests.test_engine import LIGHT, SETTINGS, SMALL
 from tests.test_sweep import STEPS
 run._FIRST_STEPS, run._SEGMENT_SECONDS = 2, 0.0
 checkpoint = Checkpoint(sys.argv[3], seconds=0.0) if sys.argv[3] else None
-prune = successive_halving(rungs=(5, 15), keep=0.5) if sys.argv[4] else None
-r = sweep(LIGHT, SETTINGS, **SMALL, checkpoint=checkpoint, prune=prune, progress=lambda s: print(s.steps, flush=True))
+prune = successive_halving(rungs=(5, 15), keep=0.5) if sys.argv[4] == "prune" else None
+arguments = {**SMALL, "chunk": "auto"} if sys.argv[4] == "auto" else SMALL
+r = sweep(LIGHT, SETTINGS, **arguments, checkpoint=checkpoint, prune=prune,
+          progress=lambda s: print(s.steps, flush=True))
 np.savez(sys.argv[2], diverged_at=r.diverged_at, pruned_at=r.pruned_at, padding=r.run["padding"],
          **{f"m.{k}": v for k, v in r.metrics.items()}, **{f"f.{k}": v for k, v in r.final.items()})
 """
@@ -422,7 +424,7 @@ def finish(process):
     return out
 
 
-@pytest.mark.parametrize("prune", ["", "prune"])
+@pytest.mark.parametrize("prune", ["", "prune", "auto"])
 def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path, prune):
     rng = random.Random(7)
     finish(start(1, tmp_path / "whole.npz", "", prune))

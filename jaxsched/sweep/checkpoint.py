@@ -35,7 +35,6 @@ from typing import Any
 import numpy as np
 
 from ..schedules.fields import shown
-from .identity import difference
 
 try:
     import fcntl
@@ -370,6 +369,8 @@ def _claim(directory: Path, identity: dict[str, Any], process: int) -> None:
                 f"read ({_reason(error)}), so nothing tells of which run they are; write another directory."
             ) from error
         if then != identity:
+            from .identity import difference  # here, because it brings asyncio along, through jax.extend
+
             raise ValueError(
                 f"Checkpoint: directory={str(directory)!r} holds checkpoints of another run: "
                 f"{difference(then, identity)}. Write another directory, or delete this one to start anew."

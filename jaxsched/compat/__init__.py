@@ -1,0 +1,31 @@
+"""The schedules of other systems, under their own names and arguments, each a thin definition on the core.
+
+>>> from jaxsched.compat import torch
+>>> s = torch.StepLR(lr=0.1, step_size=30, gamma=0.1)
+>>> [round(float(s(t)), 6) for t in (0, 29, 30)]
+[0.1, 0.1, 0.01]
+>>> s
+compat.torch.StepLR(lr=0.1, step_size=30)
+
+A system's class is a class here, whose fields are the system's arguments (with `lr` in the place of the optimizer), and
+its function is a function here. Where the other system is wrong, these are right; `peer_exact=True` gives its own
+numbers. `docs/parity.md` lists every such difference, and how closely all the others agree.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+MODULES = ("keras", "optax", "others", "tf1", "timm", "torch", "transformers")
+
+
+def __getattr__(name: str) -> Any:
+    """A module is loaded when it is first asked for: nobody comes from all of them."""
+    if name in MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; there are: {', '.join(MODULES)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *MODULES})

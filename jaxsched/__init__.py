@@ -18,6 +18,7 @@ WarmupCosine(peak_value=0.0003, warmup_steps=2000, total_steps=100000).warmup(st
 
 from typing import TYPE_CHECKING
 
+from . import compat as compat
 from .optim.adaptive_warmup import AdaptiveWarmupState as AdaptiveWarmupState
 from .optim.adaptive_warmup import adaptive_warmup as adaptive_warmup
 from .optim.clip import AutoclipState as AutoclipState

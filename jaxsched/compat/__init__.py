@@ -10,12 +10,19 @@ compat.torch.StepLR(lr=0.1, step_size=30)
 A system's class is a class here, whose fields are the system's arguments (with `lr` in the place of the optimizer), and
 its function is a function here. Where the other system is wrong, these are right; `peer_exact=True` gives its own
 numbers. `docs/parity.md` lists every such difference, and how closely all the others agree.
+
+The way back: `to_torch`, `to_keras`, `to_optax` and `to_numpy`.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
+
+from .out import to_keras as to_keras
+from .out import to_numpy as to_numpy
+from .out import to_optax as to_optax
+from .out import to_torch as to_torch
 
 MODULES = ("keras", "optax", "others", "tf1", "timm", "torch", "transformers")
 

@@ -1,7 +1,6 @@
-"""Writes what the live peers say, for `tests/test_compat.py`: `python -m tests.peers.record torch timm`, or without names
-for all of them.
+"""Writes what the live peers say, for `tests/test_compat.py`: `python -m tests.peers.record torch timm`, or all.
 
-The peers are installed by the extra `parity`; those that cannot be are run from a copy of their source (`sources.py`)."""
+The extra `parity` installs the peers; those that cannot be installed are run from their source (`sources.py`)."""
 
 from __future__ import annotations
 
@@ -22,35 +21,22 @@ def record(peer: str) -> dict[str, Any]:
         for arguments in harness.draws(case, SETTINGS)
     ]
     by_name = {case.name: case for case in module.CASES}
-    differences = [
-        {
-            "name": d.case,
-            "arguments": d.arguments,
-            "step": d.step,
-            "why": d.why,
-            "value": float(by_name[d.case].theirs(d.arguments, d.step + 1)[d.step]),
-        }
-        for d in module.DIFFERENCES
-    ]
-    made_by = f"python -m tests.peers.record {peer}"
-    return {
-        "peer": module.PEER,
-        "version": module.version(),
-        "made_by": made_by,
-        "rows": rows,
-        "differences": differences,
-    }
+    differences = []
+    for d in module.DIFFERENCES:
+        value = float(by_name[d.case].theirs(d.arguments, d.step + 1)[d.step])
+        differences.append({"name": d.case, "arguments": d.arguments, "step": d.step, "why": d.why, "value": value})
+    head = {"peer": module.PEER, "version": module.version(), "made_by": f"python -m tests.peers.record {peer}"}
+    return {**head, "differences": differences, "rows": rows}
 
 
 def main() -> None:
     for peer in sys.argv[1:] or harness.PEERS:
         recorded = record(peer)
-        lines = ",\n".join(json.dumps(row) for row in recorded.pop("rows"))
+        rows = recorded.pop("rows")
         head = json.dumps(recorded)[1:-1]
+        lines = ",\n".join(map(json.dumps, rows))
         (harness.HERE / f"compat_{peer}.json").write_text(f'{{{head}, "rows": [\n{lines}\n]}}\n')
-        print(
-            peer, recorded["version"], lines.count("\n") + 1, "settings,", len(recorded["differences"]), "differences"
-        )
+        print(peer, recorded["version"], len(rows), "settings,", len(recorded["differences"]), "differences")
 
 
 if __name__ == "__main__":

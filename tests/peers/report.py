@@ -1,0 +1,103 @@
+"""Makes `docs/parity.md` and the table in the README of what was seen: `python -m tests.peers.report`.
+
+The counts and the worst differences come from `parity.json`, which `test_compat_live.py` writes; the peers' own values
+from the records; ours are computed here."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from . import harness
+
+ROOT = Path(__file__).parents[2]
+DOCS, README = ROOT / "docs" / "parity.md", ROOT / "README.md"
+BEGIN, END = "<!-- parity: made by `make parity` -->\n", "<!-- end of parity -->\n"
+
+HEAD = """# How closely `jaxsched.compat` follows its peers
+
+`make parity` makes this page. It runs every function beside the live peer: hypothesis draws the arguments, and all the
+steps of the horizon and of what is beyond it are compared, in float32 and under x64, with the peer in float64. The bars
+are a relative difference of 1e-6 and of 1e-12; what is below 1e-13 of the largest value counts as 0, since the peers that
+add up floats leave such dust. Peers that are not on the package index are run from a copy of their repository, where
+there is one; `make test` holds all of them by their recorded values.
+"""
+FAULTS = """
+## Where a peer is wrong
+
+Ours is the right value; `peer_exact=True` gives theirs. `tests/test_compat.py` checks both columns of every row.
+"""
+
+
+def arguments_text(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+
+
+@functools.cache
+def differences() -> list[str]:
+    """The rows of the table of faults."""
+    rows = ["| function | step | theirs | ours | |", "| --- | --- | --- | --- | --- |"]
+    for peer in harness.PEERS:
+        cases = {case.name: case for case in harness.cases_of(peer).CASES}
+        recorded = harness.record_of(peer)
+        for row in recorded["differences"]:
+            ours = float(cases[row["name"]].ours(**row["arguments"])(row["step"]))
+            call = f"{row['name']}({arguments_text(row['arguments'])})"
+            rows.append(
+                f"| {recorded['peer']} `{call}` | {row['step']:,} | {row['value']:.3g} | {ours:.3g} | {row['why']} |"
+            )
+    return rows
+
+
+def totals(functions: dict[str, Any]) -> str:
+    settings, values = (sum(f[key] for f in functions.values()) for key in ("settings", "values"))
+    worst = [max(f[key] for f in functions.values()) for key in ("worst_32", "worst_64")]
+    return f"{len(functions)} | {settings:,} | {values:,} | {worst[0]:.1e} | {worst[1]:.1e}"
+
+
+def summary(table: dict[str, Any]) -> list[str]:
+    """A row for each peer, and their sum."""
+    rows = ["| peer | functions | settings | values | worst, float32 | worst, x64 |", "| --- |" + " --- |" * 5]
+    for row in table.values():
+        rows.append(f"| {row['peer']} {row['version']} | {totals(row['functions'])} |")
+    every = {f"{peer}/{name}": f for peer, row in table.items() for name, f in row["functions"].items()}
+    return [*rows, f"| all | {totals(every)} |"]
+
+
+def each(table: dict[str, Any]) -> list[str]:
+    rows = ["", "## Every function", "", "| peer | function | settings | values | worst, float32 | worst, x64 |"]
+    rows.append("| --- |" + " --- |" * 5)
+    for row in table.values():
+        for name, f in row["functions"].items():
+            worst = f"{f['worst_32']:.1e} | {f['worst_64']:.1e}"
+            rows.append(f"| {row['peer']} | `{name}` | {f['settings']:,} | {f['values']:,} | {worst} |")
+    return rows
+
+
+def read() -> dict[str, Any]:
+    return json.loads((harness.HERE / "parity.json").read_text())
+
+
+def page() -> str:
+    table = read()
+    return "\n".join([HEAD, *summary(table), FAULTS, *differences(), *each(table)]) + "\n"
+
+
+def readme(text: str) -> str:
+    """The README with its table made anew."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + "\n".join(summary(read())) + "\n" + END + after
+
+
+def main() -> None:
+    DOCS.parent.mkdir(exist_ok=True)
+    DOCS.write_text(page())
+    README.write_text(readme(README.read_text()))
+    print("\n".join(summary(read())))
+
+
+if __name__ == "__main__":
+    main()

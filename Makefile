@@ -14,9 +14,11 @@ sweep: $(VENV)/.ready-sweep
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# Live torch and Keras beside ours, and the recordings of both made again.
+# The live peers beside ours, the recordings of some made again, and the page of what was seen.
 parity: $(VENV)/.ready-bench
-	$(BIN)/python -m pytest -o addopts=--strict-config -W ignore::DeprecationWarning tests/peers
+	rm -rf tests/peers/.figures
+	$(BIN)/python -m pytest -o addopts=--strict-config -W ignore::DeprecationWarning -n auto --dist worksteal tests/peers
+	$(BIN)/python -m tests.peers.report
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

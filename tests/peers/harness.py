@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 HERE = Path(__file__).parent
+FIGURES = HERE / ".figures"  # what the live comparison saw, a file for each function
 # A value that should be 0 is dust in a peer that adds up floats: what is smaller than this share of the peak is 0.
 DUST = 1e-13
 TOLERANCE = {32: 1e-6, 64: 1e-12}

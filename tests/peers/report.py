@@ -1,7 +1,7 @@
 """Makes `docs/parity.md` and the table in the README of what was seen: `python -m tests.peers.report`.
 
-The counts and the worst differences come from `parity.json`, which `test_compat_live.py` writes; the peers' own values
-from the records; ours are computed here."""
+The counts and the worst differences are those that `test_compat_live.py` saw, and stay in `parity.json`; the peers' own
+values are in the records; ours are computed here."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 from . import harness
 
 ROOT = Path(__file__).parents[2]
-DOCS, README = ROOT / "docs" / "parity.md", ROOT / "README.md"
+DOCS, README, TABLE = ROOT / "docs" / "parity.md", ROOT / "README.md", harness.HERE / "parity.json"
 BEGIN, END = "<!-- parity: made by `make parity` -->\n", "<!-- end of parity -->\n"
 
 HEAD = """# How closely `jaxsched.compat` follows its peers
 
 `make parity` makes this page. It runs every function beside the live peer: hypothesis draws the arguments, and all the
 steps of the horizon and of what is beyond it are compared, in float32 and under x64, with the peer in float64. The bars
-are a relative difference of 1e-6 and of 1e-12; what is below 1e-13 of the largest value counts as 0, since the peers that
-add up floats leave such dust. Peers that are not on the package index are run from a copy of their repository, where
-there is one; `make test` holds all of them by their recorded values.
+are a relative difference of 1e-6 and of 1e-12; what is below 1e-13 of the largest value counts as 0, since the peers
+that add up floats leave such dust. Peers that are not on the package index are run from a copy of their repository,
+where there is one; `make test` holds all of them by their recorded values.
 """
 FAULTS = """
 ## Where a peer is wrong
@@ -77,7 +77,22 @@ def each(table: dict[str, Any]) -> list[str]:
 
 
 def read() -> dict[str, Any]:
-    return json.loads((harness.HERE / "parity.json").read_text())
+    return json.loads(TABLE.read_text())
+
+
+def merge() -> None:
+    """What the last run saw, into the table; of a peer that it did not run, the table keeps what it has."""
+    table = read() if TABLE.exists() else {}
+    for peer in harness.PEERS:
+        cases = {case.name for case in harness.cases_of(peer).CASES}
+        row = table.setdefault(peer, {"functions": {}})
+        for path in sorted(harness.FIGURES.glob(f"{peer}.*.json")):
+            figures = json.loads(path.read_text())
+            row |= {"peer": figures.pop("peer"), "version": figures.pop("version")}
+            row["functions"][path.name.removeprefix(f"{peer}.").removesuffix(".json")] = figures
+        row["functions"] = {name: f for name, f in sorted(row["functions"].items()) if name in cases}
+    table = {peer: table[peer] for peer in harness.PEERS if table[peer]["functions"]}
+    TABLE.write_text(json.dumps(table, indent=1) + "\n")
 
 
 def page() -> str:
@@ -93,6 +108,7 @@ def readme(text: str) -> str:
 
 
 def main() -> None:
+    merge()
     DOCS.parent.mkdir(exist_ok=True)
     DOCS.write_text(page())
     README.write_text(readme(README.read_text()))

@@ -1,13 +1,11 @@
 """Every function of `jaxsched.compat` beside the live peer, with arguments drawn by hypothesis: `make parity`.
 
-What is seen is written to `parity.json`, of which `report.py` makes `docs/parity.md`."""
+What is seen is written down, a file for each function; `report.py` makes `parity.json` and `docs/parity.md` of it."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
-from typing import Any
 
 import jax.numpy as jnp
 import pytest
@@ -33,24 +31,8 @@ LIVE = [peer for peer in harness.PEERS if (harness.HERE / f"cases_{peer}.py").ex
 ALL = [(peer, case) for peer in LIVE for case in harness.cases_of(peer).CASES]
 
 
-@pytest.fixture(scope="module")
-def figures() -> Any:
-    """What was seen, written down at the end."""
-    found: dict[str, Any] = {}
-    yield found
-    for peer, rows in found.items():
-        module = importlib.import_module(f"tests.peers.cases_{peer}")
-        known = {case.name for case in module.CASES}
-        path = harness.HERE / "parity.json"
-        table = json.loads(path.read_text()) if path.exists() else {}
-        old = table.get(peer, {}).get("functions", {})
-        rows = {name: row for name, row in {**old, **rows}.items() if name in known}
-        table[peer] = {"peer": module.PEER, "version": module.version(), "functions": dict(sorted(rows.items()))}
-        path.write_text(json.dumps(dict(sorted(table.items())), indent=1) + "\n")
-
-
 @pytest.mark.parametrize(("peer", "case"), ALL, ids=[f"{peer}-{case.name}" for peer, case in ALL])
-def test_parity(peer: str, case: Case, figures: Any) -> None:
+def test_parity(peer: str, case: Case) -> None:
     drawn = harness.draws(case, SETTINGS)
     assert len(drawn) >= SETTINGS, "hypothesis found no 200 different settings: draw from more"
     theirs = [list(case.theirs(arguments, case.steps)) for arguments in drawn]
@@ -67,9 +49,14 @@ def test_parity(peer: str, case: Case, figures: Any) -> None:
                     exact = case.ours(**arguments, peer_exact=True)(steps)
                     seen[bits].append(gap := harness.worst(exact, values))
                     assert gap <= harness.TOLERANCE[bits], (bits, gap, arguments)
-    figures.setdefault(peer, {})[case.name] = {
+    module = harness.cases_of(peer)
+    row = {
+        "peer": module.PEER,
+        "version": module.version(),
         "settings": len(drawn),
         "values": sum(map(len, theirs)),
         "worst_32": max(seen[32]),
         "worst_64": max(seen[64]),
     }
+    harness.FIGURES.mkdir(exist_ok=True)
+    (harness.FIGURES / f"{peer}.{case.name}.json").write_text(json.dumps(row))

@@ -32,23 +32,26 @@ STRUCTURE = {"staircase", "interpolate_type", "peer_exact"}
 # --- a drop-in -------------------------------------------------------------------------------------------------------
 
 
-def run_tests_of(module_name: str, **names: Any) -> unittest.TestResult:
+def run_tests_of(module_name: str, leave_out: str = "", **names: Any) -> unittest.TestResult:
     """The tests of a module that Optax installs with itself, on ours in the place of what it names so."""
-    module = importlib.import_module(module_name)
-    result = unittest.TestResult()
+    module, result = importlib.import_module(module_name), unittest.TestResult()
+    classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, unittest.TestCase)]
     with mock.patch.multiple(module, **names):
-        unittest.defaultTestLoader.loadTestsFromModule(module).run(result)
+        for cls in classes:
+            if cls.__name__ != leave_out:
+                unittest.defaultTestLoader.loadTestsFromTestCase(cls).run(result)
     assert result.wasSuccessful(), [text for _, text in result.failures + result.errors]
     return result
 
 
 @pytest.mark.filterwarnings("default")  # those of Optax's own tests are its own
 def test_the_tests_of_optax_pass() -> None:
-    """All of them but one, which no public name can be put in the place of: none is left out."""
-    schedules = run_tests_of("optax.schedules._schedule_test", _schedule=ours)
-    # What it skips itself are the optimizers that take no schedule.
-    assert schedules.testsRun - len(schedules.skipped) > 50
-    assert run_tests_of("optax.schedules._join_test", _schedule=ours, _join=ours).testsRun >= 1
+    """But those that train with each of its optimizers at one constant rate, which take long: they are run live."""
+    left_out = "ScheduleAsLearningRateTest"
+    schedules = run_tests_of("optax.schedules._schedule_test", left_out, _schedule=ours)
+    joins = run_tests_of("optax.schedules._join_test", _schedule=ours, _join=ours)
+    assert schedules.testsRun + joins.testsRun > 40
+    assert not schedules.skipped + joins.skipped
 
 
 @pytest.mark.filterwarnings("default")
@@ -196,7 +199,7 @@ def test_long_horizons_in_float32() -> None:
     stairs = ours.exponential_decay(1.0, 1_000_000, 0.999, staircase=True)
     assert float(stairs(1_999_999_999)) > float(stairs(2_000_000_000))
     np.testing.assert_allclose(ours.linear_schedule(1.0, 0.0, 3_000_000_000)(1_500_000_000), 0.5, rtol=1e-6)
-    assert np.isfinite(float(ours.linear_onecycle_schedule(3_000_000_000, 1.0, 0.1, 0.2)(10**9)))
+    assert np.isfinite(float(ours.linear_onecycle_schedule(3_000_000_000, 1.0)(10**9)))
 
 
 def test_a_joined_square_root_has_a_gradient() -> None:
@@ -221,7 +224,7 @@ def test_a_joined_schedule_may_be_left_early() -> None:
 def test_joins_exactly_as_optax_does(traced: bool) -> None:
     """Boundaries in any order, that collide, too few or too many of them; and plain functions."""
     rng = np.random.default_rng(0)
-    for _ in range(30):
+    for _ in range(16):
         count, bounds = int(rng.integers(1, 5)), [int(b) for b in rng.integers(0, 20, rng.integers(0, 5))]
         lines = [(float(a), float(b), 7) for a, b in rng.random((count, 2))]
         with x64():
@@ -245,7 +248,7 @@ def test_one_cycle_exactly_as_optax_has_it(name: str, traced: bool) -> None:
 
     table = jax.jit(table) if traced else table
     with x64():
-        for _ in range(40):
+        for _ in range(20):
             # No phase of no steps at the start, of which an older Optax makes NaN.
             arguments = {"transition_steps": int(rng.integers(8, 33)), "peak_value": float(rng.random())}
             arguments |= {share: int(rng.integers(1, 9)) / 8 for share in shares}
@@ -433,6 +436,10 @@ def drawn(rng: np.random.Generator) -> tuple[dict[str, Any], np.ndarray]:
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_the_plateau_is_exactly_optaxs(dtype: Any) -> None:
+    compare_the_plateau(dtype, draws=12)
+
+
+def compare_the_plateau(dtype: Any, draws: int) -> None:
     """Drawn metrics, negative ones, NaN and a patience of 0 too; in one program, with every number traced."""
     params = jnp.ones((), dtype)
     if optax.contrib.reduce_on_plateau().init(params).best_value.dtype != dtype:
@@ -451,14 +458,14 @@ def test_the_plateau_is_exactly_optaxs(dtype: Any) -> None:
         return jax.lax.scan(update, optimizer.init(params), metrics)[1]
 
     rng, cuts = np.random.default_rng(2), 0
-    for _ in range(12):
+    for _ in range(draws):
         numbers, metrics = drawn(rng)
         ours_scales, states = scales(numbers, metrics)
         wanted = scales_of(optax.contrib.reduce_on_plateau(**numbers), metrics, dtype)
         np.testing.assert_array_equal(ours_scales.astype(jnp.float32), np.float32(wanted))
         assert states.scale.dtype == dtype
         cuts += len(set(wanted)) - 1
-    assert cuts > 12
+    assert cuts > draws
 
 
 def test_its_own_faults_are_mended() -> None:

@@ -9,8 +9,8 @@
 compat.keras.CosineDecay(initial_learning_rate=0.0, decay_steps=1000, warmup_target=0.1, warmup_steps=100)
 
 An optimizer of Keras asks its schedule for step 0 at its first update, so `s(t)` is the rate of update t. A rate that
-is written as an integer makes integers of all its numbers there (`ExponentialDecay(1, 10, 0.5)` is 0 from step 1 on);
-here it is the number.
+is written as an integer makes integers of all its numbers there: `ExponentialDecay(1, 10, 0.5)` is 0 from step 1 on,
+and the warmup above with `0` for `0.0` is 0 at every step. Here it is the number.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ MODULE = "keras.optimizers.schedules"
 
 class LearningRateSchedule(Peer):
     """What the schedules of Keras share: a `name`, which is a label without a meaning, and a config.
+
+    Formula: that of the schedule that `build` makes.
 
     Example:
       >>> from jaxsched.compat import keras

@@ -358,9 +358,9 @@ def warmup_cosine_decay_schedule(
 
     Source: optax.warmup_cosine_decay_schedule (0.2.8).
     """
-    steps = admit(
-        "warmup_cosine_decay_schedule", "decay_steps - warmup_steps", _plain(decay_steps - warmup_steps), _LENGTH
-    )
+    steps = _plain(decay_steps - warmup_steps)
+    steps = admit("warmup_cosine_decay_schedule", "decay_steps - warmup_steps", steps, _LENGTH)
+    steps = _where(steps > 0, steps, 1)  # what is traced may be anything, and is finite
     down = CosinePower(peak_value, _where(peak_value == 0, 0.0, end_value), steps, exponent)
     return Linear(init_value, peak_value, warmup_steps).then(down, at=warmup_steps)
 
@@ -648,7 +648,7 @@ def cosine_onecycle_schedule(
 def _part(share: Any, total: Any) -> Any:
     """The step that a share of the whole comes to, rounded down. Traced it is rounded to float32 first: 0.7 of 100 is
     70, although the 0.7 of float32 is a little less."""
-    return _smaller(_floor(share * total), total)
+    return _smaller(_countable(_floor(share * total)), total)
 
 
 def _phases(shape: Any, values: Sequence[Any], ends: Sequence[Any]) -> base.Schedule:

@@ -68,32 +68,27 @@ def _scale_keeps(self: Any, s: Array, t: Array) -> Array:
     return _quotient(factor.value(t), factor.value(s), over=1.0)
 
 
-def _set_keeps(self: Any, s: Array, t: Array) -> Array:
-    del self
-    return jnp.where(t > s, 0.0, jnp.ones(jnp.broadcast_shapes(s.shape, t.shape)))
-
-
 def _power_keeps(self: Any, s: Array, t: Array) -> Array:
     """As `_scale_keeps`, for a power whose own value may be too small for a float."""
     return shapes.power(self.gamma, shapes.ratio(self._exponent(t) - self._exponent(s)))
 
 
 def _keeps(part: Any, s: Array, t: Array) -> Array:
-    return getattr(type(part), "_keeps", _set_keeps)(part, s, t)
+    return jnp.where(t > s, 0.0, 1.0) if _sets(part) else part._keeps(s, t)
 
 
 def _adds(part: Any, t: Array) -> Array:
-    if _scales(part):
-        return jnp.zeros(t.shape)
-    return part._adds(t) if hasattr(part, "_adds") else part.value(t)
+    if _sets(part):
+        return part.value(t)
+    return jnp.zeros(t.shape) if _scales(part) else part._adds(t)
 
 
 def _scales(part: Any) -> bool:
-    return getattr(type(part), "_keeps", None) in (_scale_keeps, _power_keeps)
+    return hasattr(part, "_keeps") and not hasattr(part, "_adds")
 
 
 def _sets(part: Any) -> bool:
-    return getattr(type(part), "_keeps", _set_keeps) is _set_keeps
+    return not hasattr(part, "_keeps")
 
 
 # --- the classes -----------------------------------------------------------------------------------------------------
@@ -434,7 +429,11 @@ class PolynomialLR(Peer):
         end = _unless_empty(self, 0.0, self.lr) if self.peer_exact else 0.0
         return _resumed(Polynomial(self.lr, end, self.total_iters, self.power), self.last_epoch)
 
-    _keeps = _scale_keeps
+    def _keeps(self, s: Array, t: Array) -> Array:
+        end = _unless_empty(self, 0.0, 1.0) if self.peer_exact else 0.0
+        left = _resumed(Linear(1.0, end, self.total_iters), self.last_epoch)
+        share = _quotient(left.value(t), left.value(s), over=1.0)
+        return jnp.where(share > 0, jnp.power(jnp.where(share > 0, share, 1), self.power), 0)
 
 
 class CosineAnnealingLR(Peer):
@@ -857,6 +856,11 @@ class SequentialLR(Peer):
         super().__init__(schedulers, milestones, last_epoch, peer_exact)  # pyright: ignore[reportCallIssue]
 
     def check(self) -> None:
+        parts, ends = len(self.schedulers), len(self.milestones)
+        if parts != ends + 1:
+            raise ValueError(
+                f"SequentialLR: {parts} schedulers and {ends} milestones; {parts} schedulers take turns at {parts - 1}."
+            )
         if self.peer_exact:
             instead = "torch's own numbers begin at last_epoch=-1: its clock and its first scheduler fall apart"
             refuse(self, lambda x: x != -1, "last_epoch", instead=instead)
@@ -871,14 +875,12 @@ class SequentialLR(Peer):
         first, *others = map(_exactly, self.schedulers) if self.peer_exact else self.schedulers
         out = _one_ahead(first) if self.peer_exact else first
         schedules, boundaries = [out], []
-        for part, at in zip(others, self.milestones, strict=False):
+        for part, at in zip(others, self.milestones, strict=True):
             if isinstance(part, SWALR):
                 found = Join(schedules, boundaries) if boundaries else out  # type: ignore[arg-type]
                 part = part.replace(lr=found(jnp.maximum(jnp.asarray(at) - 1, 0)))
             schedules, boundaries = [*schedules, part], [*boundaries, at]
-        # Even where their numbers do not match, so that the Join says so.
-        joined = Join(schedules, self.milestones)  # type: ignore[arg-type]
-        return _resumed(joined, self.last_epoch)
+        return _resumed(Join(schedules, boundaries), self.last_epoch)  # type: ignore[arg-type]
 
     def _turns(self) -> list[tuple[Any, Any, Any]]:
         """Each part with its first and its last step, on the clock from here on."""
@@ -891,8 +893,9 @@ class SequentialLR(Peer):
         for i, (part, first, last) in enumerate(self._turns()):
             local = [jnp.clip(x - first, 0, jnp.maximum(last - first, 0)) for x in (s, t)]
             out = out * _keeps(part, *local)
-            if i and not isinstance(part, SWALR):
-                out = jnp.where((s < first) & (t >= first), 0, out)
+            if i:
+                kept = part.replace(lr=1.0, swa_lr=0.0).value(jnp.asarray(0)) if isinstance(part, SWALR) else 0.0
+                out = jnp.where((s < first) & (t >= first), kept * out, out)
         return out
 
     def _adds(self, t: Array) -> Array:
@@ -900,7 +903,7 @@ class SequentialLR(Peer):
         for i, (part, first, _) in enumerate(self._turns()):
             added = _adds(part, jnp.maximum(t - first, 1))
             if i:
-                found = 0.0 if isinstance(part, SWALR) else part.value(jnp.zeros_like(t))
+                found = (part.replace(lr=0.0) if isinstance(part, SWALR) else part).value(jnp.zeros_like(t))
                 added = jnp.where(t > first, added, found)
             out = jnp.where(t >= first, added, out)
         return out

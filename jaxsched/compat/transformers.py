@@ -49,18 +49,22 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def _waves(step: Step, steps: Any, count: Any) -> tuple[Array, shapes.Position]:
     """The index of the half wave that `step` is in, of `count` in `steps`, and where in it. The quotient by `steps`
-    comes last: what is before it is counted in integers, so that a wave begins exactly where it begins."""
-    at, size = shapes.instant(count, step), shapes.floating(steps)
-    if shapes.is_integer(at.whole) and shapes.is_integer(steps):
-        index = at.whole // steps
-        rest = at.whole - index * steps
-        done, left = shapes.floating(rest) + at.part, shapes.floating(steps - rest) - at.part
-    else:
-        time = shapes.floating(at.whole) + at.part
-        index = jnp.floor(time / size)
-        done, left = time - index * size, (index + 1) * size - time
-    position = shapes.nearer(jnp.maximum(left, 0) / size, jnp.maximum(done, 0) / size)
-    return index.astype(jnp.result_type(int)), position
+    comes last: what is before it is counted in integers, so that a wave begins exactly where it begins. Beyond what can
+    be counted floats place it."""
+    time, size = count * shapes.floating(step), shapes.floating(steps)
+    index = jnp.floor(time / size)
+    done, left = time - index * size, (index + 1) * size - time
+    index = index.astype(jnp.result_type(int))
+    if shapes.is_integer(step) and shapes.is_integer(steps):
+        at = shapes.instant(count, step)
+        carried = jnp.floor(at.part)  # the part has any sign and size, as the whole is rounded
+        part, whole = at.part - carried, at.whole + carried.astype(at.whole.dtype)
+        rest = whole % steps
+        counted = time < jnp.iinfo(whole.dtype).max // 2
+        index = jnp.where(counted, whole // steps, index)
+        done = jnp.where(counted, shapes.floating(rest) + part, done)
+        left = jnp.where(counted, shapes.floating(steps - rest) - part, left)
+    return index, shapes.nearer(jnp.maximum(left, 0) / size, jnp.maximum(done, 0) / size)
 
 
 class CosineWaves(Schedule):

@@ -91,8 +91,8 @@ CASES = [
         "cosine",
         {
             "batch_size": st.sampled_from([16, 32, 64, 128]),
-            "data_size": st.integers(64, 1000),
-            "warmup_epochs": st.integers(0, 12).map(lambda k: k / 4),
+            "data_size": st.integers(64, 400),
+            "warmup_epochs": st.integers(0, 8).map(lambda k: k / 4),
             "cooldown_percent": PERCENT,
         },
     ),

@@ -195,6 +195,15 @@ CASES = [
     ),
     case(
         "LRScheduler",
+        {"lr": rates(), "gamma": f32(0.5, 1)},
+        "lr gamma",
+        lambda lr, gamma, peer_exact=False: ours.LRScheduler(our_torch.ExponentialLR(lr, gamma), peer_exact=peer_exact),
+        from_torch("ExponentialLR", "LRScheduler"),
+        label="ExponentialLR",
+        fault=lambda a, t: t >= 0,
+    ),
+    case(
+        "LRScheduler",
         {"lr": rates(), "T_0": st.integers(1, 60), "T_mult": st.integers(1, 3), "eta_min": st.just(0.0) | rates()},
         "lr T_0 T_mult eta_min",
         our_restarts,
@@ -245,5 +254,11 @@ DIFFERENCES = [
         {"lr": 0.5, "T_0": 4, "T_mult": 1, "eta_min": 0.0},
         0,
         "it runs one event ahead: the first rate, the peak, is left out",
+    ),
+    Difference(
+        "LRScheduler ExponentialLR",
+        {"lr": 0.5, "gamma": 0.5},
+        0,
+        "it runs one event ahead: the first rate is cut already",
     ),
 ]

@@ -23,11 +23,14 @@ from .harness import Case, Difference, f32, rates
 
 PEER = "keras"
 
+# Before anything imports Keras, which reads it once; TensorFlow imports Keras too.
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
 
 def version() -> str:
-    os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras
 
+    assert keras.backend.backend() == "jax", "run the peers with KERAS_BACKEND=jax"
     return keras.__version__
 
 

@@ -20,7 +20,7 @@ def version() -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a compiler cache that is not there
         import paddle
-    return paddle.__version__
+    return paddle.__version__  # pyright: ignore[reportPrivateImportUsage]
 
 
 def made(arguments: Any, system: Any) -> Any:

@@ -69,12 +69,12 @@ def cuts(length: int) -> Any:
 
 
 def rises(a: dict[str, Any]) -> bool:
-    """Whether pytorch_warmup's first factor is no difference of two nearly equal numbers."""
+    """Whether the first factor is far enough above 0 that float32 holds seven digits of it."""
     b, t = a["beta2"], 1
     limit = 2 / (1 - b) - 1
     while (r := limit - 2 * t * b**t / (1 - b**t)) <= 4:
         t += 1
-    return r > 4.1 and t < 20
+    return r > 4.4 and t < 20
 
 
 period = st.integers(1, 90)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ def version() -> str:
 
 def source() -> dict[str, Any]:
     path = sources.checkout("scenic") / "scenic/train_lib/lr_schedules.py"
-    found = excerpt(path, jnp=Float64())
+    found = excerpt(path, jnp=Float64(), ml_collections=types.SimpleNamespace(ConfigDict=Config))
     found["lr_fn_dict"] = {"compound": found["compound_lr_scheduler"]}
     return found
 

@@ -24,9 +24,9 @@ def version() -> str:
 
 def theirs(arguments: dict[str, Any], steps: int) -> list[float]:
     path = sources.checkout("t5x") / "t5x/utils.py"
-    make = excerpt(path, NAME, jnp=Float64())[NAME]
+    make = excerpt(path, NAME, jnp=Float64(), LearningRateCallable=Any)[NAME]
     with np.errstate(all="ignore"):  # without a warmup it divides 0 by 0
-        return make(**arguments)(np.arange(steps)).tolist()
+        return np.broadcast_to(make(**arguments)(np.arange(steps)), steps).tolist()
 
 
 NUMBERS = {

@@ -34,7 +34,8 @@ def scheduler_module() -> Any:
     """timm.scheduler without the models of timm, which ask for a torchvision that was built for this very torch."""
     shell: Any = types.ModuleType("timm")
     spec = importlib.util.find_spec("timm")
-    assert spec is not None
+    if spec is None:
+        raise ImportError("timm is not installed")
     shell.__path__ = spec.submodule_search_locations
     sys.modules["timm"] = shell
     try:

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from ...schedules.base import Schedule
-from ...schedules.fields import Length, Scalar, is_traced, nearest_name, read_annotation
+from ...schedules.fields import Scalar, Steps, is_traced, nearest_name, read_annotation
 from ...schedules.shapes import Step, floating
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -101,7 +101,7 @@ class EndlessLine(Schedule):
 
     Fields:
       init_value, end_value: the values at step 0 and at step `steps`.
-      steps: above 0; where it is 0 (when it is traced) it counts as 1.
+      steps: 0 or more; 0 counts as 1.
 
     Example:
       >>> from jaxsched.compat.others._shared import EndlessLine
@@ -113,7 +113,7 @@ class EndlessLine(Schedule):
 
     init_value: Scalar
     end_value: Scalar
-    steps: Length
+    steps: Steps
 
     def value(self, step: Step) -> Array:
         length = floating(self.steps)

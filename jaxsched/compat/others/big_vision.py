@@ -235,7 +235,7 @@ def create_learning_rate_schedule(
     if cooldown is None:
         return schedule
     line = EndlessLine if peer_exact else Linear
-    down = line(1.0, 0.0, most(cooldown, 1)).shift(total_steps - cooldown)
+    down = line(1.0, 0.0, cooldown).shift(total_steps - cooldown)
     return schedule * If(down, cooldown)
 
 

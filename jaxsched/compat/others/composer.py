@@ -7,7 +7,10 @@ batches. What a text needs is given behind the arguments, by name, to every func
   batches_per_epoch: for times in `ep`.
   samples_per_batch: for times in `sp`.
   tokens_per_batch: for times in `tok`.
-  scale_schedule_ratio: the factor that Composer's Trainer stretches the training and every time by, above 0."""
+  scale_schedule_ratio: the factor that Composer's Trainer stretches the training and every time by, above 0.
+
+As in Composer a product is cut off to a whole count; one that is whole but for its rounding is whole, where Composer
+makes 28 batches of `"0.29dur"` of 100."""
 
 from __future__ import annotations
 
@@ -69,13 +72,18 @@ class _Clock:
         """The time, stretched by the ratio unless it is a share of the training, which is stretched already."""
         number, unit = self._parse(name, time)
         if unit == "dur":
-            whole_run, unit = self._parse("max_duration", self._size("max_duration", name, time))
-            if unit == "dur":
-                raise ValueError(f"{self.owner}: max_duration={shown(self.given.get('max_duration'))}; write no 'dur'.")
-            count, unit = self._in_batches(_cut(self.ratio, whole_run), unit, name, time)
+            count, unit = self.whole_run(name, time)
             return self._time(_cut(number, count), unit, name, time)
         count, unit = self._in_batches(number, unit, name, time)
         return self._time(_cut(self.ratio, count) if scaled else count, unit, name, time)
+
+    def whole_run(self, name: str, time: Any) -> tuple[Any, Any]:
+        """The length of the stretched training, which is cut off in the unit that it is given in."""
+        longest = self._size("max_duration", name, time)
+        number, unit = self._parse("max_duration", longest)
+        if unit == "dur":
+            raise ValueError(f"{self.owner}: max_duration={shown(longest)}; write no 'dur'.")
+        return self._in_batches(_cut(self.ratio, number), unit, name, time)
 
     def _parse(self, name: str, time: Any) -> tuple[Any, str]:
         if not isinstance(time, str):
@@ -116,10 +124,11 @@ class _Clock:
 
 
 def _cut(share: Any, count: Any) -> Any:
-    """`int(share * count)`; untouched by a share of 1."""
+    """`int(share * count)`, where a product that is whole but for its rounding is that integer."""
     if is_traced(share) or is_traced(count):
         return whole(share, count)
-    return count if share == 1 else int(share * count)
+    product = share * count
+    return round(product) if math.isclose(product, round(product), rel_tol=1e-12) else int(product)
 
 
 def _factor(lr: Any, schedule: Schedule) -> Schedule:
@@ -386,9 +395,9 @@ class _Warmup:
             units = f"t_warmup in {self.end.unit!r} and t_max in {end.unit!r}"
             raise ValueError(f"{owner}: {units}; write both in one unit (epochs count as batches).")
         longest = self.clock.given.get("max_duration")
-        whole_run = end if longest is None else self.clock.steps("max_duration", longest)
-        seen = not any(map(is_traced, (end.count, whole_run.count, self.end.batches, end.batches)))
-        if seen and end.unit == whole_run.unit and np.any(end.count < whole_run.count):
+        count, unit = (end.count, end.unit) if longest is None else self.clock.whole_run("t_max", t_max)
+        seen = not any(map(is_traced, (end.count, count, self.end.batches, end.batches)))
+        if seen and end.unit == unit and np.any(end.count < count):
             times = f"t_max={shown(t_max)} and max_duration={shown(longest)}"
             raise ValueError(f"{owner}: {times}; the schedule must last as long as the training.")
         if seen and not self.peer_exact and np.any(self.end.batches > end.batches):

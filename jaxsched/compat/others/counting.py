@@ -10,15 +10,23 @@ from jax import Array, lax
 from ...schedules import shapes
 from ...schedules.base import Schedule
 from ...schedules.fields import Count, Growth, Positive, Scalar, Steps
-from ...schedules.shapes import Position, Step, floating
+from ...schedules.shapes import Instant, Position, Step, floating
+
+
+def snapped(at: Instant, sums: int = 1) -> Instant:
+    """The time, where it is a whole step but for the rounding of a share (or of the sum of as many) at that step."""
+    step = lax.stop_gradient(jnp.round(at.part))
+    rounding = jnp.finfo(step.dtype).eps * sums * (floating(at.whole) + 1)
+    off = lax.stop_gradient(jnp.where(jnp.abs(at.part - step) <= rounding, at.part - step, 0))
+    part, count = at.part - off, step.astype(jnp.result_type(int))
+    snaps = part == step
+    return Instant(at.whole + jnp.where(snaps, count, 0), jnp.where(snaps, part - step, part))
 
 
 def whole(share: Any, count: Any) -> Array:
     """`floor(share * count)`, where a product that is an integer up to the rounding of `share` is that integer."""
-    at = shapes.instant(share, count)
-    rounding = jnp.minimum(jnp.finfo(at.part.dtype).eps * (floating(at.whole) + 1), 0.5)
-    up, down = at.part > 1 - rounding, at.part < -rounding
-    return at.whole + up.astype(at.whole.dtype) - down.astype(at.whole.dtype)
+    at = snapped(shapes.instant(share, count))
+    return at.whole + jnp.floor(at.part).astype(jnp.result_type(int))
 
 
 def growing_cycle(step: Step, phases: tuple[Any, ...], mult: Any) -> tuple[Array, Array, tuple[Array, ...]]:
@@ -56,14 +64,14 @@ def triangle(step: Step, steps: Any) -> Position:
     return shapes.nearer(from_middle, 2 * floating(jnp.minimum(clock, left)) / size)
 
 
-class Written(Schedule):
+class _Written(Schedule):
     """A formula that no core schedule has, printed with the name of its module, as a `Peer` is."""
 
     def _expression(self) -> str:
         return f"{type(self).__module__.removeprefix('jaxsched.')}.{super()._expression()}"
 
 
-class GrowingCycles(Written):
+class GrowingCycles(_Written):
     """Cycles of a fall and a rise, whose lengths and ends change from one to the next.
 
     Formula: in cycle i from `start = start_value start_value_mult^i` to `end = end_value end_value_mult^i` in

@@ -17,10 +17,10 @@ from ...schedules.base import Schedule, lift
 from ...schedules.fields import Length, NonNegative, Positive, Scalar, Table, is_traced, refuse_through_zero, shown
 from ...schedules.ramps import Ramp
 from ...schedules.shapes import Position, Step
-from .counting import Written
+from .counting import _Written, snapped
 
 
-class _Annealer(Written):
+class _Annealer(_Written):
     """What is told by the place between its two ends."""
 
     def at(self, position: Position) -> Array:
@@ -230,7 +230,7 @@ class combine_scheds(_Annealer):
         for i, (pct, schedule) in enumerate(zip(self.pcts, self.scheds, strict=True)):
             share = share + pct
             # The last one ends at the end, whatever the shares add up to.
-            end = shapes.instant(1.0 if i == len(self.pcts) - 1 else share, total)
+            end = snapped(shapes.instant(1.0 if i == len(self.pcts) - 1 else share, total), sums=i + 1)
             value = _at(schedule, shapes.between(step, begin, end))
             out = value if i == 0 else jnp.where(shapes.until(step, begin) <= 0, value, out)
             begin = end

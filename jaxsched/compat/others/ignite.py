@@ -265,6 +265,9 @@ class ConcatScheduler(_Simulated):
         return join(self.schedulers, ends)
 
 
+_AHEAD = ("CosineAnnealingWarmRestarts", "CosineWarmRestarts", "ExponentialLR", "ExponentialDecay")
+
+
 class LRScheduler(_Simulated):
     """A schedule of torch in Ignite: the same schedule.
 
@@ -273,10 +276,9 @@ class LRScheduler(_Simulated):
     Fields:
       lr_scheduler: a schedule, a callable or a number.
       use_legacy: Ignite's switch between two events; the rate of update t is the same with both.
-      peer_exact: whether a `CosineAnnealingWarmRestarts` runs one event ahead, as Ignite's does. Of torch's
-        schedulers that go from the last rate to the next one (CosineAnnealingLR, PolynomialLR, LinearLR, ConstantLR)
-        Ignite's first value is wrong as well, and so are, but for the first of them, all those after it; they cannot be
-        had.
+      peer_exact: whether a `CosineAnnealingWarmRestarts` or an `ExponentialLR` (an `ExponentialDecay`) runs one event
+        ahead, as Ignite's does. Ignite's first value of torch's CosineAnnealingLR is wrong too, and every value of
+        PolynomialLR, LinearLR and ConstantLR, which go on from the last rate; those numbers cannot be had here.
 
     Errors: TypeError for what is no schedule.
 
@@ -294,8 +296,8 @@ class LRScheduler(_Simulated):
     peer_exact: bool = False
 
     def build(self) -> Schedule:
-        restarts = type(self.lr_scheduler).__name__ in ("CosineAnnealingWarmRestarts", "CosineWarmRestarts")
-        return self.lr_scheduler.shift(-1) if self.peer_exact and restarts else self.lr_scheduler
+        ahead = self.peer_exact and type(self.lr_scheduler).__name__ in _AHEAD
+        return self.lr_scheduler.shift(-1) if ahead else self.lr_scheduler
 
 
 class create_lr_scheduler_with_warmup(_Simulated):

@@ -197,6 +197,8 @@ class _Cycles(NamedTuple):
         count = most(total // length if self.peer_exact else -(-total // length), 1)
         stop = (count - 1) * length
         first = self.one(choose(count == 1, total, length))
+        if known_to_be(lambda n: n == 1, count):
+            return first.schedule, first.end_value
         second = self.one(length, first.end_value, is_first=False)
         others = self.one(length, second.end_value, is_first=False)
         before = choose(count == 1, 0.0, choose(count == 2, first.end_value, second.end_value))

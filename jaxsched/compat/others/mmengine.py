@@ -73,10 +73,6 @@ class _Scheduler(Peer):
         `base` is what the values of all began with."""
         raise NotImplementedError
 
-    def _base(self, base: Any) -> Any:
-        """What the values began with, for those that come after this one in a list."""
-        return base
-
     def check(self) -> None:
         fields: Any = self
         refuse(self, lambda begin, end: end <= begin, "begin", "end", instead="write an end above begin")
@@ -468,7 +464,8 @@ class CosineRestartLR(_Scheduler):
             raise ValueError(f"CosineRestartLR: {periods} periods and {weights} restart_weights; {instead}.")
 
     def _map(self, base: Any) -> tuple[Schedule, Schedule | None]:
-        floor, *starts = _floor(self, base), 0
+        floor = _floor(self, base)
+        starts: list[Any] = [0]
         waves = [
             Ramp(base * weight, floor, period, "cosine")
             for weight, period in zip(self.restart_weights, self.periods, strict=True)
@@ -530,9 +527,6 @@ class OneCycleLR(_Scheduler):
 
     _counts = ("total_steps",)
 
-    def _base(self, base: Any) -> Any:
-        return self.eta_max / self.div_factor
-
     def _map(self, base: Any) -> tuple[Schedule, Schedule | None]:
         first = self.eta_max / self.div_factor
         phases = OneCyclePhases(
@@ -593,12 +587,7 @@ class Windows(Schedule):
     epoch_length: Count | None = None
 
     def check(self) -> None:
-        for scheduler in self.schedulers:
-            if not isinstance(scheduler, _Scheduler):
-                raise TypeError(f"Windows: {scheduler!r} is not a scheduler of mmengine.")
-            refuse(scheduler, lambda last: last != -1, "last_step", instead="go on with schedule.shift(-steps)")
-        if self.epoch_length is None and len({s.by_epoch for s in self.schedulers}) > 1:  # type: ignore[attr-defined]
-            raise ValueError("Windows: some schedulers count epochs and some iterations; write an epoch_length.")
+        _refuse_strangers(self.schedulers, self.epoch_length)
         _refuse_overlaps(self.lr, self.schedulers, self.epoch_length, _only_multiplies, "write a horizon=...")
 
     def value(self, step: Step) -> Array:
@@ -615,10 +604,11 @@ class Windows(Schedule):
 
 
 def _bases(lr: Any, schedulers: Sequence[Any]) -> list[Any]:
-    """What the values began with, for each."""
+    """What the values began with, for each: a OneCycleLR gives those behind it in the list a beginning of its own."""
     bases = [lr]
     for scheduler in schedulers:
-        bases.append(scheduler._base(bases[-1]))
+        cycle = isinstance(scheduler, OneCycleLR)
+        bases.append(scheduler.eta_max / scheduler.div_factor if cycle else bases[-1])
     return bases[:-1]
 
 
@@ -645,6 +635,16 @@ def _maps(lr: Any, schedulers: Sequence[Any], epoch_length: Any, step: Step) -> 
     return found
 
 
+def _refuse_strangers(schedulers: Sequence[Any], epoch_length: Any) -> None:
+    """Refuse what cannot be in one list."""
+    for scheduler in schedulers:
+        if not isinstance(scheduler, _Scheduler):
+            raise TypeError(f"param_scheduler: {scheduler!r} is not a scheduler of mmengine.")
+        refuse(scheduler, lambda last: last != -1, "last_step", instead="go on with schedule.shift(-steps)")
+    if epoch_length is None and len({scheduler.by_epoch for scheduler in schedulers}) > 1:
+        raise ValueError("param_scheduler: some schedulers count epochs and some iterations; write an epoch_length.")
+
+
 def _refuse_overlaps(
     lr: Any, schedulers: Sequence[Any], epoch_length: Any, agrees: Callable[..., bool], instead: str
 ) -> None:
@@ -663,22 +663,25 @@ def _recursion(lr: Any, schedulers: Sequence[Any], epoch_length: Any, horizon: i
     """What mmengine makes of overlapping schedulers, run now: in float64, if the numbers are there."""
     if not isinstance(horizon, int) or isinstance(horizon, bool) or horizon < 1:
         raise ValueError(f"param_scheduler: horizon={shown(horizon)}; horizon must be a number of steps, 1 or more.")
+    _refuse_strangers(schedulers, epoch_length)
     instead = "begin CosineRestartLR where the others have ended"
     _refuse_overlaps(lr, schedulers, epoch_length, lambda s, _: not isinstance(s, CosineRestartLR), instead)
     arguments = lr, tuple(schedulers), epoch_length
     if any(map(is_traced, jax.tree.leaves(arguments))):
-        values = _values(*arguments, horizon)
+        values = _values(*arguments, horizon=horizon)
     else:
         with jax.ensure_compile_time_eval(), _x64():
-            values = np.asarray(_values(*jax.tree.map(jnp.asarray, arguments), horizon))
+            values = np.asarray(_values(*jax.tree.map(jnp.asarray, arguments), horizon=horizon))
     return PiecewiseConstant(np.arange(1, horizon), values)
 
 
 def _x64() -> Any:
     """64 bits for the body of a `with`; the name moved between versions of JAX."""
-    return (jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64)(True)
+    found: Any = jax if hasattr(jax, "enable_x64") else jax.experimental  # pyright: ignore[reportAttributeAccessIssue]
+    return found.enable_x64(True)
 
 
+@functools.partial(jax.jit, static_argnames="horizon")
 def _values(lr: Any, schedulers: Sequence[Any], epoch_length: Any, horizon: int) -> Array:
     steps = jnp.arange(horizon)
     moves = []

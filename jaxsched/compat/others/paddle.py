@@ -27,6 +27,7 @@ from ...schedules.fields import (
     StepTable,
     Table,
     Unit,
+    admit,
     refuse,
     shown,
 )
@@ -35,17 +36,20 @@ from ...schedules.shapes import Step
 from ..peer import Peer, refuse_ignored
 
 
-def _resumed(schedule: Schedule, last_epoch: Any, verbose: bool, owner: str) -> Schedule:
+def _resumed(owner: Any, schedule: Schedule) -> Schedule:
     """Paddle makes one step at construction: with `last_epoch=9` it starts at epoch 10."""
+    _refuse_verbose(type(owner).__name__, owner.verbose)
+    return schedule.shift(-(owner.last_epoch + 1))
+
+
+def _refuse_verbose(owner: str, verbose: bool) -> None:
     if verbose:
         raise ValueError(f"{owner}: verbose=True; a schedule prints nothing: print schedule(step).")
-    return schedule.shift(-(last_epoch + 1))
 
 
 def _rate(owner: str, learning_rate: Any) -> Constant:
-    rate = Constant(learning_rate)
-    refuse(rate, lambda x: x < 0, "constant_value", instead=f"{owner} takes a learning_rate of 0 or more")
-    return rate
+    (domain,) = NonNegative.__metadata__  # type: ignore[attr-defined]
+    return Constant(admit(owner, "learning_rate", learning_rate, domain))
 
 
 def _refuse_no_function(owner: str, lr_lambda: Any) -> None:
@@ -66,15 +70,7 @@ def _refuse_growth(schedule: Any) -> None:
     refuse(schedule, lambda gamma: gamma >= 1, "gamma", instead="Paddle's decays take a gamma below 1")
 
 
-class _Paddle(Peer):
-    """What all of them have."""
-
-    def _from(self, schedule: Schedule) -> Schedule:
-        fields: Any = self
-        return _resumed(schedule, fields.last_epoch, fields.verbose, type(self).__name__)
-
-
-class NoamDecay(_Paddle):
+class NoamDecay(Peer):
     """The schedule of the first Transformer, counted from epoch 0, where the rate is 0.
 
     Formula: `s(t) = learning_rate d_model^(-1/2) min(t^(-1/2), t warmup_steps^(-3/2))`, and `s(0) = 0`.
@@ -102,10 +98,10 @@ class NoamDecay(_Paddle):
 
     def build(self) -> Schedule:
         noam = recipes.Noam(self.d_model, self.warmup_steps, self.learning_rate)
-        return self._from(Constant(0.0).then(noam, at=1))
+        return _resumed(self, Constant(0.0).then(noam, at=1))
 
 
-class PiecewiseDecay(_Paddle):
+class PiecewiseDecay(Peer):
     """A table of constants.
 
     Formula: `s(t) = values[i]`, where i is the number of boundaries `<= t`.
@@ -137,10 +133,10 @@ class PiecewiseDecay(_Paddle):
             raise ValueError("PiecewiseDecay: boundaries=[]; write at least one boundary.")
 
     def build(self) -> Schedule:
-        return self._from(pieces.PiecewiseConstant(self.boundaries, self.values))
+        return _resumed(self, pieces.PiecewiseConstant(self.boundaries, self.values))
 
 
-class NaturalExpDecay(_Paddle):
+class NaturalExpDecay(Peer):
     """Exponential decay with its rate in the exponent.
 
     Formula: `s(t) = learning_rate exp(-gamma t)`.
@@ -165,10 +161,10 @@ class NaturalExpDecay(_Paddle):
     verbose: bool = False
 
     def build(self) -> Schedule:
-        return self._from(decays.NaturalExpDecay(self.learning_rate, self.gamma, 1))
+        return _resumed(self, decays.NaturalExpDecay(self.learning_rate, self.gamma, 1))
 
 
-class InverseTimeDecay(_Paddle):
+class InverseTimeDecay(Peer):
     """Decay with the inverse of time.
 
     Formula: `s(t) = learning_rate / (1 + gamma t)`.
@@ -193,10 +189,10 @@ class InverseTimeDecay(_Paddle):
     verbose: bool = False
 
     def build(self) -> Schedule:
-        return self._from(decays.InverseTimeDecay(self.learning_rate, self.gamma, 1))
+        return _resumed(self, decays.InverseTimeDecay(self.learning_rate, self.gamma, 1))
 
 
-class PolynomialDecay(_Paddle):
+class PolynomialDecay(Peer):
     """Polynomial decay whose horizon grows when it is reached, if it cycles.
 
     Formula: `s(t) = end_lr + (learning_rate - end_lr) (1 - t / N)^power` with `N = decay_steps`, after which `end_lr`
@@ -229,10 +225,10 @@ class PolynomialDecay(_Paddle):
 
     def build(self) -> Schedule:
         decay = cycles.PolynomialDecay(self.learning_rate, self.decay_steps, self.end_lr, self.power, self.cycle)
-        return self._from(decay)
+        return _resumed(self, decay)
 
 
-class LinearWarmup(_Paddle):
+class LinearWarmup(Peer):
     """A straight line up, then a number or another schedule, which begins at its own epoch 0.
 
     Formula: `s(t) = start_lr + (end_lr - start_lr) t / warmup_steps` before `warmup_steps`, then
@@ -269,16 +265,16 @@ class LinearWarmup(_Paddle):
 
     def check(self) -> None:
         refuse(self, lambda start, end: end <= start, "start_lr", "end_lr", instead="write end_lr above start_lr")
-        if isinstance(self.learning_rate, _Paddle):
+        if hasattr(self.learning_rate, "last_epoch"):
             instead = "LinearWarmup tells the inner schedule its epoch: write last_epoch on the outer one"
             refuse(self.learning_rate, lambda k: k != -1, "last_epoch", instead=instead)
 
     def build(self) -> Schedule:
         up = Linear(self.start_lr, self.end_lr, self.warmup_steps)
-        return self._from(up.then(self.learning_rate, at=self.warmup_steps))
+        return _resumed(self, up.then(self.learning_rate, at=self.warmup_steps))
 
 
-class ExponentialDecay(_Paddle):
+class ExponentialDecay(Peer):
     """A constant factor at every epoch.
 
     Formula: `s(t) = learning_rate gamma^t`.
@@ -308,10 +304,10 @@ class ExponentialDecay(_Paddle):
         _refuse_growth(self)
 
     def build(self) -> Schedule:
-        return self._from(decays.ExponentialDecay(self.learning_rate, self.gamma, 1))
+        return _resumed(self, decays.ExponentialDecay(self.learning_rate, self.gamma, 1))
 
 
-class MultiStepDecay(_Paddle):
+class MultiStepDecay(Peer):
     """A factor at every milestone.
 
     Formula: `s(t) = learning_rate gamma^n`, where n is the number of milestones `<= t`.
@@ -343,10 +339,10 @@ class MultiStepDecay(_Paddle):
         _refuse_growth(self)
 
     def build(self) -> Schedule:
-        return self._from(pieces.MultiStepDecay(self.learning_rate, self.gamma, self.milestones))
+        return _resumed(self, pieces.MultiStepDecay(self.learning_rate, self.gamma, self.milestones))
 
 
-class StepDecay(_Paddle):
+class StepDecay(Peer):
     """A factor at every `step_size`-th epoch.
 
     Formula: `s(t) = learning_rate gamma^floor(t / step_size)`.
@@ -378,10 +374,10 @@ class StepDecay(_Paddle):
         _refuse_growth(self)
 
     def build(self) -> Schedule:
-        return self._from(decays.StepDecay(self.learning_rate, self.gamma, self.step_size))
+        return _resumed(self, decays.StepDecay(self.learning_rate, self.gamma, self.step_size))
 
 
-class CosineAnnealingDecay(_Paddle):
+class CosineAnnealingDecay(Peer):
     """Half a cosine wave from the rate to `eta_min`, which then holds.
 
     Formula: `s(t) = eta_min + (learning_rate - eta_min) (1 + cos(pi u)) / 2` with `u = min(t / T_max, 1)`; Paddle does
@@ -415,7 +411,7 @@ class CosineAnnealingDecay(_Paddle):
         if self.peer_exact:
             up = Ramp(self.eta_min, self.learning_rate, self.T_max, shape="cosine")
             down = down.then(up, at=self.T_max).repeat(2 * self.T_max)
-        return self._from(down)
+        return _resumed(self, down)
 
 
 class OneCyclePhases(Schedule):
@@ -471,7 +467,7 @@ class OneCyclePhases(Schedule):
         return out
 
 
-class OneCycleLR(_Paddle):
+class OneCycleLR(Peer):
     """Up to a peak and far down again, in one cycle over the whole training.
 
     Formula: from `max_learning_rate / divide_factor` up to `max_learning_rate` at step `phase_pct total_steps - 1`,
@@ -527,10 +523,10 @@ class OneCycleLR(_Paddle):
             self.three_phase,
             bounces=self.peer_exact,
         )
-        return self._from(phases)
+        return _resumed(self, phases)
 
 
-class CyclicLR(_Paddle):
+class CyclicLR(Peer):
     """Up and down in straight lines, again and again.
 
     Formula: `s(t) = base + (max - base) tri(t) f`; `tri` rises from 0 to 1 in `step_size_up` and falls in
@@ -578,14 +574,14 @@ class CyclicLR(_Paddle):
         base, peak, up = self.base_learning_rate, self.max_learning_rate, self.step_size_up
         down = up if self.step_size_down is None else self.step_size_down
         if self.scale_fn is None:
-            return self._from(cycles.CyclicTriangular(base, peak, up, down, self.mode, self.exp_gamma))
+            return _resumed(self, cycles.CyclicTriangular(base, peak, up, down, self.mode, self.exp_gamma))
         scale = Lambda(self.scale_fn)
         if self.scale_mode == "cycle":
             scale = scale.shift(-1).per_epoch(up + down)
-        return self._from(cycles.CyclicTriangular(0.0, peak - base, up, down) * scale + base)
+        return _resumed(self, cycles.CyclicTriangular(0.0, peak - base, up, down) * scale + base)
 
 
-class LinearLR(_Paddle):
+class LinearLR(Peer):
     """A straight line from one share of the rate to another.
 
     Formula: `s(t) = learning_rate (start_factor (1 - u) + end_factor u)` with `u = min(t / total_steps, 1)`.
@@ -620,10 +616,10 @@ class LinearLR(_Paddle):
 
     def build(self) -> Schedule:
         start, end = self.learning_rate * self.start_factor, self.learning_rate * self.end_factor
-        return self._from(Linear(start, end, self.total_steps))
+        return _resumed(self, Linear(start, end, self.total_steps))
 
 
-class CosineAnnealingWarmRestarts(_Paddle):
+class CosineAnnealingWarmRestarts(Peer):
     """Cosines from the rate to `eta_min`, each after a restart, and each `T_mult` times as long as the one before.
 
     Formula: `s(t) = eta_min + (learning_rate - eta_min) (1 + cos(pi T_cur / T_i)) / 2`, `T_cur` steps after the last
@@ -653,7 +649,7 @@ class CosineAnnealingWarmRestarts(_Paddle):
     verbose: bool = False
 
     def build(self) -> Schedule:
-        return self._from(cycles.CosineWarmRestarts(self.learning_rate, self.T_0, self.T_mult, self.eta_min))
+        return _resumed(self, cycles.CosineWarmRestarts(self.learning_rate, self.T_0, self.T_mult, self.eta_min))
 
 
 def LambdaDecay(
@@ -685,7 +681,8 @@ def LambdaDecay(
     """
     _refuse_no_function("LambdaDecay", lr_lambda)
     factor = Lambda(lr_lambda) if horizon is None else _table("LambdaDecay", lr_lambda, horizon)
-    return _resumed(_rate("LambdaDecay", learning_rate) * factor, last_epoch, verbose, "LambdaDecay")
+    _refuse_verbose("LambdaDecay", verbose)
+    return (_rate("LambdaDecay", learning_rate) * factor).shift(-(last_epoch + 1))
 
 
 def MultiplicativeDecay(
@@ -718,7 +715,8 @@ def MultiplicativeDecay(
     owner = "MultiplicativeDecay"
     _refuse_no_function(owner, lr_lambda)
     factor = _table(owner, lr_lambda, horizon, product=True)
-    return _resumed(_rate(owner, learning_rate) * factor, last_epoch, verbose, owner)
+    _refuse_verbose(owner, verbose)
+    return (_rate(owner, learning_rate) * factor).shift(-(last_epoch + 1))
 
 
 def ReduceOnPlateau(

@@ -16,7 +16,7 @@ from ...schedules.ramps import Linear
 from ...schedules.shapes import Step
 from ...schedules.untuned import Decay, UntunedWarmup
 from ..peer import Peer
-from .counting import Written
+from .counting import _Written
 
 Beta2 = Annotated[Number, Domain("a number above 0.6 and below 1", lambda x: (x > 0.6) & (x < 1))]
 
@@ -26,7 +26,7 @@ def _dampened(lr: Schedule, factor: Schedule, last_step: Integer) -> Schedule:
     return lr * factor.shift(-(last_step + 1))
 
 
-class ExponentialRise(Written):
+class ExponentialRise(_Written):
     """A factor that comes near to 1 exponentially.
 
     Formula: `s(t) = 1 - exp(-(t + 1) / period)`.
@@ -172,7 +172,7 @@ class RAdamWarmup(Peer):
     """A schedule under the factor of RAdam, from its first step that is above 0.
 
     Formula: `s(t) = lr(t) UntunedWarmup(beta2, "radam")(t + o)`, where o is the number of steps at which that factor is
-    0: 4, or more for a `beta2` below 0.81.
+    0: 4, or more for a `beta2` below 0.774.
 
     Fields:
       lr, last_step: as in `LinearWarmup`.

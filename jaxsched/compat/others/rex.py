@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-
 from ...schedules.base import Constant, Schedule
 from ...schedules.fields import Integer, Positive, Scalar, Steps, refuse
 from ...schedules.ramps import Linear, Rex
 from ..peer import Peer
+from ._shared import most
 
 
 class AxolotlRexLR(Peer):
@@ -60,10 +59,11 @@ class AxolotlRexLR(Peer):
         up = Linear(0.0, self.lr, self.num_warmup_steps)
         end = self.lr * (self.min_lr / self.max_lr)
         down = Rex(self.lr, end, self.total_steps - self.num_warmup_steps, beta=0.1)
-        whole = up.then(down, at=self.num_warmup_steps)
+        after = self.num_warmup_steps + 1  # a warmup that is all there is ends at its top
+        whole = up.then(down.shift(-1), at=after)
         if self.peer_exact:
-            whole = whole.then(Constant(self.min_lr), at=self.total_steps)
-        return whole.shift(-jnp.maximum(self.last_step, 1))
+            whole = whole.then(Constant(self.min_lr), at=most(self.total_steps, after))
+        return whole.shift(-most(self.last_step, 1))
 
 
 class PytorchOptimizerREXScheduler(Peer):

@@ -24,7 +24,7 @@ class Peer(Recipe):
 def refuse_ignored(schedule: Any, name: str, peer: str, because: str, default: Any = None) -> None:
     """Refuse the argument `name` that `peer` would ignore without a word; its default stands for not written."""
     value = getattr(schedule, name)
-    if value is not default:
+    if value != default:
         raise ValueError(f"{type(schedule).__name__}: {name}={shown(value)} is ignored by {peer}: {because}.")
 
 

@@ -91,33 +91,9 @@ def _cycle(step: Step, period: Any, mult: Any, peer_exact: bool) -> tuple[Array,
         return *shapes.cycle(step, period, mult), period
     # In steps and not in shares of the first cycle, whose rounding would show where a decay comes near 0.
     t, period, ratio = shapes.floating(step), shapes.floating(period), shapes.floating(mult)
-    index = _peer_index(step, period, mult) if peer_exact else _index(t, period, ratio)
-    growth, before = _growth(ratio, index)
+    index = _peer_index(step, period, mult) if peer_exact else shapes.growing_index(t, period, ratio)
+    growth, before = shapes.powers(ratio, index)
     return index, jnp.maximum(t - period * before, 0), period * growth
-
-
-def _index(step: Array, period: Array, mult: Array) -> Array:
-    """The index of the cycle by a logarithm, put right by the starts themselves."""
-    count, rate = step / period, jnp.where(mult > 1, mult - 1, 1)
-    guess = jnp.floor(jnp.where(mult > 1, jnp.log1p(count * rate) / jnp.log1p(rate), count))
-    guess = lax.stop_gradient(guess).astype(jnp.result_type(int))
-    guess = jnp.maximum(jnp.where(period * _growth(mult, guess)[1] > step, guess - 1, guess), 0)
-    return jnp.where(period * _growth(mult, guess + 1)[1] <= step, guess + 1, guess)
-
-
-def _growth(mult: Array, index: Array) -> tuple[Array, Array]:
-    """`mult^index`, and the sum of all powers below it. By doubling, without a logarithm: where a restart is a whole
-    step it is met exactly."""
-
-    def double(level: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        power, total = state
-        odd = (index >> (bits - 1 - level)) & 1 == 1
-        power, total = power * power, total * (1 + power)
-        return jnp.where(odd, power * mult, power), jnp.where(odd, total * mult + 1, total)
-
-    bits = jnp.iinfo(index.dtype).bits - 1
-    one = jnp.ones(jnp.broadcast_shapes(index.shape, mult.shape), mult.dtype)
-    return lax.fori_loop(0, bits, double, (one, jnp.zeros_like(one)))
 
 
 def _peer_index(step: Step, period: Any, mult: Any) -> Array:

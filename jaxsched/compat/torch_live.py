@@ -264,8 +264,11 @@ class _Reader:
             return self._cosine(live, part, rate)
         if name == "SWALR":
             return _annealed(live, part, rate)
-        # The others set the rate, so that one written by hand lasts until the next step.
-        return part if rate == float(live._last_lr[self.group]) else Constant(rate).then(part.shift(-1), at=1)
+        # The others set the rate, so that one written by hand lasts until the next step; so does that of a restart
+        # which `step(epoch)` has missed.
+        as_set = rate == float(live._last_lr[self.group])
+        missed = name == "CosineAnnealingWarmRestarts" and live.T_cur >= live.T_i
+        return part if as_set and not missed else Constant(rate).then(part.shift(-1), at=1)
 
     def _cosine(self, live: Any, part: Any, rate: float) -> Schedule:
         height = (1 + math.cos(math.pi * live.last_epoch / live.T_max)) / 2

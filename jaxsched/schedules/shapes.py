@@ -191,21 +191,32 @@ def _whole_cycle(step: Array, period: Array, mult: Array) -> tuple[Array, Fracti
 
 
 def _real_cycle(step: Array, period: Array, mult: Array) -> tuple[Array, Array]:
-    grows = mult > 1
-    rate = jnp.where(grows, mult - 1, 1)
+    growth, before = powers(mult, index := growing_index(step, period, mult))
+    return index, jnp.clip((step - period * before) / growth, 0, period)
 
-    def start(index: Array) -> Array:
-        growth = index * jnp.log1p(rate)
-        # A power of a whole multiplier is exact, and expm1 is accurate where the power is near 1.
-        sum_of_powers = jnp.where(growth < 0.5, jnp.expm1(growth), jnp.power(1 + rate, index) - 1) / rate
-        return period * jnp.where(grows & (index > 1), sum_of_powers, index)
 
-    count = step / period
-    index = lax.stop_gradient(jnp.floor(jnp.where(grows, jnp.log1p(count * rate) / jnp.log1p(rate), count)))
-    index = jnp.where(start(index) > step, index - 1, index)
-    index = jnp.maximum(jnp.where(start(index + 1) <= step, index + 1, index), 0)
-    local = (step - start(index)) / jnp.power(jnp.where(grows, mult, 1), index)
-    return index.astype(jnp.result_type(int)), jnp.clip(local, 0, period)
+def growing_index(step: Array, period: Array, mult: Array) -> Array:
+    """The index of the cycle by a logarithm, put right by the starts themselves."""
+    count, rate = step / period, jnp.where(mult > 1, mult - 1, 1)
+    guess = jnp.floor(jnp.where(mult > 1, jnp.log1p(count * rate) / jnp.log1p(rate), count))
+    guess = lax.stop_gradient(guess).astype(jnp.result_type(int))
+    guess = jnp.maximum(jnp.where(period * powers(mult, guess)[1] > step, guess - 1, guess), 0)
+    return jnp.where(period * powers(mult, guess + 1)[1] <= step, guess + 1, guess)
+
+
+def powers(base: Array, count: Array) -> tuple[Array, Array]:
+    """`base**count`, and the sum of all powers below it. By doubling, without a logarithm: where a sum is a number that
+    a float holds, it is that number."""
+
+    def double(level: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        power, total = state
+        odd = (count >> (bits - 1 - level)) & 1 == 1
+        power, total = power * power, total * (1 + power)
+        return jnp.where(odd, power * base, power), jnp.where(odd, total * base + 1, total)
+
+    bits = jnp.iinfo(count.dtype).bits - 1
+    one = jnp.ones(jnp.broadcast_shapes(count.shape, base.shape), base.dtype)
+    return lax.fori_loop(0, bits, double, (one, jnp.zeros_like(one)))
 
 
 # --- quotients and powers that lose no digits ------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,7 @@ def version() -> str:
     return "read at commit 4181ac18"
 
 
+@functools.cache
 def source() -> dict[str, Any]:
     path = sources.checkout("scenic") / "scenic/train_lib/lr_schedules.py"
     found = excerpt(path, jnp=Float64(), ml_collections=types.SimpleNamespace(ConfigDict=Config))
@@ -37,7 +39,8 @@ def source() -> dict[str, Any]:
 
 
 def run(schedule: Callable[[Any], Any], steps: int) -> list[float]:
-    return [float(schedule(step)) for step in np.arange(steps)]
+    with np.errstate(all="ignore"):  # a branch that is not taken may divide by 0
+        return [float(schedule(step)) for step in np.arange(steps)]
 
 
 EVENTS = st.lists(st.integers(1, 100), min_size=3, max_size=3, unique=True).map(sorted)
@@ -71,11 +74,16 @@ NUMBERS: dict[str, Any] = {
 def function(name: str, names: str, **fixed: Any) -> Case:
     """A factor alone."""
     draw = {key: NUMBERS["warmup_alpha" if key == "alpha" else key] for key in names.split()}
+
+    def theirs(arguments: dict[str, Any], steps: int) -> list[float]:
+        factor = source()[name]
+        return run(lambda step: factor(step, **arguments), steps)
+
     title = " ".join([name, *(key for key, value in fixed.items() if value)])
     return Case(
         title,
         getattr(ours, name),
-        lambda arguments, steps: run(lambda step: source()[name](step, **arguments), steps),
+        theirs,
         st.fixed_dictionaries({**draw, **{key: st.just(value) for key, value in fixed.items()}}),
         tuple(draw),
     )

@@ -4,6 +4,7 @@ The extra `parity` installs the peers; those that cannot be installed are run fr
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from typing import Any
@@ -24,7 +25,8 @@ def record(peer: str) -> dict[str, Any]:
     differences = []
     for d in module.DIFFERENCES:
         value = float(by_name[d.case].theirs(d.arguments, d.step + 1)[d.step])
-        differences.append({"name": d.case, "arguments": d.arguments, "step": d.step, "why": d.why, "value": value})
+        differences.append({"name": d.case, **dataclasses.asdict(d), "value": value})
+        del differences[-1]["case"]
     head = {"peer": module.PEER, "version": module.version(), "made_by": f"python -m tests.peers.record {peer}"}
     return {**head, "differences": differences, "rows": rows}
 

@@ -12,7 +12,6 @@ import types
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 CACHE = Path(__file__).parent / ".sources"
@@ -55,9 +54,15 @@ def checkout(name: str) -> Path:
 @contextlib.contextmanager
 def stubs(*names: str) -> Iterator[None]:
     """Modules that a file imports and does not use for its schedules, as empty shells that answer to anything."""
-    shells: dict[str, Any] = {name: mock.MagicMock(name=name) for name in names}
-    with mock.patch.dict(sys.modules, shells):
+    before = {name: sys.modules.get(name) for name in names}
+    sys.modules.update({name: mock.MagicMock(name=name) for name in names})
+    try:
         yield
+    finally:  # and nothing else: what a file has imported beside them stays
+        for name, module in before.items():
+            del sys.modules[name]
+            if module is not None:
+                sys.modules[name] = module
 
 
 def load(path: Path, *shells: str) -> types.ModuleType:

@@ -43,11 +43,11 @@ def test_parity(peer: str, case: Case) -> None:
             steps = jnp.arange(case.steps)
             for arguments, values in zip(drawn, theirs, strict=True):
                 right = harness.healthy(case, arguments, len(values))
-                seen[bits].append(gap := harness.worst(case.ours(**arguments)(steps), values, right))
+                seen[bits].append(gap := harness.worst(case.ours(**arguments)(steps), values, bits, right))
                 assert gap <= harness.TOLERANCE[bits], (bits, gap, arguments)
                 if case.fault is not None:
                     exact = case.ours(**arguments, peer_exact=True)(steps)
-                    seen[bits].append(gap := harness.worst(exact, values))
+                    seen[bits].append(gap := harness.worst(exact, values, bits))
                     assert gap <= harness.TOLERANCE[bits], (bits, gap, arguments)
     module = harness.cases_of(peer)
     row = {

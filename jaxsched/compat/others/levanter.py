@@ -246,6 +246,8 @@ def _in_cycles(cycles: _Cycles, total: Any, name: str, value: Any) -> tuple[Sche
         raise ValueError(
             f"lr_scheduler: cycles={shown(value)}; write how many, 1 or more, or a list of the steps where they end."
         )
+    if known_to_be(lambda n: n < value, total):
+        raise ValueError(f"lr_scheduler: cycles={value} are more than {shown(total)} steps; write fewer.")
     ends = [counted(lambda xp, n, i=i: n / value * (i + 1), total) for i in range(value - 1)]
     return cycles.between(_points(ends, name, total))
 

@@ -472,8 +472,9 @@ def WSDS(
     """A warmup, and periods that each end in a decay, back up at once: WSD-S, for training that goes on and on.
 
     Formula: at step t + 1, with the peak `lr period_lr_multipliers[i]` in period i:
-    `Linear(warmup_min_lr, peak, warmup)` in the first one, the peak, and in the last `decay` steps of each one `Linear(peak, decay_min_lr, decay)`. The last
-    step of a period, its end, has decay_min_lr, and so has all that comes after the last period.
+    `Linear(warmup_min_lr, peak, warmup)` in the first one, the peak, and in the last `decay` steps of each one
+    `Linear(peak, decay_min_lr, decay)`. The last step of a period, its end, has decay_min_lr, and so has all that comes
+    after the last period.
 
     Args:
       lr: the rate.

@@ -123,7 +123,7 @@ def test_a_fault_of_a_peer_is_not_ours(peer: str, row: dict[str, Any]) -> None:
 def test_every_fault_has_its_row() -> None:
     """A case with a fault shows it at least once."""
     shown = {(peer, row["name"]) for peer, row in DIFFERENCES}
-    assert {(peer, case.name) for peer, case in ALL if case.fault is not None} == shown
+    assert {(peer, case.name) for peer, case in ALL if case.fault is not None} <= shown
 
 
 def test_every_peer_is_recorded() -> None:

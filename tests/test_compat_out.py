@@ -28,8 +28,8 @@ def test_to_numpy_is_the_table() -> None:
     np.testing.assert_allclose(js.compat.to_numpy(optax.linear_schedule(1.0, 0.0, 4), 3), [1, 0.75, 0.5])
 
 
-def test_on_host_reads_a_table_at_any_step() -> None:
-    value = out.on_host(SCHEDULE)
+def test_host_table_reads_a_table_at_any_step() -> None:
+    value = out.host_table(SCHEDULE)
     for step in (0, 1, 4095, 4096, 9_999, 10_000, 2**31 - 5000):
         assert value(step) == pytest.approx(float(SCHEDULE(step)), rel=1e-6, abs=1e-12)
         assert type(value(step)) is float
@@ -42,7 +42,7 @@ def test_one_call_to_a_device_serves_thousands_of_steps() -> None:
         jax.debug.callback(lambda: calls.append(1))
         return 0.1 / (1 + step)
 
-    value = out.on_host(js.Lambda(counted))
+    value = out.host_table(js.Lambda(counted))
     assert [value(step) for step in range(4096)][3] == pytest.approx(0.025)
     jax.effects_barrier()
     assert len(calls) == 1

@@ -16,6 +16,7 @@ and the warmup above with `0` for `0.0` is 0 at every step. Here it is the numbe
 from __future__ import annotations
 
 import inspect
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -51,7 +52,7 @@ from ..schedules.fields import (
 from ..schedules.pieces import PiecewiseConstant
 from ..schedules.ramps import Linear, Ramp
 from ..schedules.shapes import Position, Step, floating
-from .peer import Peer, known
+from .peer import Peer, known, on_host
 
 MODULE = "keras.optimizers.schedules"
 
@@ -77,7 +78,8 @@ class LearningRateSchedule(Peer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments as JSON holds them; `to_config` says the class too."""
-        return {field.name: _as_json(field.name, getattr(self, field.name)) for field in self._fields}
+        own = (field.name for field in self._fields if field.name != "peer_exact")  # which Keras does not know
+        return {name: _as_json(name, getattr(self, name)) for name in own}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LearningRateSchedule:
@@ -273,9 +275,8 @@ class CosineDecayRestarts(LearningRateSchedule):
 
     Keras takes i from a logarithm, whose rounding misses restarts: it then gives the bottom at the step of the peak.
     Which ones depends on the type, the machine and the compiler: `t_mul=3` at step 121 (with `first_decay_steps=1`) in
-    float64, 1.1 at 210 (with 100) in float32, and under `jax.jit` in float64 the default of 2 at its third restart. So
-    it has no numbers of its own to give here. A restart is where the sum of the lengths says, up to the last digits of
-    `t_mul`.
+    float64, 1.1 at 210 (with 100) in float32, and under `jax.jit` in float64 the default of 2 at its third restart.
+    Here a restart is where the sum of the lengths says, up to the last digits of `t_mul`.
 
     Fields:
       initial_learning_rate: the value at step 0.
@@ -284,6 +285,7 @@ class CosineDecayRestarts(LearningRateSchedule):
       m_mul: above 0.
       alpha: the bottom, as a share of `initial_learning_rate`: a factor and not a rate.
       name: a label without a meaning.
+      peer_exact: whether i is taken from the logarithm, in float64 whatever the values are; no part of a config.
 
     Example:
       >>> from jaxsched.compat import keras
@@ -300,9 +302,11 @@ class CosineDecayRestarts(LearningRateSchedule):
     m_mul: Positive = 1.0
     alpha: Scalar = 0.0
     name: str | None = "SGDRDecay"
+    peer_exact: bool = False
 
     def build(self) -> Schedule:
-        return _Restarts(self.initial_learning_rate, self.first_decay_steps, self.t_mul, self.m_mul, self.alpha)
+        lengths = self.first_decay_steps, self.t_mul
+        return _Restarts(self.initial_learning_rate, *lengths, self.m_mul, self.alpha, self.peer_exact)
 
 
 class _Restarts(Schedule):
@@ -313,9 +317,11 @@ class _Restarts(Schedule):
     period_mult: Growth
     height_mult: Positive
     alpha: Scalar
+    peer_exact: bool
 
     def value(self, step: Step) -> Array:
-        index, position = _geometric_cycle(step, self.period, self.period_mult)
+        cycle = _logarithmic_cycle if self.peer_exact else _geometric_cycle
+        index, position = cycle(step, self.period, self.period_mult)
         height = shapes.power(self.height_mult, shapes.ratio(index))
         # Exact at a height of 1, and no difference of large numbers on either side of it.
         above = self.alpha + (1 - self.alpha) * height
@@ -398,6 +404,19 @@ def _geometric_cycle(step: Step, period: Any, mult: Any) -> tuple[Array, Positio
     left = _plus(length, _Pair(-done.high, -done.low))
     shares = (jnp.clip((x.high + x.low) / length.high, 0, 1) for x in (left, done))
     return index, shapes.nearer(*shares)
+
+
+def _logarithmic_cycle(step: Step, period: Any, mult: Any) -> tuple[Array, Position]:
+    """The same, as Keras and TF1 reckon it."""
+
+    def index(t: float, period: float, mult: float) -> int:
+        count = t / period
+        return math.floor(count if mult == 1 else math.log(1 - count * (1 - mult)) / math.log(mult))
+
+    found, mult = on_host(index, step, period, mult), floating(mult)
+    growth, before = shapes.powers(mult, found)
+    done = jnp.clip((floating(step) / floating(period) - before) / growth, 0, 1)
+    return found, shapes.nearer(1 - done, done)
 
 
 # --- configs ---------------------------------------------------------------------------------------------------------

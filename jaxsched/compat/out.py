@@ -54,7 +54,7 @@ def to_numpy(schedule: Any, steps: Any) -> np.ndarray:
     return np.asarray(_one_setting("to_numpy", schedule).table(steps))
 
 
-def on_host(schedule: Schedule) -> Callable[[int], float]:
+def host_table(schedule: Schedule) -> Callable[[int], float]:
     """`step -> value` in Python floats, of which all but one in thousands are read from a table."""
 
     @functools.lru_cache(maxsize=8)
@@ -98,7 +98,7 @@ def to_torch(schedule: Any, optimizer: Any, last_epoch: int = -1) -> Any:
         raise ValueError(f"to_torch: {len(given)} schedules and {len(groups)} parameter groups; write one for each.")
     for group in groups:  # LambdaLR multiplies with this
         group["initial_lr"] = 1.0
-    return LambdaLR(optimizer, [on_host(_one_setting("to_torch", s)) for s in given], last_epoch)
+    return LambdaLR(optimizer, [host_table(_one_setting("to_torch", s)) for s in given], last_epoch)
 
 
 def to_keras(schedule: Any, steps: Any = None) -> Any:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
 
 from ..schedules.base import Recipe
 from ..schedules.fields import nearest_name, shown
@@ -33,3 +39,15 @@ def known(owner: str, field: str, name: Any, names: Any) -> Any:
     if name in names:
         return name
     raise ValueError(f"{owner}: {field}={name!r}; {nearest_name(str(name), map(str, names))}")
+
+
+def on_host(function: Callable[..., int], *args: Any) -> Array:
+    """A whole number that `function` makes of numbers in Python's own arithmetic, elementwise, inside of a program."""
+    arrays = [lax.stop_gradient(jnp.asarray(x)) for x in args]
+    # int32 whatever x64 says: the callback runs on a thread of its own, which may not have been told.
+    out = jax.ShapeDtypeStruct(np.broadcast_shapes(*(x.shape for x in arrays)), jnp.int32)
+
+    def run(*xs: Any) -> np.ndarray:
+        return np.vectorize(function, otypes=[np.int32])(*(np.asarray(x, np.float64) for x in xs))
+
+    return jax.pure_callback(run, out, *arrays, vmap_method="broadcast_all").astype(jnp.result_type(int))

@@ -226,7 +226,13 @@ def cosine_decay(learning_rate: Scalar, decay_steps: Length, alpha: Scalar = 0.0
 
 @_decay("global_step", place=1)
 def cosine_decay_restarts(
-    learning_rate: Scalar, first_decay_steps: Length, t_mul: Growth = 2.0, m_mul: Positive = 1.0, alpha: Scalar = 0.0
+    learning_rate: Scalar,
+    first_decay_steps: Length,
+    t_mul: Growth = 2.0,
+    m_mul: Positive = 1.0,
+    alpha: Scalar = 0.0,
+    *,
+    peer_exact: bool = False,
 ) -> Schedule:
     """Cosines with restarts, each cycle `t_mul` times as long and `m_mul` times as high as the one before.
 
@@ -240,6 +246,7 @@ def cosine_decay_restarts(
       t_mul: 1 or more.
       m_mul: above 0.
       alpha: the bottom, as a share of `learning_rate`: a factor and not a rate.
+      peer_exact: whether i is taken from the logarithm.
 
     Example:
       >>> from jaxsched.compat import tf1
@@ -249,7 +256,7 @@ def cosine_decay_restarts(
 
     Source: tf.compat.v1.train.cosine_decay_restarts (2.21).
     """
-    return keras.CosineDecayRestarts(learning_rate, first_decay_steps, t_mul, m_mul, alpha)
+    return keras.CosineDecayRestarts(learning_rate, first_decay_steps, t_mul, m_mul, alpha, peer_exact=peer_exact)
 
 
 @_decay("global_step", place=1)

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import Array, lax
+from jax import Array
 
 from ..optim.plateau import reduce_on_plateau
 from ..schedules import shapes
@@ -47,7 +47,7 @@ from ..schedules.fields import (
 from ..schedules.pieces import MultiStepDecay
 from ..schedules.ramps import Cosine, Linear, Polynomial, Ramp, Tanh
 from ..schedules.shapes import Step
-from .peer import Peer, known
+from .peer import Peer, known, on_host
 
 NoiseRange: TypeAlias = Offset | list[Offset] | tuple[Offset, Offset] | None
 _NOISE = {"noise_pct": 0.67, "noise_std": 1.0, "noise_seed": 42}
@@ -103,18 +103,6 @@ def _peer_index(step: Step, period: Any, mult: Any) -> Array:
         return math.floor(math.log(1 - t / period * (1 - mult), mult) if mult != 1 else t // period)
 
     return on_host(index, step, period, mult)
-
-
-def on_host(function: Callable[..., int], *args: Any) -> Array:
-    """A whole number that `function` makes of numbers in Python's own arithmetic, elementwise, inside of a program."""
-    arrays = [lax.stop_gradient(jnp.asarray(x)) for x in args]
-    # int32 whatever x64 says: the callback runs on a thread of its own, which may not have been told.
-    out = jax.ShapeDtypeStruct(np.broadcast_shapes(*(x.shape for x in arrays)), jnp.int32)
-
-    def run(*xs: Any) -> np.ndarray:
-        return np.vectorize(function, otypes=[np.int32])(*(np.asarray(x, np.float64) for x in xs))
-
-    return jax.pure_callback(run, out, *arrays, vmap_method="broadcast_all").astype(jnp.result_type(int))
 
 
 def _warmed(s: Any, body: Schedule, target: Any, prefix: bool) -> Schedule:

@@ -1039,7 +1039,7 @@ class Chain(Schedule):
     Example:
       >>> from jaxsched.compat import torch
       >>> s = torch.Chain(1.0, [torch.CosineAnnealingLR(1.0, T_max=2, eta_min=0.5), torch.ExponentialLR(1.0, 0.5)])
-      >>> s.table(4).tolist()
+      >>> [round(float(v), 6) for v in s.table(4)]
       [1.0, 0.375, 0.25, 0.125]
 
     Source: torch.optim.lr_scheduler.ChainedScheduler (2.13).

@@ -38,8 +38,7 @@ from ..schedules.fields import (
 )
 from ..schedules.ramps import Linear, Polynomial, Ramp
 from ..schedules.shapes import Step
-from .peer import known
-from .timm import on_host
+from .peer import known, on_host
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

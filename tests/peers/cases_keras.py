@@ -210,4 +210,8 @@ CASES = [
     ),
 ]
 
-DIFFERENCES: list[Difference] = []
+MISSED = "a logarithm misses the restart, and the rate is at the bottom"
+DIFFERENCES = [
+    Difference("CosineDecayRestarts", {"initial_learning_rate": 1.0, "first_decay_steps": n, "t_mul": m}, step, MISSED)
+    for n, m, step in ((1, 3.0, 121), (3, 3.0, 363), (1, 10.0, 111))
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 import warnings
@@ -36,8 +37,8 @@ def version() -> str:
     return "read at commit 0f45aa1c of marin-community/marin"
 
 
+@functools.cache
 def source() -> dict[str, Any]:
-    ChoiceRegistry.choices.clear()
     return excerpt(
         sources.checkout("levanter") / "lib/levanter/src/levanter/optim/config.py",
         *"LrScheduleContext LrSchedule ConstantLrSchedule CosineLrSchedule LinearLrSchedule InvSqrtLrSchedule".split(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import logging
 import typing
 import warnings
@@ -37,8 +38,8 @@ def version() -> str:
     return f"3.0.0 (torch {torch.__version__.split('+')[0]})"
 
 
+@functools.cache
 def source() -> dict[str, Any]:
-    Registrable.known.clear()
     return excerpt(
         sources.archive("ai2-olmo-core==3.0.0") / "olmo_core/optim/scheduler.py",
         Config=type("Config", (), {}),
@@ -108,11 +109,12 @@ LOW = st.just(0.0) | f32(1e-7, 9e-6)  # below every rate
 FRACTION = st.integers(0, 31).map(lambda k: k / 64)
 UP = {"warmup": st.integers(0, 30), "warmup_min_lr": LOW}
 SHARE_UP = {"warmup_fraction": FRACTION, "warmup_min_lr": LOW}
-DOWN = {"decay": st.integers(0, 30), "decay_fraction": st.none(), "decay_min_lr": LOW}
+# After its end the line of OLMo-core crosses 0, where float32 knows few digits of it: with so low an end it has crossed
+# 0 before the first step there. Higher ends are drawn for WSDS.
+ABOVE_0 = st.just(0.0) | f32(1e-11, 1e-9)
+DOWN = {"decay": st.integers(0, 30), "decay_fraction": st.none(), "decay_min_lr": ABOVE_0}
 TOTAL = {"max_steps": st.integers(60, 100)}
 ALPHA = {"alpha_f": st.just(0.0) | f32(0.01, 1)}
-# The end of a cosine that falls to alpha_f lr is above every LOW.
-ABOVE = {"alpha_f": f32(1 / 8, 1), "decay_min_lr": st.just(0.0) | f32(1e-8, 1e-6)}
 END = {"end_lr_fraction": f32(0, 1)}
 
 
@@ -140,7 +142,7 @@ CASES = [
     case("CosWithWarmup", {**UP, **ALPHA, "t_max": st.integers(30, 100)}),
     case("CosWithWarmup", {**UP, **ALPHA, **TOTAL, "units": st.just("tokens"), "warmup": st.integers(1, 30)}, "tokens"),
     case("HalfCosWithWarmup", {**SHARE_UP, **ALPHA, **TOTAL}),
-    case("CosWithWarmupAndLinearDecay", {**UP, **DOWN, **TOTAL, **ABOVE}, fault=over),
+    case("CosWithWarmupAndLinearDecay", {**UP, **DOWN, **TOTAL, "alpha_f": f32(1 / 8, 1)}, fault=over),
     case("ExponentialScheduler", {"lr_min": f32(1e-9, 1e-6), **TOTAL}),
     case(
         "WSDS",

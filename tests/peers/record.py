@@ -11,7 +11,7 @@ from typing import Any
 
 from . import harness
 
-SETTINGS = 6
+SETTINGS = 4
 
 
 def record(peer: str) -> dict[str, Any]:

@@ -20,9 +20,10 @@ HEAD = """# How closely `jaxsched.compat` follows its peers
 
 `make parity` makes this page. It runs every function beside the live peer: hypothesis draws the arguments, and all the
 steps of the horizon and of what is beyond it are compared, in float32 and under x64, with the peer in float64. The bars
-are a relative difference of 1e-6 and of 1e-12; what is below 1e-13 of the largest value counts as 0, since the peers
-that add up floats leave such dust. Peers that are not on the package index are run from a copy of their repository,
-where there is one; `make test` holds all of them by their recorded values.
+are a relative difference of 1e-6 and of 1e-12. Since the peers that go on from rate to rate lose digits on their way, a
+value below a twentieth of the largest one counts as that twentieth under x64 (as 5e-8 of it in float32). Peers that are
+not on the package index are run from a copy of their repository, where there is one; `make test` holds all of them by
+their recorded values.
 """
 FAULTS = """
 ## Where a peer is wrong

@@ -94,7 +94,7 @@ def test_the_last_cycle_is_shorter() -> None:
 
 
 def test_a_thousand_billion_tokens_are_counted() -> None:
-    """Levanter counts them in 32 bits: at step 600 of these it has a negative number of tokens, and NaN."""
+    """Levanter counts them in 32 bits: at step 512 of these it has a negative number of them, and NaN."""
     kind = {"type": "power", "batch_size": 1_024, "seq_length": 4_096, "a": 4.6, "b": -0.51}
     s = lr_scheduler(1_000_000, 1.0, warmup=0, lr_schedule=kind)
     expected = 1_024 * 4.6 * (999_999 * 1_024.0 * 4_096) ** -0.51

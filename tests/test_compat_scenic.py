@@ -56,7 +56,7 @@ def test_a_whole_configuration() -> None:
 
 
 def test_no_restart_is_missed() -> None:
-    """Scenic has 1.0 at step 111, the peak of the cycle before: log(1000) / log(10) is 2.9999999999999996."""
+    """Scenic has 0.25 at step 111, the peak of the cycle before: log(1000) / log(10) is 2.9999999999999996."""
     s = scenic.cosine_decay_scheduler(1, t_mul=10, m_mul=0.5)
     assert [float(s(t)) for t in (0, 1, 11, 111, 1_111)] == [1.0, 0.5, 0.25, 0.125, 0.0625]
     assert s(111) == scenic.cosine_decay_scheduler(1, t_mul=10.0, m_mul=0.5)(111)

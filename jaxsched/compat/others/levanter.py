@@ -281,8 +281,9 @@ def lr_scheduler(
       {"type": "inv_sqrt_decay", "decay_constant": 28.6}: `rate / sqrt(1 + decay_constant t / D)`, not below min.
       {"type": "power", "batch_size": B, "seq_length": S, "a": 4.6, "b": -0.51}: `min(rate, B a (t B S)^b)`.
 
-    Levanter is wrong in two places. Its `inv` has the value of its step 1 at its step 0 too, and so skips the peak. And
-    where `cycle_length` does not divide the whole it says that the last cycle will be shorter, and makes it longer.
+    Levanter is wrong in three places. Its `inv` has the value of its step 1 at its step 0 too, and so skips the peak.
+    Where `cycle_length` does not divide the whole it says that the last cycle will be shorter, and makes it longer. And
+    "power" counts tokens in 32 bits: beyond 2**31 of them its rate is NaN, which `peer_exact` does not copy.
 
     Args:
       num_train_steps: the horizon, above 0.

@@ -233,9 +233,9 @@ class CosineDecay(LearningRateSchedule):
       alpha: what is left at the end, as a share of `top`: a factor and not a rate.
       name: a label without a meaning.
       warmup_target: the value at the end of the warmup, or None for no warmup.
-      warmup_steps: the length of the warmup, 0 or more.
+      warmup_steps: the length of the warmup, above 0 with a `warmup_target`.
 
-    Errors: ValueError for `warmup_steps` without a `warmup_target`.
+    Errors: ValueError for `warmup_steps` without a `warmup_target`, and for a `warmup_target` without `warmup_steps`.
 
     Example:
       >>> from jaxsched.compat import keras
@@ -258,6 +258,11 @@ class CosineDecay(LearningRateSchedule):
         if self.warmup_target is None:
             ignored = "Keras ignores it without a warmup_target: write the rate at its end as warmup_target"
             refuse(self, lambda steps: steps != 0, "warmup_steps", instead=ignored)
+        else:
+            ignored = (
+                "without a warmup Keras ignores the initial_learning_rate: write warmup_steps, or no warmup_target"
+            )
+            refuse(self, lambda steps: steps == 0, "warmup_steps", instead=ignored)
 
     def build(self) -> Schedule:
         top = self.initial_learning_rate if self.warmup_target is None else self.warmup_target
@@ -381,7 +386,9 @@ def _geometric_cycle(step: Step, period: Any, mult: Any) -> tuple[Array, Positio
     """The index of the cycle that `step` is in, and where in it; cycle i is `period * mult**i` steps long.
 
     A logarithm guesses the index; the starts, which are sums of powers, put it right."""
-    number, mult = floating(step), floating(mult)
+    # XLA sums up constants in an order of its own, by which the low digits are lost: they are hidden from it.
+    period, mult = lax.optimization_barrier((jnp.asarray(period), floating(mult)))
+    number = floating(step)
     now, first, growth = (_pair(*shapes.ratio(x)) for x in (step, period, mult))
     rate = jnp.where(mult > 1, mult - 1, 1)
     guess = jnp.log1p(number / floating(period) * rate) / jnp.log1p(rate)

@@ -17,7 +17,6 @@ In Optax's own, `transition_steps`, `decay_steps`, `decay_rate`, `peak_value`, t
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar, cast, get_args
@@ -53,14 +52,12 @@ from ..schedules.fields import (
     Unit,
     admit,
     is_traced,
-    nearest_name,
-    read_annotation,
     shown,
 )
 from ..schedules.pieces import PiecewiseConstant, PiecewiseInterpolate
 from ..schedules.ramps import Linear, Polynomial, Ramp
 from ..schedules.recipes import WarmupConstant
-from .peer import known
+from .peer import admitted, known
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -71,24 +68,12 @@ _SCALES = Domain("a list of finite numbers, 0 or more", lambda x: x >= 0, ndim=1
 
 def _checked(function: Function) -> Function:
     """A function's arguments are checked by their annotations, as the fields of a class are."""
-    owner, signature = function.__name__, inspect.signature(function, eval_str=True)
-    fields = {
-        name: read_annotation(name, p.annotation, p.default, lambda _: None) for name, p in signature.parameters.items()
-    }
+    inner = admitted(function)
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        for name in kwargs:
-            if name not in fields:
-                raise TypeError(f"{owner} has no argument {name!r}: {nearest_name(name, fields)}")
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{owner}: {error}; its arguments are {', '.join(fields)}.") from None
-        bound.apply_defaults()
-        values = {name: fields[name].convert(owner, name, _countable(x)) for name, x in bound.arguments.items()}
         with jax.numpy_dtype_promotion("standard"):  # only counts and rates meet here
-            return function(**values)
+            return inner(*map(_countable, args), **{name: _countable(x) for name, x in kwargs.items()})
 
     return cast(Function, checked)
 
@@ -151,9 +136,6 @@ class CosinePower(base.Schedule):
     def value(self, step: shapes.Step) -> Array:
         left = shapes.flip(shapes.half_cosine(shapes.exact_progress(step, self.steps)))
         return shapes.mix(self.end_value, self.init_value, shapes.raised(left, self.power))
-
-    def _expression(self) -> str:
-        return f"compat.optax.{super()._expression()}"
 
 
 @_checked
@@ -604,7 +586,7 @@ def linear_onecycle_schedule(
     """
     if not peer_exact:
         admit("linear_onecycle_schedule", "pct_final - pct_start", _plain(pct_final - pct_start), _NON_NEGATIVE)
-    ends = [_part(pct_start, transition_steps), _part(pct_final, transition_steps), transition_steps]
+    ends = [*(_part(share, transition_steps, peer_exact) for share in (pct_start, pct_final)), transition_steps]
     first = peak_value / div_factor
     if peer_exact:
         return _one_key_each("linear", first, ends, [div_factor, 1 / div_factor, 1 / final_div_factor])
@@ -638,17 +620,19 @@ def cosine_onecycle_schedule(
 
     Source: optax.cosine_onecycle_schedule (0.2.8), whose peak is one step later than torch's.
     """
-    ends = [_part(pct_start, transition_steps), transition_steps]
+    ends = [_part(pct_start, transition_steps, peer_exact), transition_steps]
     first = peak_value / div_factor
     if peer_exact:
         return _one_key_each("cosine", first, ends, [div_factor, 1 / (div_factor * final_div_factor)])
     return _phases("cosine", [first, peak_value, first / final_div_factor], ends)
 
 
-def _part(share: Any, total: Any) -> Any:
-    """The step that a share of the whole comes to, rounded down. Traced it is rounded to float32 first: 0.7 of 100 is
-    70, although the 0.7 of float32 is a little less."""
-    return _smaller(_countable(_floor(share * total)), total)
+def _part(share: Any, total: Any, peer_exact: bool) -> Any:
+    """The step that a share of the whole comes to, rounded down. What is whole but for the rounding of the share is
+    whole: 0.29 of 100 is 29, which in float64 is a little less, and 28 in Optax."""
+    product = share * total
+    slack = 0 if peer_exact else 4 * _module(product).finfo(_module(product).result_type(float)).eps
+    return _smaller(_countable(_floor(product * (1 + slack))), total)
 
 
 def _phases(shape: Any, values: Sequence[Any], ends: Sequence[Any]) -> base.Schedule:

@@ -16,6 +16,10 @@ _COUNT = Domain("a number of steps above 0", lambda x: x > 0, counts=True, whole
 
 
 def _one_setting(owner: str, schedule: Any) -> Schedule:
+    if isinstance(schedule, tuple) and not hasattr(schedule, "init"):
+        raise TypeError(f"{owner}: schedule={shown(schedule)} is a tuple; give one schedule (of several, take [0]).")
+    if hasattr(schedule, "last_epoch") and hasattr(schedule, "optimizer"):
+        raise TypeError(f"{owner}: schedule is a live scheduler of torch; compat.torch.from_scheduler reads it.")
     schedule = lift(owner, "schedule", schedule)
     if np.ndim(schedule(0)):
         raise ValueError(f"{owner}: schedule={shown(schedule)} holds several settings; unstack it, and give one.")
@@ -65,6 +69,7 @@ def host_table(schedule: Schedule) -> Callable[[int], float]:
         number, place = divmod(step, _BLOCK)
         return block(number)[place]
 
+    value.schedule = schedule  # for whoever reads a live scheduler  # pyright: ignore[reportFunctionMemberAccess]
     return value
 
 
@@ -92,13 +97,23 @@ def to_torch(schedule: Any, optimizer: Any, last_epoch: int = -1) -> Any:
     """
     from torch.optim.lr_scheduler import LambdaLR  # pyright: ignore[reportMissingImports]
 
-    groups = optimizer.param_groups
-    given = list(schedule) if isinstance(schedule, (list, tuple)) else [schedule] * len(groups)
+    groups = getattr(optimizer, "param_groups", None)
+    if groups is None:
+        raise TypeError(f"to_torch: optimizer={shown(optimizer)} has no param_groups; write a torch.optim.Optimizer.")
+    given = schedule if isinstance(schedule, list) else [schedule] * len(groups)
     if len(given) != len(groups):
         raise ValueError(f"to_torch: {len(given)} schedules and {len(groups)} parameter groups; write one for each.")
     for group in groups:  # LambdaLR multiplies with this
         group["initial_lr"] = 1.0
-    return LambdaLR(optimizer, [host_table(_one_setting("to_torch", s)) for s in given], last_epoch)
+    return LambdaLR(optimizer, [_rate(s) for s in given], last_epoch)
+
+
+def _rate(schedule: Any) -> Callable[[int], float]:
+    """A function of the host stays one, whether JAX could trace it or not."""
+    if callable(schedule) and not isinstance(schedule, Schedule):
+        function: Callable[[int], Any] = schedule
+        return lambda step: float(function(step))
+    return host_table(_one_setting("to_torch", schedule))
 
 
 def to_keras(schedule: Any, steps: Any = None) -> Any:

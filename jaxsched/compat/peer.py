@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ import numpy as np
 from jax import Array, lax
 
 from ..schedules.base import Recipe
-from ..schedules.fields import nearest_name, shown
+from ..schedules.fields import nearest_name, read_annotation, shown
 
 
 class Peer(Recipe):
@@ -20,11 +22,20 @@ class Peer(Recipe):
     Example:
       >>> from jaxsched.compat import torch
       >>> torch.ExponentialLR(lr=0.1, gamma=0.5).build()
-      ExponentialDecay(init_value=0.1, decay_rate=0.5, decay_steps=1)
+      ExponentialDecay(init_value=0.1, decay_rate=0.5, decay_steps=1).shift(steps=0)
     """
 
-    def _expression(self) -> str:
-        return f"{type(self).__module__.removeprefix('jaxsched.')}.{super()._expression()}"
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        for value in (*args, *fields.values()):
+            refuse_optimizer(type(self).__name__, value)
+        super().__init__(*args, **fields)
+
+
+def refuse_optimizer(owner: str, value: Any) -> None:
+    """Say so if the line was pasted with its optimizer."""
+    if hasattr(value, "param_groups"):
+        kind = type(value).__name__
+        raise TypeError(f"{owner}: the optimizer {kind}(...) is not needed; write its rate in its place: lr=0.1.")
 
 
 def refuse_ignored(schedule: Any, name: str, peer: str, because: str, default: Any = None) -> None:
@@ -51,3 +62,32 @@ def on_host(function: Callable[..., int], *args: Any) -> Array:
         return np.vectorize(function, otypes=[np.int32])(*(np.asarray(x, np.float64) for x in xs))
 
     return jax.pure_callback(run, out, *arrays, vmap_method="broadcast_all").astype(jnp.result_type(int))
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def admitted(function: F) -> F:
+    """`function`, with its arguments checked as the fields of a schedule are; its name is in the error texts."""
+    owner, signature = function.__name__.lstrip("_"), inspect.signature(function, eval_str=True)
+    named = {name: p for name, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
+    fields = {name: read_annotation(name, p.annotation, p.default, lambda _: None) for name, p in named.items()}
+    is_open = len(named) < len(signature.parameters)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **more: Any) -> Any:
+        for value in (*args, *more.values()):
+            refuse_optimizer(owner, value)
+        for name in more:
+            if name not in fields and not is_open:
+                raise TypeError(f"{owner} has no argument {name!r}: {nearest_name(name, fields)}")
+        try:
+            bound = signature.bind(*args, **more)
+        except TypeError as error:
+            raise TypeError(f"{owner}: {error}; its arguments are {', '.join(fields)}.") from None
+        bound.apply_defaults()
+        for name, field in fields.items():
+            bound.arguments[name] = field.convert(owner, name, bound.arguments[name])
+        return function(*bound.args, **bound.kwargs)
+
+    return checked  # type: ignore[return-value]  # functools.wraps keeps the signature, and no type

@@ -102,6 +102,20 @@ def _check_traceable(owner: str, fn: Any) -> None:
             f"{owner}: JAX cannot trace lr_lambda ({type(error).__name__}: {str(error).splitlines()[0][:80]}); write "
             "it with jax.numpy and without `if`, or give horizon=N to have its first N values tabulated."
         ) from error
+    for step in _PROBES:  # an integer of JAX is not one of Python: 2 ** -t is 0 there, and t ** 4 runs over
+        try:
+            python, traced = float(fn(step)), float(fn(jnp.asarray(step)))
+        except Exception:
+            continue  # what it does at all is known already; Python may refuse what JAX takes
+        if not math.isclose(python, traced, rel_tol=1e-3, abs_tol=1e-30):
+            raise ValueError(
+                f"{owner}: lr_lambda({step}) is {python:.6g} in Python and {traced:.6g} in JAX, whose integers have no "
+                "2 ** -t and end at 2**31 - 1; write it with floats, such as 2.0 ** -t, or give horizon=N to have its "
+                "first N values tabulated."
+            )
+
+
+_PROBES = (0, 1, 2, 3, 10, 100, 1_000, 10_000)
 
 
 def _refuse_no_function(owner: str, fn: Any) -> None:
@@ -671,7 +685,7 @@ class OneCycleLR(Peer):
     Fields:
       max_lr: the value at the top. The optimizer's rate does not count: there is no `lr`.
       total_steps: the horizon, above 1; None: `epochs * steps_per_epoch`.
-      epochs, steps_per_epoch: integers, 1 or more; they count where `total_steps` is None.
+      epochs, steps_per_epoch: integers, 1 or more, in the place of `total_steps`.
       pct_start: the share of the rise, from 0 to 1.
       anneal_strategy: `cos` or `linear`.
       cycle_momentum: whether `momentum` is a schedule.
@@ -719,6 +733,11 @@ class OneCycleLR(Peer):
     def check(self) -> None:
         if self.total_steps is None and (self.epochs is None or self.steps_per_epoch is None):
             raise ValueError("OneCycleLR: total_steps=None; write total_steps, or epochs and steps_per_epoch.")
+        if self.total_steps is not None and not (self.epochs is None and self.steps_per_epoch is None):
+            raise ValueError(
+                f"OneCycleLR: total_steps={shown(self.total_steps)}, beside which torch ignores epochs and "
+                "steps_per_epoch: write the one or the others."
+            )
 
     def _total(self) -> Any:
         return self.epochs * self.steps_per_epoch if self.total_steps is None else self.total_steps  # type: ignore
@@ -805,10 +824,16 @@ class SWALR(Peer):
 # --- schedulers of schedulers ----------------------------------------------------------------------------------------
 
 
-def _refuse_plateau(owner: str, schedulers: Any) -> None:
+def _refuse_parts(owner: str, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
+    """Before the fields are read: say what a rate or a plateau has to do with schedulers of schedulers."""
+    schedulers = args[0] if args else fields.get("schedulers")
+    if "lr" in fields or isinstance(schedulers, (int, float)):
+        raise TypeError(f"{owner} takes no lr: each of its schedulers has its own; leave it out.")
     if isinstance(schedulers, Schedule) or not isinstance(schedulers, Sequence):
         return  # which the field refuses
     for i, part in enumerate(schedulers):
+        if hasattr(part, "last_epoch") and hasattr(part, "optimizer"):
+            raise TypeError(f"{owner}: schedulers[{i}] is a live scheduler of torch; from_scheduler(it) reads it.")
         if isinstance(part, optax.GradientTransformation):
             raise ValueError(
                 f"{owner}: schedulers[{i}] listens to a metric, which torch refuses too; put the whole into it: "
@@ -851,9 +876,9 @@ class SequentialLR(Peer):
     last_epoch: Epoch = -1
     peer_exact: bool = False
 
-    def __init__(self, schedulers: Any, milestones: Any, last_epoch: Any = -1, peer_exact: Any = False) -> None:
-        _refuse_plateau("SequentialLR", schedulers)
-        super().__init__(schedulers, milestones, last_epoch, peer_exact)  # pyright: ignore[reportCallIssue]
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        _refuse_parts("SequentialLR", args, fields)
+        super().__init__(*args, **fields)
 
     def check(self) -> None:
         parts, ends = len(self.schedulers), len(self.milestones)
@@ -983,9 +1008,9 @@ class ChainedScheduler(Peer):
     schedulers: tuple[Schedule, ...]
     peer_exact: bool = False
 
-    def __init__(self, schedulers: Any, peer_exact: Any = False) -> None:
-        _refuse_plateau("ChainedScheduler", schedulers)
-        super().__init__(schedulers, peer_exact)  # pyright: ignore[reportCallIssue]
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        _refuse_parts("ChainedScheduler", args, fields)
+        super().__init__(*args, **fields)
 
     def check(self) -> None:
         rates = []

@@ -59,6 +59,19 @@ def from_scheduler(
 
     Source: torch.optim.lr_scheduler (2.13).
     """
+    if isinstance(scheduler, (dict, Schedule)):
+        instead = (
+            "load it into a scheduler, and its optimizer's too" if isinstance(scheduler, dict) else "use it as it is"
+        )
+        kind = "the state of a scheduler" if isinstance(scheduler, dict) else "a schedule already"
+        raise TypeError(f"from_scheduler: this is {kind}: {instead}.")
+    if type(scheduler).__module__.startswith("timm."):
+        raise TypeError(
+            f"from_scheduler: {type(scheduler).__name__} is one of timm's, whose state is the epoch that it is told: "
+            "write it as jaxsched.compat.timm has it, and .shift(-epochs_done)."
+        )
+    if horizon is not None and (isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1):
+        raise ValueError(f"from_scheduler: horizon={shown(horizon)}; horizon must be an integer, 1 or more.")
     groups = getattr(getattr(scheduler, "optimizer", None), "param_groups", None)
     if groups is None or (_name(scheduler) is None and not callable(getattr(scheduler, "step", None))):
         kind = type(scheduler).__name__
@@ -223,7 +236,8 @@ class _Reader:
 
     def _LambdaLR(self, live: Any, path: str, fresh: bool) -> Schedule:
         fn, start = live.lr_lambdas[self.group], 0 if fresh else live.last_epoch
-        if self.horizon is None:
+        fn = getattr(fn, "schedule", fn)  # that of `to_torch` knows what it is a table of
+        if self.horizon is None or isinstance(fn, Schedule):
             return self.torch.LambdaLR(self._base(live), fn, start - 1)
         return self.torch.LambdaLR(self._base(live), lambda k: fn(start + k), horizon=self.horizon)
 

@@ -708,14 +708,15 @@ def get_scheduler(
       lr: the optimizer's rate.
       num_warmup_steps: the length of the warmup. Only constant, reduce_lr_on_plateau and greedy have none.
       num_training_steps: the horizon of linear, polynomial, warmup_stable_decay and the cosines. The others have none.
+        It may be given with every name, as transformers documents it.
       scheduler_specific_kwargs: the other arguments of the function of this name.
       peer_exact: as in that function, if it has it.
 
     Returns: a schedule; of reduce_lr_on_plateau and greedy the optimizer that takes the place of
     `optax.scale_by_learning_rate`.
 
-    Errors: ValueError for an unknown name, for a length that is needed and not written, and for what transformers
-    ignores: a length that the schedule has no use for (a warmup of 0 is none), and kwargs of the constant ones.
+    Errors: ValueError for an unknown name, for a length that is needed and not written, for one below a step (a share),
+    and for what transformers ignores: a warmup where there is none, and kwargs of the constant ones.
     TypeError for an unknown argument in `scheduler_specific_kwargs`.
 
     Example:
@@ -733,11 +734,14 @@ def get_scheduler(
         optional = length == _T and name == "warmup_stable_decay"
         if length in uses and value is None and not optional:
             raise ValueError(f"get_scheduler: {name} requires {length}; write {length}=...")
-        nothing = value is None or (length == _W and not is_traced(value) and np.ndim(value) == 0 and value == 0)
-        if length not in uses and not nothing:
+        if value is not None and not is_traced(value) and np.any((np.asarray(value) > 0) & (np.asarray(value) < 1)):
+            share = f"a share of the horizon is round({shown(value)} * num_training_steps)"
+            raise ValueError(f"get_scheduler: {length}={shown(value)} is less than a step; {share}.")
+        nothing = value is None or (not is_traced(value) and np.ndim(value) == 0 and value == 0)
+        if length == _W and length not in uses and not nothing:
             raise ValueError(
                 f"get_scheduler: {length}={shown(value)} is ignored by transformers' {name!r}, which has none: leave "
-                "it out" + (", or write constant_with_warmup." if (name, length) == ("constant", _W) else ".")
+                "it out" + (", or write constant_with_warmup." if name == "constant" else ".")
             )
     if others and name in ("constant", "constant_with_warmup"):
         raise ValueError(

@@ -369,7 +369,11 @@ class Schedule:
         return self._expression()
 
     def _expression(self) -> str:
-        return f"{type(self).__name__}({', '.join(_arguments(self, self._fields))})"
+        cls = type(self)
+        package, _, module = cls.__module__.partition(".")
+        # The classes of `schedules` are names of the package itself, and those of users names of their own.
+        away = package == __name__.partition(".")[0] and not module.startswith("schedules.")
+        return f"{module + '.' if away else ''}{cls.__name__}({', '.join(_arguments(self, self._fields))})"
 
 
 def _arguments(schedule: Schedule, fields: Sequence[Field]) -> list[str]:

@@ -90,7 +90,8 @@ def grid(schedule: Any, /, **values: Any) -> Any:
     """
     cls = schedule if isinstance(schedule, type) else type(schedule)
     if not (isinstance(cls, type) and issubclass(cls, Schedule)):
-        raise TypeError(f"grid: {shown(schedule)} is not a schedule or a class of schedules.")
+        hint = "; of a function stack what it makes: stack(*(f(v) for v in values))" if callable(schedule) else ""
+        raise TypeError(f"grid: {shown(schedule)} is not a schedule or a class of schedules{hint}.")
     _point_inside(schedule, values)
     cls._refuse_unknown(values)
     fields = {f.name: f for f in cls._fields}

@@ -172,7 +172,7 @@ def case(name: str, draw: dict[str, Any], numeric: str, label: str = "") -> Case
 LENGTH = {"decay_steps": st.integers(1, 80)}
 STAIRS = {"staircase": st.booleans()}
 ALPHA = {"alpha": st.just(0.0) | f32(0, 1)}
-WARMUP = {"warmup_target": rates(), "warmup_steps": st.integers(0, 40)}
+WARMUP = {"warmup_target": rates(), "warmup_steps": st.integers(1, 40)}
 POWER = {"end_learning_rate": rates(), "power": st.just(1.0) | f32(0.25, 4), "cycle": st.booleans()}
 
 CASES = [

@@ -7,7 +7,9 @@ from __future__ import annotations
 import contextlib
 import json
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from tests.cases import x64
@@ -35,6 +37,10 @@ ALL = [(peer, case) for peer in LIVE for case in harness.cases_of(peer).CASES]
 def test_parity(peer: str, case: Case) -> None:
     drawn = harness.draws(case, SETTINGS)
     assert len(drawn) >= SETTINGS, "hypothesis found no 200 different settings: draw from more"
+    for arguments in drawn[:2]:  # as Optax has it: the schedule is a constant of the compiled program
+        schedule, steps = case.ours(**arguments), jnp.arange(case.steps)
+        inside = jax.jit(lambda t, schedule=schedule: schedule(t))(steps)
+        np.testing.assert_allclose(inside, schedule(steps), rtol=2e-6, atol=2e-7 * float(jnp.abs(inside).max()))
     theirs = [list(case.theirs(arguments, case.steps)) for arguments in drawn]
     seen = {}
     for bits in (32, 64):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import numbers
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,34 +13,8 @@ import numpy as np
 from jax import Array
 
 from ...schedules.base import Schedule
-from ...schedules.fields import Scalar, Steps, is_traced, nearest_name, read_annotation
+from ...schedules.fields import Scalar, Steps, is_traced
 from ...schedules.shapes import Step, floating
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def admitted(function: F) -> F:
-    """`function`, with its arguments checked as the fields of a schedule are; its name is in the error texts."""
-    owner, signature = function.__name__.lstrip("_"), inspect.signature(function, eval_str=True)
-    named = {name: p for name, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
-    fields = {name: read_annotation(name, p.annotation, p.default, lambda _: None) for name, p in named.items()}
-    is_open = len(named) < len(signature.parameters)
-
-    @functools.wraps(function)
-    def checked(*args: Any, **more: Any) -> Any:
-        for name in more:
-            if name not in fields and not is_open:
-                raise TypeError(f"{owner} has no argument {name!r}: {nearest_name(name, fields)}")
-        try:
-            bound = signature.bind(*args, **more)
-        except TypeError as error:
-            raise TypeError(f"{owner}: {error}; its arguments are {', '.join(fields)}.") from None
-        bound.apply_defaults()
-        for name, field in fields.items():
-            bound.arguments[name] = field.convert(owner, name, bound.arguments[name])
-        return function(*bound.args, **bound.kwargs)
-
-    return checked  # type: ignore[return-value]  # functools.wraps keeps the signature, and no type
 
 
 def from_config(function: Callable[..., Any], config: Mapping[str, Any]) -> Any:
@@ -53,13 +26,13 @@ def from_config(function: Callable[..., Any], config: Mapping[str, Any]) -> Any:
 def counted(compute: Callable[..., Any], *values: Any, rounding: Literal["floor", "round"] = "floor") -> Any:
     """A whole number of steps that is computed of others, `compute(np or jnp, *values)`.
 
-    In double precision where the numbers are Python's, as the peers do it. What is traced or an array may be a
-    float32, whose 0.01 of 1,000 steps is a little less than 10: it is floored with a tolerance of four ulp."""
+    In double precision where the numbers are Python's, as the peers do it. It is floored with a tolerance of four ulp:
+    0.29 of 100 is 29, which in float64 is a little less, as 0.01 of 1,000 is in float32."""
     if _plain(*values):
         exact = compute(np, *map(float, values))
-        return int(np.floor(exact) if rounding == "floor" else np.rint(exact))
+        return int(np.floor(exact * (1 + 4 * np.finfo(float).eps)) if rounding == "floor" else np.rint(exact))
     rough = compute(jnp, *map(floating, values))
-    if rounding == "floor" and rough.dtype == jnp.float32:
+    if rounding == "floor":
         rough = rough * (1 + 4 * float(jnp.finfo(rough.dtype).eps))
     return (jnp.floor(rough) if rounding == "floor" else jnp.round(rough)).astype(jnp.result_type(int))
 

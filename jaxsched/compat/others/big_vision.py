@@ -27,8 +27,8 @@ from ...schedules.fields import (
 )
 from ...schedules.pieces import PiecewiseConstant
 from ...schedules.ramps import Linear, Polynomial, Ramp
-from ..peer import known
-from ._shared import EndlessLine, If, admitted, before, counted, from_config, known_to_be, most
+from ..peer import admitted, known
+from ._shared import EndlessLine, If, before, counted, from_config, known_to_be, most
 
 _UNITS = ("steps", "examples", "epochs", "percent")
 

@@ -22,13 +22,15 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from ...schedules import shapes
 from ...schedules.base import Constant, Schedule, lift
 from ...schedules.decays import ExponentialDecay, StepDecay
-from ...schedules.fields import is_traced, nearest_name, shown
+from ...schedules.fields import Steps, is_traced, nearest_name, shown
 from ...schedules.pieces import MultiStepDecay
 from ...schedules.ramps import Linear, Polynomial, Ramp
+from ...schedules.shapes import Step
 from .counting import GrowingCycles, whole
 
 Unit = Literal["ba", "sp", "tok"]
@@ -127,12 +129,25 @@ def _cut(share: Any, count: Any) -> Any:
     """`int(share * count)`, where a product that is whole but for its rounding is that integer."""
     if is_traced(share) or is_traced(count):
         return whole(share, count)
-    product = share * count
-    return round(product) if math.isclose(product, round(product), rel_tol=1e-12) else int(product)
+    product = np.asarray(share * count)
+    near = np.round(product)
+    cut = np.where(np.isclose(product, near, rtol=1e-12, atol=0), near, np.floor(product)).astype(int)
+    return cut if cut.ndim else int(cut)
 
 
 def _factor(lr: Any, schedule: Schedule) -> Schedule:
     return lift("composer", "lr", lr) * schedule
+
+
+class _Stays(Schedule):
+    """`schedule`, if it has any `steps`; else what was there `before` it."""
+
+    before: Schedule
+    schedule: Schedule
+    steps: Steps
+
+    def value(self, step: Step) -> Array:
+        return jnp.where(jnp.asarray(self.steps) > 0, self.schedule.value(step), self.before.value(step))
 
 
 # --- without a warmup ------------------------------------------------------------------------------------------------
@@ -383,11 +398,11 @@ class _Warmup:
         """A fall over what is left until `t_max`; of a warmup that leaves nothing Composer never comes down."""
         end = self._refused(t_max)
         start, stop = self.end.batches, end.batches
-        seen = not is_traced(start) and not is_traced(stop)
         up = Linear(0.0, peak, self.ramp.batches)
-        if seen and start >= stop:
-            return up.then(Constant(peak if self.peer_exact else end_value), at=start)
-        return up.then(down(stop - start), at=start)
+        if not self.peer_exact:
+            return up.then(down(stop - start), at=start)
+        left = jnp.maximum(jnp.asarray(stop - start), 0)
+        return up.then(_Stays(Constant(peak), down(left), left), at=start)
 
     def _refused(self, t_max: Any) -> _Time:
         end, owner = self.clock.steps("t_max", t_max), self.clock.owner

@@ -64,14 +64,7 @@ def triangle(step: Step, steps: Any) -> Position:
     return shapes.nearer(from_middle, 2 * floating(jnp.minimum(clock, left)) / size)
 
 
-class _Written(Schedule):
-    """A formula that no core schedule has, printed with the name of its module, as a `Peer` is."""
-
-    def _expression(self) -> str:
-        return f"{type(self).__module__.removeprefix('jaxsched.')}.{super()._expression()}"
-
-
-class GrowingCycles(_Written):
+class GrowingCycles(Schedule):
     """Cycles of a fall and a rise, whose lengths and ends change from one to the next.
 
     Formula: in cycle i from `start = start_value start_value_mult^i` to `end = end_value end_value_mult^i` in

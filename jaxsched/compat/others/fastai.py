@@ -17,10 +17,10 @@ from ...schedules.base import Schedule, lift
 from ...schedules.fields import Length, NonNegative, Positive, Scalar, Table, is_traced, refuse_through_zero, shown
 from ...schedules.ramps import Ramp
 from ...schedules.shapes import Position, Step
-from .counting import _Written, snapped
+from .counting import snapped
 
 
-class _Annealer(_Written):
+class _Annealer(Schedule):
     """What is told by the place between its two ends."""
 
     def at(self, position: Position) -> Array:

@@ -16,8 +16,8 @@ from ...schedules.decays import InverseSqrtDecay, InverseTimeDecay
 from ...schedules.fields import Domain, Length, Number, Positive, Scalar, admit, shown
 from ...schedules.ramps import Linear, Polynomial, Ramp
 from ...schedules.shapes import Step, floating
-from ..peer import known
-from ._shared import admitted, choose, counted, known_to_be, least, most
+from ..peer import admitted, known
+from ._shared import choose, counted, known_to_be, least, most
 
 SHARE = Domain(
     "a share from 0 to 1, or a whole number of steps", lambda x: (x >= 0) & ((x <= 1) | (x % 1 == 0)), counts=True

@@ -15,8 +15,8 @@ from ...schedules.base import Constant, Schedule
 from ...schedules.decays import InverseSqrtDecay, PowerDecay
 from ...schedules.fields import Length, NonNegative, Positive, Scalar, Steps, Unit, shown
 from ...schedules.ramps import Exponential, Linear, Ramp
-from ..peer import known
-from ._shared import EndlessLine, admitted, counted, known_to_be
+from ..peer import admitted, known
+from ._shared import EndlessLine, counted, known_to_be
 
 Units: TypeAlias = Literal["steps", "tokens"]
 Shape: TypeAlias = Literal["linear", "cosine"]

@@ -16,7 +16,6 @@ from ...schedules.ramps import Linear
 from ...schedules.shapes import Step
 from ...schedules.untuned import Decay, UntunedWarmup
 from ..peer import Peer
-from .counting import _Written
 
 Beta2 = Annotated[Number, Domain("a number above 0.6 and below 1", lambda x: (x > 0.6) & (x < 1))]
 
@@ -26,7 +25,7 @@ def _dampened(lr: Schedule, factor: Schedule, last_step: Integer) -> Schedule:
     return lr * factor.shift(-(last_step + 1))
 
 
-class ExponentialRise(_Written):
+class ExponentialRise(Schedule):
     """A factor that comes near to 1 exponentially.
 
     Formula: `s(t) = 1 - exp(-(t + 1) / period)`.

@@ -14,8 +14,8 @@ from ...schedules.decays import ExponentialDecay, InverseSqrtDecay, StepDecay
 from ...schedules.fields import Growth, Length, Positive, Scalar, Steps, StepTable, Table, Unit, nearest_name, shown
 from ...schedules.pieces import PiecewiseConstant, PiecewiseInterpolate
 from ...schedules.ramps import Linear, Polynomial
-from ..peer import known
-from ._shared import EndlessLine, If, admitted, before, counted, from_config, known_to_be, most
+from ..peer import admitted, known
+from ._shared import EndlessLine, If, before, counted, from_config, known_to_be, most
 
 
 @admitted

@@ -15,8 +15,8 @@ from ...schedules.decays import InverseSqrtDecay, StepDecay
 from ...schedules.fields import Length, NonNegative, Offset, Scalar, Steps
 from ...schedules.ramps import Linear, Ramp
 from ...schedules.shapes import Step, floating
-from ..peer import known
-from ._shared import admitted, known_to_be
+from ..peer import admitted, known
+from ._shared import known_to_be
 
 
 class _Fall(Schedule):

@@ -139,3 +139,13 @@ def test_a_warmup_that_ends_between_two_batches() -> None:
 def test_the_text_makes_the_schedule(schedule: js.Schedule) -> None:
     again = eval(repr(schedule), {"compat": compat, **vars(js)})
     np.testing.assert_array_equal(again.table(30), schedule.table(30))
+
+
+def test_a_warmup_that_leaves_nothing_is_the_same_traced() -> None:
+    def values(steps: Any, exact: bool) -> Any:
+        return composer.LinearWithWarmupScheduler(1.0, steps, t_max=4, peer_exact=exact).table(7)
+
+    for exact, last in ((False, 0.0), (True, 1.0)):
+        want = [0, 0.25, 0.5, 0.75, last, last, last]
+        assert values(4, exact).tolist() == jax.jit(values, static_argnums=1)(4, exact).tolist() == want
+    assert composer.StepScheduler(1.0, np.array([5, 10]))(3).shape == (2,)

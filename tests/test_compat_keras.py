@@ -122,7 +122,10 @@ def test_a_warmup_of_no_steps_is_none() -> None:
     """Written out, stacked or traced, 0 warmup steps are what they are by default."""
     s = js.stack(*[keras.CosineDecay(0.1, n, warmup_steps=0) for n in (5, 10)])
     assert jax.vmap(lambda s: s(5))(s).tolist() == pytest.approx([0.0, 0.05])
-    assert keras.CosineDecay(0.1, 4, warmup_target=0.5, warmup_steps=0).table(1).tolist() == [0.5]
+    traced = jax.jit(lambda n: keras.CosineDecay(0.1, 4, warmup_target=0.5, warmup_steps=n)(0))
+    assert float(traced(0)) == 0.5
+    with pytest.raises(ValueError, match="without a warmup Keras ignores the initial_learning_rate"):
+        keras.CosineDecay(0.1, 4, warmup_target=0.5)
 
 
 def test_an_integer_rate_is_a_rate() -> None:
@@ -305,3 +308,15 @@ def test_bad_rules() -> None:
     ]:
         with pytest.raises(error, match=re.escape(text)):
             keras.LearningRateScheduler(0.1, **arguments)
+
+
+@pytest.mark.parametrize(("first", "mult"), [(2**26 + 15, 2.0), (125829135, 1.3117)])
+def test_a_restart_is_met_where_the_schedule_is_a_constant_of_the_program(first: int, mult: float) -> None:
+    s = keras.CosineDecayRestarts(1.0, first, t_mul=mult)
+    assert float(jax.jit(lambda t: s(t))(first)) == float(s(first)) == 1.0
+
+
+def test_the_peers_logarithm_is_no_part_of_a_config() -> None:
+    s = keras.CosineDecayRestarts(1.0, 3, t_mul=3.0, peer_exact=True)
+    assert float(s(363)) == 0.0
+    assert "peer_exact" not in keras.to_config(s)["config"]

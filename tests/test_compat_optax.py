@@ -508,3 +508,15 @@ def test_it_is_the_plateau_of_the_core() -> None:
 
     found = jax.vmap(last)(jnp.array([0.5, 0.5, 0.25]), jnp.array([0.1, 0.2, 0.1]), jnp.array([0.0, 0.0, 0.1]))
     assert found.tolist() == [1.0, 0.5, 0.25]
+
+
+@pytest.mark.parametrize(("share", "peak"), [(0.29, 29), (0.57, 57), (0.58, 58), (0.3, 30)])
+def test_a_share_that_is_whole_is_whole(share: float, peak: int) -> None:
+    """0.29 of 100 is a little less than 29 in float64, and Optax cuts it off. Traced it is the same as written."""
+
+    def top(share: Any, **more: Any) -> Any:
+        return ours.cosine_onecycle_schedule(100, 1.0, share, **more).table(101).argmax()
+
+    assert int(top(share)) == int(jax.jit(top)(share)) == int(jax.vmap(top)(jnp.array([share]))[0]) == peak
+    theirs = [optax.cosine_onecycle_schedule(100, 1.0, share)(t) for t in range(peak - 1, peak + 1)]
+    assert int(top(share, peer_exact=True)) == peak - 1 + int(np.argmax(theirs))

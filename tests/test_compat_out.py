@@ -57,6 +57,8 @@ def test_what_is_no_single_schedule_is_refused() -> None:
             convert(optax.sgd(0.1))
         with pytest.raises(TypeError, match="is text"):
             convert("cosine")
+        with pytest.raises(TypeError, match=r"is a tuple; give one schedule \(of several, take \[0\]\)"):
+            convert((SCHEDULE, 310))
 
 
 def test_a_name_that_is_not_there() -> None:

@@ -322,3 +322,48 @@ def test_plateau_by_torchs_names() -> None:
         0.5, mode="max", factor=0.25, patience=0, threshold=0.0, threshold_mode="abs", cooldown=1, min_lr=0.01, eps=0.0
     ).init(jnp.zeros(1))
     assert jax.tree.all(jax.tree.map(lambda a, b: a == b, ours, core))
+
+
+def test_an_integer_of_jax_is_not_one_of_python() -> None:
+    with pytest.raises(ValueError, match=r"lr_lambda\(1\) is 0.5 in Python and 0 in JAX"):
+        torch.LambdaLR(0.1, lambda t: 2**-t)
+    with pytest.raises(ValueError, match=r"lr_lambda\(1000\) is 1e-12 in Python"):
+        torch.LambdaLR(0.1, lambda t: 1 / (1 + t**4))
+    np.testing.assert_allclose(torch.LambdaLR(1.0, lambda t: 2.0**-t).table(3), [1, 0.5, 0.25])
+    np.testing.assert_allclose(torch.LambdaLR(1.0, lambda t: 2**-t, horizon=3).table(3), [1, 0.5, 0.25])
+
+
+class Live:
+    """What a scheduler of torch has, as far as an error text reads it."""
+
+    last_epoch, optimizer = 3, None
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (
+            lambda: torch.SequentialLR(0.1, [torch.ExponentialLR(0.1, 0.5)], [3]),
+            "SequentialLR takes no lr: each of",
+        ),
+        (lambda: torch.SequentialLR(lr=0.1, schedulers=[], milestones=[]), "SequentialLR takes no lr"),
+        (lambda: torch.ChainedScheduler(lr=0.1, schedulers=[]), "ChainedScheduler takes no lr"),
+        (
+            lambda: torch.SequentialLR([Live()], []),
+            "schedulers[0] is a live scheduler of torch; from_scheduler",
+        ),
+        (lambda: torch.OneCycleLR(0.1, 100, epochs=3), "total_steps=100, beside which torch ignores epochs"),
+        (
+            lambda: torch.StepLR(SimpleNamespace(param_groups=[]), 30),
+            "the optimizer SimpleNamespace(...) is",
+        ),
+        (lambda: torch.from_scheduler({"last_epoch": 3}), "this is a state: load it into a scheduler"),
+        (lambda: torch.from_scheduler(torch.StepLR(0.1, 30)), "this is a schedule already"),
+        (lambda: js.compat.to_torch(0.1, None), "optimizer=None has no param_groups"),
+        (lambda: js.compat.to_numpy(Live(), 3), "a live scheduler of torch; compat.torch.from_scheduler reads it"),
+        (lambda: js.grid(torch.ReduceLROnPlateau, lr=[0.1, 0.2]), "of a function stack what it makes: stack(*("),
+    ],
+)
+def test_what_was_meant_for_torch_itself(make: Any, text: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(text)):
+        make()

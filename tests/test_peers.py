@@ -177,7 +177,8 @@ def test_no_fault_at_zero_lengths_and_ends() -> None:
     assert int(np.argmax(js.OneCycle(0.1, 100).table(100))) == 29  # optax: 30
     restarts = js.CosineWarmRestarts(1.0, 3, period_mult=3)
     assert restarts(363) == 1.0  # torch, timm: 0
-    assert js.MultiStepDecay(1.0, 0.5, [30.0])(30) == 0.5  # torch: a float milestone never fires
+    assert js.MultiStepDecay(1.0, 0.5, [30.0])(30) == 0.5
+    assert js.MultiStepDecay(1.0, 0.5, [29.5])(30) == 0.5  # torch: a milestone between two steps never fires
 
 
 def test_no_fault_of_a_gradient_through_a_square_root_tail() -> None:

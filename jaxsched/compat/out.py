@@ -120,7 +120,8 @@ def to_keras(schedule: Any, steps: Any = None) -> Any:
     """A Keras `LearningRateSchedule`, for `optimizer=keras.optimizers.Adam(learning_rate=...)`.
 
     Formula: `schedule(step)`. On the JAX backend the schedule is part of the compiled training; on the others, which
-    cannot trace it, it is a table of `steps + 1` values, whose last one holds.
+    cannot trace it, it is a table of `steps + 1` values, whose last one holds. Where a model that was saved with one is
+    loaded, `import jaxsched.compat.keras_rate` first: Keras wants to know its class.
 
     Args:
       schedule: a schedule, a callable or a number.
@@ -136,44 +137,10 @@ def to_keras(schedule: Any, steps: Any = None) -> Any:
 
     Source: keras.optimizers.schedules.LearningRateSchedule (3.15).
     """
+    from .keras_rate import FromJaxsched
+
     schedule = _one_setting("to_keras", schedule)
     if steps is None:
-        return _keras_class()(schedule)
+        return FromJaxsched(schedule)
     steps = int(admit("to_keras", "steps", steps, _COUNT))
-    return _keras_class()(values=to_numpy(schedule, steps + 1).tolist())
-
-
-@functools.cache
-def _keras_class() -> Any:
-    """Made when it is first needed: its base is Keras's."""
-    import keras  # pyright: ignore[reportMissingImports]
-
-    backend = keras.backend.backend()
-
-    @keras.saving.register_keras_serializable("jaxsched")
-    class FromJaxsched(keras.optimizers.schedules.LearningRateSchedule):
-        def __init__(self, schedule: Schedule | None = None, values: list[float] | None = None) -> None:
-            self.schedule, self.values = schedule, values
-            if values is None and backend != "jax":
-                raise ValueError(
-                    f"to_keras: steps=None; the {backend} backend cannot trace a schedule of JAX: write steps=, the "
-                    "horizon of the training, for a table of it."
-                )
-
-        def __call__(self, step: Any) -> Any:
-            if self.values is None:
-                assert self.schedule is not None
-                return self.schedule(keras.ops.convert_to_tensor(step))
-            last = len(self.values) - 1
-            table = keras.ops.convert_to_tensor(self.values, keras.config.floatx())
-            return keras.ops.take(table, keras.ops.clip(keras.ops.cast(step, "int32"), 0, last))
-
-        def get_config(self) -> dict[str, Any]:
-            if self.values is None:
-                raise ValueError(
-                    f"to_keras: {self.schedule!r} has no table to save with the model; write to_keras(schedule, "
-                    "steps=...), with the horizon of the training."
-                )
-            return {"values": self.values}
-
-    return FromJaxsched
+    return FromJaxsched(values=to_numpy(schedule, steps + 1).tolist())

@@ -102,9 +102,10 @@ def _check_traceable(owner: str, fn: Any) -> None:
             f"{owner}: JAX cannot trace lr_lambda ({type(error).__name__}: {str(error).splitlines()[0][:80]}); write "
             "it with jax.numpy and without `if`, or give horizon=N to have its first N values tabulated."
         ) from error
+    traced_fn = jax.jit(fn)
     for step in _PROBES:  # an integer of JAX is not one of Python: 2 ** -t is 0 there, and t ** 4 runs over
         try:
-            python, traced = float(fn(step)), float(fn(jnp.asarray(step)))
+            python, traced = float(fn(step)), float(traced_fn(step))
         except Exception:
             continue  # what it does at all is known already; Python may refuse what JAX takes
         if not math.isclose(python, traced, rel_tol=1e-3, abs_tol=1e-30):

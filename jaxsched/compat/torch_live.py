@@ -59,12 +59,10 @@ def from_scheduler(
 
     Source: torch.optim.lr_scheduler (2.13).
     """
-    if isinstance(scheduler, (dict, Schedule)):
-        instead = (
-            "load it into a scheduler, and its optimizer's too" if isinstance(scheduler, dict) else "use it as it is"
-        )
-        kind = "the state of a scheduler" if isinstance(scheduler, dict) else "a schedule already"
-        raise TypeError(f"from_scheduler: this is {kind}: {instead}.")
+    if isinstance(scheduler, Schedule):
+        raise TypeError("from_scheduler: this is a schedule already: use it as it is.")
+    if isinstance(scheduler, dict):
+        raise TypeError("from_scheduler: this is a state: load it into a scheduler, and that of its optimizer too.")
     if type(scheduler).__module__.startswith("timm."):
         raise TypeError(
             f"from_scheduler: {type(scheduler).__name__} is one of timm's, whose state is the epoch that it is told: "

@@ -37,7 +37,7 @@ class MultiStepDecay(Schedule):
       >>> js.MultiStepDecay(1.0, gamma=0.5, milestones=[2, 3]).table(5).tolist()
       [1.0, 1.0, 0.5, 0.25, 0.25]
 
-    Source: torch's MultiStepLR, in which a float milestone never fires.
+    Source: torch's MultiStepLR, in which a milestone between two steps never fires.
     """
 
     init_value: Scalar

@@ -106,7 +106,7 @@ def test_a_step_of_torch_asks_no_device(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 KERAS = f"""
-import json, keras, numpy as np, sys
+import json, keras, numpy as np, subprocess, sys
 import jaxsched as js
 from tests.peers.test_out_live import data
 steps = json.loads(sys.argv[1])
@@ -121,6 +121,10 @@ if steps is not None:
     model.save(sys.argv[2])
     loaded = keras.models.load_model(sys.argv[2])
     assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    fresh = "import keras, sys, jaxsched.compat.keras_rate as _; m = keras.models.load_model(sys.argv[1]); "
+    fresh += "print(m.optimizer.get_config()['learning_rate'])"
+    done = subprocess.run([sys.executable, "-c", fresh, sys.argv[2]], capture_output=True, text=True)
+    assert "FromJaxsched" in done.stdout, done.stderr
 else:
     try:
         model.save(sys.argv[2])

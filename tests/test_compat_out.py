@@ -62,9 +62,11 @@ def test_what_is_no_single_schedule_is_refused() -> None:
 
 
 def test_a_name_that_is_not_there() -> None:
-    with pytest.raises(AttributeError, match="has no attribute 'chainer'; there are: keras, optax, others"):
-        js.compat.chainer  # noqa: B018
-    with pytest.raises(AttributeError, match="there are: big_vision, composer"):
-        js.compat.others.chainer  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'kerras': did you mean 'keras'"):
+        js.compat.kerras  # noqa: B018
+    with pytest.raises(AttributeError, match="did you mean 'paddle'"):
+        js.compat.others.padle  # noqa: B018
+    with pytest.raises(AttributeError, match=r"write compat.others.paddle"):
+        js.compat.paddle  # noqa: B018
     assert {"torch", "to_torch"} <= set(dir(js.compat))
     assert "paddle" in dir(js.compat.others)

@@ -128,7 +128,7 @@ def test_one_program_for_all_settings() -> None:
         (lambda f: f.get_linear_schedule_with_warmup(0.1, -1, 5), "num_warmup_steps=-1; num_warmup_steps must be"),
         (
             lambda f: f.get_linear_schedule_with_warmup(0.1, 1),
-            "missing a required argument: 'num_training_steps'; write",
+            "missing a required argument: 'num_training_steps'; its arguments",
         ),
         (lambda f: f.get_linear_schedule_with_warmup("0.1", 1, 5), "lr='0.1' is text; lr must be a finite number"),
         (lambda f: f.get_polynomial_decay_schedule_with_warmup(1e-7, 0, 9), "lr_end=1e-07 and lr=1e-07; the end of a"),

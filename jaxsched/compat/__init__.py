@@ -19,6 +19,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ..schedules.fields import nearest_name
+from . import others as others
 from .out import to_keras as to_keras
 from .out import to_numpy as to_numpy
 from .out import to_optax as to_optax
@@ -31,7 +33,10 @@ def __getattr__(name: str) -> Any:
     """A module is loaded when it is first asked for: nobody comes from all of them."""
     if name in MODULES:
         return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; there are: {', '.join(MODULES)}")
+    if name in others.MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; write compat.others.{name}.")
+    names = [*MODULES, *others.MODULES, *(x for x in globals() if x.startswith("to_"))]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {nearest_name(name, names)}")
 
 
 def __dir__() -> list[str]:

@@ -3,11 +3,12 @@ module, which needs Keras, where a model with such a schedule is loaded."""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-import keras  # pyright: ignore[reportMissingImports]
-
 from ..schedules.base import Schedule
+
+keras: Any = importlib.import_module("keras")  # which need not be there for a type checker
 
 
 @keras.saving.register_keras_serializable("jaxsched")

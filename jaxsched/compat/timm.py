@@ -47,7 +47,7 @@ from ..schedules.fields import (
 from ..schedules.pieces import MultiStepDecay
 from ..schedules.ramps import Cosine, Linear, Polynomial, Ramp, Tanh
 from ..schedules.shapes import Step
-from .peer import Peer, known, on_host
+from .peer import Peer, admitted, known, on_host
 
 NoiseRange: TypeAlias = Offset | list[Offset] | tuple[Offset, Offset] | None
 _NOISE = {"noise_pct": 0.67, "noise_std": 1.0, "noise_seed": 42}
@@ -531,6 +531,7 @@ _DECAYS = ("linear", "1-sqrt", "cosine", "power", "exp")
 # --- the metric-driven one, and the factories ------------------------------------------------------------------------
 
 
+@admitted
 def PlateauLRScheduler(
     lr: Any,
     decay_rate: Any = 0.1,
@@ -609,6 +610,7 @@ def PlateauLRScheduler(
     return optax.chain(plateau, optax.scale_by_schedule(noise.per_epoch(steps_per_epoch)))
 
 
+@admitted
 def create_scheduler_v2(
     lr: Any,
     sched: str = "cosine",
@@ -819,6 +821,7 @@ _CONFIGURATION: dict[str, tuple[str, Any]] = {
 }
 
 
+@admitted
 def create_scheduler(args: Any, lr: Any, updates_per_epoch: Any = 0) -> tuple[Any, Any]:
     """`create_scheduler_v2` of a configuration: an object with timm's command line arguments as attributes.
 

@@ -41,7 +41,7 @@ from ..schedules.pieces import PiecewiseConstant
 from ..schedules.ramps import Linear, Polynomial, Ramp
 from ..schedules.recipes import OneCycle, OneCycleMomentum
 from ..schedules.shapes import Step, floating
-from .peer import Peer
+from .peer import Peer, admitted
 from .torch_live import from_scheduler as from_scheduler
 
 Epoch = Annotated[Number, Domain("an integer, -1 or more", lambda x: x >= -1, counts=True, whole=True)]
@@ -1143,6 +1143,7 @@ def _summed(chain: Chain, step: Array) -> Array:
     return out([floating(x) for x in floats], counts, step)
 
 
+@admitted
 def ReduceLROnPlateau(
     lr: Any,
     mode: Literal["min", "max"] = "min",

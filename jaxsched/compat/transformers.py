@@ -7,12 +7,10 @@ of `optax.scale_by_learning_rate`, and are told the metric by `jaxsched.observe(
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
-import typing
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,16 +30,11 @@ from ..schedules.fields import (
     Scalar,
     Steps,
     is_traced,
-    nearest_name,
-    read_annotation,
     shown,
 )
 from ..schedules.ramps import Linear, Polynomial, Ramp
 from ..schedules.shapes import Step
-from .peer import known, on_host
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
+from .peer import admitted, known, on_host
 
 # --- waves -----------------------------------------------------------------------------------------------------------
 
@@ -142,29 +135,6 @@ class CosineRestarts(Schedule):
 # --- what the functions share ----------------------------------------------------------------------------------------
 
 
-def _checked(function: Function) -> Function:
-    """The function with its arguments checked by their annotations, as the fields of a schedule are."""
-    owner, signature = function.__name__, inspect.signature(function)
-    hints = typing.get_type_hints(function, include_extras=True)
-    fields = {
-        name: read_annotation(name, hints[name], parameter.default, lambda hint: None)
-        for name, parameter in signature.parameters.items()
-    }
-
-    @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        for name in kwargs:
-            if name not in fields:
-                raise TypeError(f"{owner} has no argument {name!r}: {nearest_name(name, fields)}")
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{owner}: {error}; write {owner}({', '.join(fields)}).") from None
-        return function(**{n: fields[n].convert(owner, n, value) for n, value in bound.arguments.items()})
-
-    return typing.cast(Function, checked)
-
-
 def _refuse(owner: str, bad: Callable[..., Any], instead: str, **values: Any) -> None:
     """Refuse arguments that do not go together."""
     if not any(value is None or is_traced(value) for value in values.values()) and np.any(bad(*values.values())):
@@ -197,7 +167,7 @@ def _floor(owner: str, lr: Any, min_lr: Any, min_lr_rate: Any) -> Any:
 # --- the functions ---------------------------------------------------------------------------------------------------
 
 
-@_checked
+@admitted
 def get_constant_schedule(lr: Scalar, last_epoch: Integer = -1) -> Schedule:
     """One rate.
 
@@ -218,7 +188,7 @@ def get_constant_schedule(lr: Scalar, last_epoch: Integer = -1) -> Schedule:
     return Constant(lr)
 
 
-@_checked
+@admitted
 def get_constant_schedule_with_warmup(lr: Scalar, num_warmup_steps: Steps, last_epoch: Integer = -1) -> Schedule:
     """A linear warmup, and one rate from there on.
 
@@ -239,7 +209,7 @@ def get_constant_schedule_with_warmup(lr: Scalar, num_warmup_steps: Steps, last_
     return Linear(0.0, lr, num_warmup_steps).shift(-(last_epoch + 1))
 
 
-@_checked
+@admitted
 def get_linear_schedule_with_warmup(
     lr: Scalar, num_warmup_steps: Steps, num_training_steps: Length, last_epoch: Integer = -1
 ) -> Schedule:
@@ -268,7 +238,7 @@ def get_linear_schedule_with_warmup(
     return _warmed(lr, num_warmup_steps, Linear(lr, 0.0, num_training_steps - num_warmup_steps), last_epoch)
 
 
-@_checked
+@admitted
 def get_cosine_schedule_with_warmup(
     lr: Scalar,
     num_warmup_steps: Steps,
@@ -302,7 +272,7 @@ def get_cosine_schedule_with_warmup(
     return _warmed(lr, num_warmup_steps, body, last_epoch)
 
 
-@_checked
+@admitted
 def get_cosine_with_hard_restarts_schedule_with_warmup(
     lr: Scalar,
     num_warmup_steps: Steps,
@@ -338,7 +308,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     return _warmed(lr, num_warmup_steps, body, last_epoch)
 
 
-@_checked
+@admitted
 def get_polynomial_decay_schedule_with_warmup(
     lr: Scalar,
     num_warmup_steps: Steps,
@@ -375,7 +345,7 @@ def get_polynomial_decay_schedule_with_warmup(
     return _warmed(lr, num_warmup_steps, body, last_epoch)
 
 
-@_checked
+@admitted
 def get_inverse_sqrt_schedule(
     lr: Scalar, num_warmup_steps: Steps, timescale: Length | None = None, last_epoch: Integer = -1
 ) -> Schedule:
@@ -400,7 +370,7 @@ def get_inverse_sqrt_schedule(
     return _warmed(lr, num_warmup_steps, InverseSqrtDecay(lr, timescale), last_epoch)
 
 
-@_checked
+@admitted
 def get_cosine_with_min_lr_schedule_with_warmup(
     lr: Scalar,
     num_warmup_steps: Steps,
@@ -438,7 +408,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     return _warmed(lr, num_warmup_steps, body, last_epoch)
 
 
-@_checked
+@admitted
 def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     lr: Scalar,
     num_warmup_steps: Steps,
@@ -483,7 +453,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
 _WarmupType = Literal["linear", "cosine", "1-sqrt"]
 
 
-@_checked
+@admitted
 def get_wsd_schedule(
     lr: Scalar,
     num_warmup_steps: Steps,
@@ -692,6 +662,7 @@ _SCHEDULERS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
 }
 
 
+@admitted
 def get_scheduler(
     name: str,
     lr: Any,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ...schedules.fields import nearest_name
+
 MODULES = (
     "big_vision",
     "composer",
@@ -27,7 +29,7 @@ MODULES = (
 def __getattr__(name: str) -> Any:
     if name in MODULES:
         return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; there are: {', '.join(MODULES)}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {nearest_name(name, MODULES)}")
 
 
 def __dir__() -> list[str]:

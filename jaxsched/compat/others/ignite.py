@@ -17,6 +17,8 @@ from jax import Array
 from ...optim.plateau import reduce_on_plateau
 from ...schedules import shapes
 from ...schedules.base import Schedule, join, lift
+from ...schedules.cycles import CosineWarmRestarts
+from ...schedules.decays import ExponentialDecay
 from ...schedules.fields import (
     Count,
     Domain,
@@ -32,6 +34,7 @@ from ...schedules.fields import (
 )
 from ...schedules.ramps import Linear
 from ...schedules.shapes import Step
+from .. import torch
 from ..peer import Peer
 from .counting import GrowingCycles
 
@@ -265,7 +268,8 @@ class ConcatScheduler(_Simulated):
         return join(self.schedulers, ends)
 
 
-_AHEAD = ("CosineAnnealingWarmRestarts", "CosineWarmRestarts", "ExponentialLR", "ExponentialDecay")
+_AHEAD = (torch.CosineAnnealingWarmRestarts, torch.ExponentialLR, CosineWarmRestarts, ExponentialDecay)
+_GONE = (torch.CosineAnnealingLR, torch.PolynomialLR, torch.LinearLR, torch.ConstantLR)
 
 
 class LRScheduler(_Simulated):
@@ -280,7 +284,7 @@ class LRScheduler(_Simulated):
         ahead, as Ignite's does. Ignite's first value of torch's CosineAnnealingLR is wrong too, and every value of
         PolynomialLR, LinearLR and ConstantLR, which go on from the last rate; those numbers cannot be had here.
 
-    Errors: TypeError for what is no schedule.
+    Errors: TypeError for what is no schedule; ValueError for `peer_exact` with one of the last four.
 
     Example:
       >>> from jaxsched.compat import torch
@@ -295,8 +299,14 @@ class LRScheduler(_Simulated):
     use_legacy: bool = False
     peer_exact: bool = False
 
+    def check(self) -> None:
+        super().check()
+        if self.peer_exact and isinstance(self.lr_scheduler, _GONE):
+            name = type(self.lr_scheduler).__name__
+            raise ValueError(f"LRScheduler: Ignite's own numbers of a {name} cannot be had; leave peer_exact out.")
+
     def build(self) -> Schedule:
-        ahead = self.peer_exact and type(self.lr_scheduler).__name__ in _AHEAD
+        ahead = self.peer_exact and isinstance(self.lr_scheduler, _AHEAD)
         return self.lr_scheduler.shift(-1) if ahead else self.lr_scheduler
 
 

@@ -16,6 +16,7 @@ from ...schedules.decays import InverseSqrtDecay, InverseTimeDecay
 from ...schedules.fields import Domain, Length, Number, Positive, Scalar, admit, shown
 from ...schedules.ramps import Linear, Polynomial, Ramp
 from ...schedules.shapes import Step, floating
+from ..optax import CosinePower
 from ..peer import admitted, known
 from ._shared import choose, counted, known_to_be, least, most
 
@@ -31,19 +32,6 @@ def _in_steps(share: Any, total: Any) -> Any:
 
 
 # --- the decays, each of `decay_steps` after a warmup ----------------------------------------------------------------
-
-
-class _CosinePower(Schedule):
-    """`end + (init - end) ((1 + cos(pi u)) / 2)^exponent`."""
-
-    init_value: Scalar
-    end_value: Scalar
-    steps: Length
-    exponent: Positive
-
-    def value(self, step: Step) -> Array:
-        left = shapes.flip(shapes.half_cosine(shapes.exact_progress(step, self.steps)))
-        return shapes.mix(self.end_value, self.init_value, shapes.raised(left, self.exponent))
 
 
 class _TokenPower(Schedule):
@@ -81,7 +69,7 @@ def _constant(phase: _Phase) -> Schedule:
 def _cosine(phase: _Phase, exponent: Positive | None = None) -> Schedule:
     if exponent is None:
         return Ramp(phase.peak, phase.low, phase.decay_steps, shape="cosine")
-    return _CosinePower(phase.peak, phase.low, phase.decay_steps, exponent)
+    return CosinePower(phase.peak, phase.low, phase.decay_steps, exponent)
 
 
 @admitted

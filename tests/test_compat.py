@@ -17,7 +17,7 @@ import pytest
 from jaxsched import compat
 
 from .cases import x64
-from .peers import harness
+from .peers import harness, report
 from .peers.harness import Case
 
 PEERS = [peer for peer in harness.PEERS if (harness.HERE / f"compat_{peer}.json").exists()]
@@ -180,3 +180,21 @@ def test_every_public_name_has_a_case(peer: str) -> None:
     cases = {case.name.split()[0].rstrip(",") for case in harness.cases_of(peer).CASES}
     elsewhere = set(ELSEWHERE.get(peer, "").split())
     assert public - cases == elsewhere
+
+
+def test_the_page_says_what_was_seen() -> None:
+    """`docs/parity.md` and the table of the README are what `tests/peers/report.py` makes of the records."""
+    assert report.DOCS.read_text() == report.page()
+    assert report.README.read_text() == report.readme(report.README.read_text())
+
+
+def test_what_was_seen_is_enough() -> None:
+    """Every function of every peer, with 200 settings or more, within the bars."""
+    table = report.read()
+    for peer in harness.PEERS:
+        functions = table[peer]["functions"]
+        assert set(functions) == {case.name for case in harness.cases_of(peer).CASES}
+        for name, row in functions.items():
+            assert row["settings"] >= 200, name
+            assert row["worst_32"] <= harness.TOLERANCE[32], name
+            assert row["worst_64"] <= harness.TOLERANCE[64], name

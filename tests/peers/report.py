@@ -55,12 +55,14 @@ def differences() -> list[str]:
 def totals(functions: dict[str, Any]) -> str:
     settings, values = (sum(f[key] for f in functions.values()) for key in ("settings", "values"))
     worst = [max(f[key] for f in functions.values()) for key in ("worst_32", "worst_64")]
-    return f"{len(functions)} | {settings:,} | {values:,} | {worst[0]:.1e} | {worst[1]:.1e}"
+    names = {name.partition(" ")[0].rstrip(",") for name in functions}
+    return f"{len(names)} ({len(functions)}) | {settings:,} | {values:,} | {worst[0]:.1e} | {worst[1]:.1e}"
 
 
 def summary(table: dict[str, Any]) -> list[str]:
     """A row for each peer, and their sum."""
-    rows = ["| peer | functions | settings | values | worst, float32 | worst, x64 |", "| --- |" + " --- |" * 5]
+    head = "| peer | functions (with variants) | settings | values | worst, float32 | worst, x64 |"
+    rows = [head, "| --- |" + " --- |" * 5]
     for row in table.values():
         rows.append(f"| {row['peer']} {row['version']} | {totals(row['functions'])} |")
     every = {f"{peer}/{name}": f for peer, row in table.items() for name, f in row["functions"].items()}

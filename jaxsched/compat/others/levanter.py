@@ -278,7 +278,8 @@ def lr_scheduler(
       learning_rate: the rate.
       min_lr_ratio: the least rate over the rate.
       warmup, decay, rewarmup: shares of a cycle, up to 1, or whole numbers of steps; a 1 is all of it. Without a decay
-        all that is left after the warmup.
+        all that is left after the warmup. A share that is whole but for its rounding is whole: 0.29 of 100 is 29 (in
+        Levanter 28).
       cooldown: a share of the horizon or steps, of a last line to min (Levanter calls it deprecated).
       cycle_length: the length of a cycle, a share or steps, or a list of the lengths of all.
       cycles: how many (an integer, which is structure), or a list of the steps where they end.

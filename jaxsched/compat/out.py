@@ -95,14 +95,14 @@ def to_torch(schedule: Any, optimizer: Any, last_epoch: int = -1) -> Any:
 
     Source: torch.optim.lr_scheduler.LambdaLR (2.13).
     """
-    from torch.optim.lr_scheduler import LambdaLR  # pyright: ignore[reportMissingImports]
-
     groups = getattr(optimizer, "param_groups", None)
     if groups is None:
         raise TypeError(f"to_torch: optimizer={shown(optimizer)} has no param_groups; write a torch.optim.Optimizer.")
     given = schedule if isinstance(schedule, list) else [schedule] * len(groups)
     if len(given) != len(groups):
         raise ValueError(f"to_torch: {len(given)} schedules and {len(groups)} parameter groups; write one for each.")
+    from torch.optim.lr_scheduler import LambdaLR  # pyright: ignore[reportMissingImports]
+
     for group in groups:  # LambdaLR multiplies with this
         group["initial_lr"] = 1.0
     return LambdaLR(optimizer, [_rate(s) for s in given], last_epoch)

@@ -136,3 +136,17 @@ def test_the_metric_is_not_heard_in_the_warmup() -> None:
     # The epochs that end at updates 2 and 4 tell nothing; the third one is the best, and each after it cuts.
     assert seen == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
     assert isinstance(optimizer, optax.GradientTransformationExtraArgs)
+
+
+def test_what_is_ignored_is_refused_where_it_can_be_seen() -> None:
+    """Lengths beside `phase_ratio`: stacked they are seen, traced they are not, and neither is a Python branch."""
+
+    def made(steps: Any) -> Any:
+        return fairseq.TriStageLRSchedule(1.0, warmup_steps=steps, phase_ratio=(0.25, 0.5, 0.25), max_update=8)
+
+    for steps in (3, np.array([0, 3])):
+        with pytest.raises(ValueError, match="is ignored by fairseq: phase_ratio says how long the phases are"):
+            made(steps)
+    want = made(0).table(9)
+    np.testing.assert_array_equal(made(np.array([0, 0])).warmup_steps, [0, 0])
+    np.testing.assert_allclose(jax.jit(lambda n: made(n).table(9))(0), want, rtol=1e-6)

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array, lax
 
 from ..schedules.base import Recipe
-from ..schedules.fields import nearest_name, read_annotation, shown
+from ..schedules.fields import is_traced, nearest_name, read_annotation, shown
 
 
 class Peer(Recipe):
@@ -41,7 +41,9 @@ def refuse_optimizer(owner: str, value: Any) -> None:
 def refuse_ignored(schedule: Any, name: str, peer: str, because: str, default: Any = None) -> None:
     """Refuse the argument `name` that `peer` would ignore without a word; its default stands for not written."""
     value = getattr(schedule, name)
-    if value != default:
+    # Without a number as its default it is structure: there or not. What is traced is not checked.
+    written = value is not None if default is None else not is_traced(value) and bool(np.any(value != default))
+    if written:
         raise ValueError(f"{type(schedule).__name__}: {name}={shown(value)} is ignored by {peer}: {because}.")
 
 

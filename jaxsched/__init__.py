@@ -122,6 +122,11 @@ from .sweep import int_uniform as int_uniform
 from .sweep import log_uniform as log_uniform
 from .sweep import sample as sample
 from .sweep import uniform as uniform
+from .text import ParseError as ParseError
+from .text import ScheduleConfig as ScheduleConfig
+from .text import from_dict as from_dict
+from .text import parse as parse
+from .text import to_dict as to_dict
 from .units import Timeline as Timeline
 
 if TYPE_CHECKING:  # to a type checker a package cannot be called; this one can

@@ -247,7 +247,7 @@ def test_it_is_a_plain_pytree(case: Case) -> None:
 @by_case
 def test_repr_is_the_expression(case: Case) -> None:
     for schedule, _, steps in settings(case, 4):
-        again = eval(repr(schedule), vars(js))
+        again = js.parse(repr(schedule))
         assert repr(again) == repr(schedule)
         assert np.array_equal(schedule(steps), again(steps)), schedule
 
@@ -331,7 +331,7 @@ def test_composites_are_clean_printable_pytrees(name: str) -> None:
     with jax.debug_nans(True), jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         values = np.asarray(schedule(steps))
         jax.block_until_ready(jax.vmap(lambda s: s(steps))(js.stack(schedule, schedule)))
-    again = eval(repr(schedule), vars(js))
+    again = js.parse(repr(schedule))
     assert repr(again) == repr(schedule)
     np.testing.assert_array_equal(again(steps), values)
     assert leaves_equal(schedule, pickle.loads(pickle.dumps(schedule)))

@@ -588,7 +588,7 @@ class _Method(Schedule):
     def _expression(self) -> str:
         schedule, *fields = self._fields
         arguments = _arguments(self, fields)
-        return f"{_operand(getattr(self, schedule.name))}.{_METHODS[type(self)]}({', '.join(arguments)})"
+        return f"{_operand(getattr(self, schedule.name))}.{METHODS[type(self)]}({', '.join(arguments)})"
 
 
 class Clip(_Method):
@@ -858,7 +858,7 @@ class Noise(_Method):
         return self.std * floating(jax.random.truncated_normal(key, -bound, bound, dtype=jnp.float32))
 
 
-_METHODS = {
+METHODS: dict[type[Schedule], str] = {
     Clip: "clip",
     Shift: "shift",
     Hold: "hold",

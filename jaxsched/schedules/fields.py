@@ -168,13 +168,15 @@ Converter: TypeAlias = Callable[[str, str, Any], Any]  # (owner, name, value) ->
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """What an annotation says: `static` is part of the structure, and a `table` holds one axis of numbers."""
+    """What an annotation says: `static` is part of the structure, a `table` holds one axis of numbers, and what `counts`
+    is in steps, one number or several."""
 
     name: str
     static: bool
     convert: Converter
     default: Any
     table: bool = False
+    counts: bool = False
 
 
 def _keep(owner: str, name: str, value: Any) -> Any:
@@ -230,6 +232,7 @@ def read_annotation(name: str, hint: Any, default: Any, child: Callable[[Any], C
         return next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Domain)), None)
 
     static, convert, domain = False, child(hint), domain_of(hint)
+    inner = domain_of(args[0]) if origin is tuple and args else None
     if hint is bool:
         static, convert = True, _flag
     elif origin is Literal:
@@ -238,8 +241,9 @@ def read_annotation(name: str, hint: Any, default: Any, child: Callable[[Any], C
         static, convert = True, _keep
     elif domain is not None:
         convert = functools.partial(admit, domain=domain)
-    elif convert is None and origin is tuple and args and (inner := domain_of(args[0])) is not None:
+    elif convert is None and inner is not None:
         convert = _each(inner)
     convert = convert or _keep
     table = domain is not None and domain.ndim > 0
-    return Field(name, static, _or_none(convert) if optional else convert, default, table)
+    counts = any(d is not None and d.counts and not d.whole for d in (domain, inner))
+    return Field(name, static, _or_none(convert) if optional else convert, default, table, counts)

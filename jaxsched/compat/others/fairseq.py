@@ -44,6 +44,10 @@ def _given(value: Any, otherwise: Any) -> Array:
     return jnp.where(jnp.asarray(value) < 0, otherwise, value)
 
 
+_MOST_NUMBERS = 1_000_000
+"""That a range of a manual schedule stands for."""
+
+
 class TriStageLRSchedule(Peer):
     """A linear warmup, a plateau, and exponential decay to the end, which then holds.
 
@@ -494,10 +498,14 @@ def _numbers(key: str, wanted: str) -> range | list[int]:
             return [int(part) for part in key.split(",")]
         if "-" in key:
             start, stop = key.split("-")
-            return range(int(start), int(stop) + 1)
-        return [int(key)]
+            numbers = range(int(start), int(stop) + 1)
+        else:
+            numbers = [int(key)]
     except ValueError:
         raise ValueError(f'{wanted}: the key {key!r} is no number, no range "3-5" and no list "8,9".') from None
+    if len(numbers) > _MOST_NUMBERS:  # each is an entry of a table, there and here
+        raise ValueError(f"{wanted}: the key {key!r} stands for {len(numbers):_} numbers; write {_MOST_NUMBERS:_} at most.")
+    return numbers
 
 
 def _in_pieces(first: Any, by_start: dict[int, Any]) -> Schedule:

@@ -6,13 +6,30 @@ VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 CONSTRAINTS ?=
 BIN := $(VENV)/bin
 
-.PHONY: sweep test parity lint bench lowest clean
+.PHONY: sweep test trials browser parity lint docs pictures bench lowest clean
 
 sweep: $(VENV)/.ready-sweep
 	$(BIN)/jaxsched sweep examples/digits.py
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# What takes longer, or more than Python: killed and distributed processes, a real terminal (tmux), 100,000 broken
+# expressions, and the report in a real browser (Debian's chromium and chromium-driver).
+PLAIN := -o addopts="--strict-config --strict-markers -p no:cacheprovider" --dist worksteal
+trials: $(VENV)/.ready-test browser
+	$(BIN)/python -m pytest $(PLAIN) -n auto tests/processes tests/terminal tests/fuzz
+
+browser: $(VENV)/.ready-test
+	$(BIN)/python -m pytest $(PLAIN) tests/browser
+
+# The site, from the docstrings and the pages in docs/, without a network; any warning is an error.
+docs: $(VENV)/.ready-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The pictures of schedules in the README and on the site.
+pictures: $(VENV)/.ready-test
+	$(BIN)/python docs/pictures.py
 
 # The live peers beside ours, the recordings of some made again, and the page of what was seen.
 parity: $(VENV)/.ready-bench
@@ -44,4 +61,4 @@ EXTRAS_test := dev
 EXTRAS_bench := dev,parity
 
 clean:
-	rm -rf .venv .venv-* runs
+	rm -rf .venv .venv-* runs site

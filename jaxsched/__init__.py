@@ -19,6 +19,11 @@ WarmupCosine(peak_value=0.0003, warmup_steps=2000, total_steps=100000).warmup(st
 from typing import TYPE_CHECKING
 
 from . import compat as compat
+from .finder import FinderResult as FinderResult
+from .finder import Suggestion as Suggestion
+from .finder import find_lr as find_lr
+from .lint import LintFinding as LintFinding
+from .lint import lint as lint
 from .optim.adaptive_warmup import AdaptiveWarmupState as AdaptiveWarmupState
 from .optim.adaptive_warmup import adaptive_warmup as adaptive_warmup
 from .optim.clip import AutoclipState as AutoclipState
@@ -45,6 +50,10 @@ from .optim.monitor import monitor_gradients as monitor_gradients
 from .optim.plateau import PlateauState as PlateauState
 from .optim.plateau import reduce_on_plateau as reduce_on_plateau
 from .optim.states import current_hyperparams as current_hyperparams
+from .outline import Jump as Jump
+from .outline import Outline as Outline
+from .outline import Phase as Phase
+from .outline import outline as outline
 from .schedules import shapes as shapes
 from .schedules.base import Clip as Clip
 from .schedules.base import Constant as Constant
@@ -135,3 +144,5 @@ else:
     from . import sweep as sweep
 
 from .version import __version__ as __version__
+from .viz import plot as plot
+from .viz import terminal_plot as terminal_plot

@@ -1,0 +1,478 @@
+"""What a curve does, read off its values: its phases, its restarts, its jumps and its peak."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .schedules.base import Schedule, axes, lift
+from .schedules.fields import is_traced, shown
+
+_DENSE = 2**20
+"""A horizon below it is read at every step."""
+
+_GRID = 2**16
+"""Steps of the grid of a longer horizon."""
+
+_BATCH = 2**12
+"""Steps that are read in one call when a grid is made finer; always as many, for there to be one program."""
+
+_MARKS = 2**12
+"""Steps at which something may happen, for what the hyperparameters say; the steps beside them are read too."""
+
+_STEEP = 4.0
+"""A jump is this many times as steep as the curve beside it. The steepest of smooth starts, 1 - sqrt(u), is 2.4."""
+
+_TURN = 1e-3
+"""The share of the range of the values that a turn goes back at least."""
+
+_SHORTEST = 0.01
+"""The share of the horizon that a plateau lasts at least."""
+
+
+class Phase(NamedTuple):
+    """A stretch of steps `start` to `stop - 1` in which a curve does one thing."""
+
+    name: str
+    start: int
+    stop: int
+
+
+class Jump(NamedTuple):
+    """A step whose value, `after`, is not near the value `before` it, at step `step - 1`."""
+
+    step: int
+    before: float
+    after: float
+
+
+class Outline(NamedTuple):
+    """What a schedule does in the steps `0 ... total_steps - 1` of a training; `outline` makes it.
+
+    Fields:
+      phases: all steps, in order. "warmup" is the first rise, "rise" a later one, "decay" a fall (stairs down are
+        one), "stable" a plateau.
+      restarts: the steps at which the value jumps up again, or turns up again, after a decay.
+      jumps: the other steps that do not follow from the step before.
+      peak_step, peak: the first step with the largest value, and that value.
+      first, last: the values at steps 0 and `total_steps - 1`.
+    """
+
+    phases: tuple[Phase, ...]
+    restarts: tuple[int, ...]
+    jumps: tuple[Jump, ...]
+    peak_step: int
+    peak: float
+    first: float
+    last: float
+
+
+class Curve(NamedTuple):
+    """The values of a schedule at sorted `steps`, from 0 to `total_steps`; `eps` is the rounding of their type."""
+
+    steps: np.ndarray
+    values: np.ndarray
+    eps: float
+
+    @property
+    def total_steps(self) -> int:
+        return int(self.steps[-1])
+
+
+def outline(schedule: Any, total_steps: int) -> Outline:
+    """What a schedule does in a training of `total_steps`: where it warms up, stays, decays, restarts and jumps.
+
+    It is read off the values, so it works for every schedule. Up to 2**20 steps each one is read; of a longer horizon
+    a grid, all steps near those that the hyperparameters speak of, and ever more steps where something happens, until
+    its step is known. Where random noise hides the steps, the phases are those of the medians of 64 stretches.
+
+    Args:
+      schedule: a schedule, a callable or a number; of stacked settings one.
+      total_steps: the steps of the training, 1 or more.
+
+    Errors: ValueError for stacked settings and for less than one step; TypeError for what is not a schedule, and for
+    a `total_steps` that is not an integer.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.outline import outline
+      >>> found = outline(js.WarmupStableDecay(1.0, warmup_steps=10, total_steps=100, decay_steps=20), 100)
+      >>> [(phase.name, phase.start, phase.stop) for phase in found.phases]
+      [('warmup', 0, 10), ('stable', 10, 80), ('decay', 80, 100)]
+      >>> outline(js.CosineWarmRestarts(1.0, period=50), 150).restarts
+      (50, 100)
+    """
+    return describe(read("outline", schedule, total_steps))
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def check_total(owner: str, total_steps: Any) -> int:
+    """`total_steps` as an integer, or an error that says what to write."""
+    if isinstance(total_steps, bool) or not isinstance(total_steps, (int, np.integer)):
+        hint = f": write {int(total_steps)}" if isinstance(total_steps, float) and total_steps.is_integer() else ""
+        hint = ", and Timeline(total_steps, ...) turns texts into steps" if isinstance(total_steps, str) else hint
+        raise TypeError(f"{owner}: total_steps={shown(total_steps)}; it must be an integer, 1 or more{hint}.")
+    most = jnp.iinfo(jnp.result_type(int)).max
+    if total_steps < 1:
+        raise ValueError(f"{owner}: total_steps={total_steps}; write the number of updates, 1 or more.")
+    if total_steps > most:
+        hint = "set jax_enable_x64 to count further, or count in larger units"
+        raise ValueError(f"{owner}: total_steps={total_steps}; it must be at most {most:_}: {hint}.")
+    return int(total_steps)
+
+
+def check_schedule(owner: str, schedule: Any) -> Schedule:
+    """`schedule` as one setting that can be looked at, or an error that says what to write."""
+    schedule = lift(owner, "schedule", schedule)
+    if any(map(is_traced, jax.tree.leaves(schedule))):
+        raise TypeError(f"{owner}: schedule={shown(schedule)} is traced; call {owner} outside of jit, vmap and grad.")
+    if not axes(schedule) <= {0}:
+        which = f"write [{owner}(s, total_steps) for s in unstack(schedule)]"
+        raise ValueError(f"{owner}: schedule={shown(schedule)} is several settings, stacked; {which}.")
+    return schedule
+
+
+def evaluate(schedule: Schedule, steps: np.ndarray) -> tuple[np.ndarray, float]:
+    """The values at integer `steps`, as float64, and the rounding of the type that they had. The steps are filled up
+    to a power of two, for there to be few programs."""
+    size = max(1024, 1 << int(len(steps) - 1).bit_length())
+    padded = np.full(size, steps[-1], np.dtype(jnp.result_type(int)))
+    padded[: len(steps)] = steps
+    values = schedule(padded)
+    if values.shape not in ((), padded.shape):
+        given = f"{values.shape} for steps of the shape {padded.shape}"
+        raise ValueError(f"{shown(schedule)} gives values of the shape {given}; it must give one value a step.")
+    eps = float(jnp.finfo(values.dtype).eps)
+    return np.broadcast_to(np.asarray(values).astype(np.float64), padded.shape)[: len(steps)], eps
+
+
+def read(owner: str, schedule: Any, total_steps: Any) -> Curve:
+    """The values of all steps, or of those that tell what the others are."""
+    schedule, total = check_schedule(owner, schedule), check_total(owner, total_steps)
+    if total < _DENSE:
+        steps = np.arange(total + 1)
+        return Curve(steps, *evaluate(schedule, steps))
+    # Jittered, so that no period stands still on it
+    grid = np.arange(_GRID) * (total // _GRID) + np.random.default_rng(0).integers(0, total // _GRID, _GRID)
+    steps = np.unique(np.concatenate([grid, _near(_marks(schedule, total), total)]))
+    curve = Curve(steps, *evaluate(schedule, steps))
+    for _ in range(64):
+        more = _unclear(curve)
+        if not len(more) or len(curve.steps) > 2 * _DENSE:
+            break
+        for start in range(0, len(more), _BATCH):
+            batch = more[start : start + _BATCH]
+            filled = np.pad(batch, (0, _BATCH - len(batch)), mode="edge")
+            values = evaluate(schedule, filled)[0][: len(batch)]
+            where = np.searchsorted(curve.steps, batch)
+            curve = Curve(np.insert(curve.steps, where, batch), np.insert(curve.values, where, values), curve.eps)
+    return curve
+
+
+def _marks(schedule: Schedule, total: int) -> np.ndarray:
+    """Steps that the hyperparameters speak of: the integers among them, their sums and differences and multiples."""
+    found: set[int] = set()
+    for leaf in jax.tree.leaves(schedule):
+        x = np.asarray(leaf)
+        if x.ndim <= 1 and (np.issubdtype(x.dtype, np.integer) or np.issubdtype(x.dtype, np.floating)):
+            whole = np.ravel(x)[:_MARKS].astype(np.float64)
+            found |= {int(v) for v in whole if 0 < abs(v) < 2.0**63 and v == np.floor(v)}
+    alone = sorted(found)
+    marks = set(alone)
+    if len(alone) <= 64:
+        marks |= {a + s * b for a, b in itertools.combinations(alone, 2) for s in (1, -1)}
+        marks |= {b - a for a, b in itertools.combinations(alone, 2)}
+    if len(alone) <= 10:
+        marks |= {a + s * b + r * c for a, b, c in itertools.permutations(alone, 3) for s in (1, -1) for r in (1, -1)}
+    for period in alone:
+        if period > 0 and total // period <= 512:
+            marks |= set(range(period, total, period))
+    inside = sorted(m for m in marks if 0 < m < total)
+    return np.array([0, *inside[:_MARKS], total], np.int64)
+
+
+def _near(marks: np.ndarray, total: int) -> np.ndarray:
+    near = (marks[:, None] + np.arange(-4, 5)).ravel()
+    return near[(near >= 0) & (near <= total)]
+
+
+def _unclear(curve: Curve) -> np.ndarray:
+    """Steps to read next: inside of every stretch in which a jump, a turn or the edge of a plateau hides."""
+    curve = _finite(curve)
+    steps = curve.steps
+    if len(steps) < 3 or is_noisy(curve):
+        return np.array([], np.int64)
+    pivots = np.array(_pivots(curve)[1:-1], int)
+    edges = np.array([i for pair in _flats(curve) for i in pair], int)
+    here = np.concatenate([pivots - 1, pivots, edges - 1, edges])
+    wanted = _breaks(curve)
+    wanted[np.clip(here, 0, len(wanted) - 1)] = True
+    wide = np.flatnonzero(wanted & (np.diff(steps) > 1))
+    if len(wide) > _BATCH:  # stairs as fine as the grid: at this distance a smooth curve
+        return np.array([], np.int64)
+    start, gap = steps[wide], np.diff(steps)[wide]
+    inner = np.unique(np.concatenate([start + gap // 8 * k + gap % 8 * k // 8 for k in range(1, 8)]))
+    return np.setdiff1d(inner, steps, assume_unique=True)
+
+
+# --- describing ------------------------------------------------------------------------------------------------------
+
+
+def describe(curve: Curve) -> Outline:
+    """The outline of a curve that has been read. What is not finite is passed over."""
+    total = curve.total_steps
+    first, last = float(curve.values[0]), float(curve.values[np.searchsorted(curve.steps, total - 1, "right") - 1])
+    known = _finite(curve)
+    updates = known.values[known.steps < total]
+    if not len(updates):
+        return Outline((), (), (), 0, float("nan"), first, last)
+    peak = int(np.argmax(updates))
+    if len(known.steps) > 2 and known.steps[-2] == total - 1 and _breaks(known)[-1]:
+        # A jump to what comes after the training is none of it.
+        known = known._replace(values=np.append(known.values[:-1], known.values[-2]))
+    if is_noisy(known):
+        phases, restarts, jumps = _through_noise(known, total)
+    else:
+        phases, restarts, jumps = _exactly(known, total)
+    return Outline(phases, restarts, jumps, int(known.steps[peak]), float(updates[peak]), first, last)
+
+
+def _finite(curve: Curve) -> Curve:
+    known = np.isfinite(curve.values)
+    return curve if known.all() else Curve(curve.steps[known], curve.values[known], curve.eps)
+
+
+def _floor(curve: Curve) -> float:
+    """What is smaller is rounding."""
+    return 16 * curve.eps * float(np.max(np.abs(curve.values)))
+
+
+def _is_flat(curve: Curve) -> bool:
+    return float(np.ptp(curve.values)) <= _floor(curve)
+
+
+def is_noisy(curve: Curve) -> bool:
+    """Whether up and down follow one another nearly at every step, which no smooth curve does and no long cycle."""
+    return not _is_flat(curve) and _flips(curve) > 0.25 and len(_pivots(curve, noise=0.0)) > 18
+
+
+def _flips(curve: Curve) -> float:
+    """The share of the moves that go against the move before."""
+    values = curve.values
+    change, size = np.diff(values), np.maximum(np.abs(values[1:]), np.abs(values[:-1]))
+    moves = np.sign(change[np.abs(change) > 16 * curve.eps * size])
+    return int(np.count_nonzero(np.diff(moves))) / len(moves) if len(moves) > 16 else 0.0
+
+
+def _noise(curve: Curve) -> float:
+    """The standard deviation of what is neither smooth nor rare, as kinks and jumps are: from second differences."""
+    if np.any(np.diff(curve.steps) > 1) or _flips(curve) < 0.05:
+        return 0.0
+    return float(np.quantile(np.abs(np.diff(curve.values, 2)), 0.7)) / 2.54
+
+
+def _breaks(curve: Curve) -> np.ndarray:
+    """Whether each interval is far steeper than those beside it, by its difference and by its ratio too (a fast
+    exponential is steep beside what comes after it)."""
+    steps, values, _ = curve
+    if len(steps) < 3:
+        return np.zeros(len(steps) - 1, bool)
+    width, change = np.diff(steps), np.diff(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.diff(np.log(np.where(values > 0, values, np.nan)))
+    steep = _stands_out(change / width) & _stands_out(ratio / width)
+    steep &= np.abs(change) > max(_floor(curve), 4 * _noise(curve))
+    steep[0] &= bool(change[0] < 0 or width[0] > 1)  # up from the first step is a warmup of one step
+    return steep
+
+
+def _stands_out(slope: np.ndarray) -> np.ndarray:
+    known = np.nan_to_num(slope, posinf=0.0, neginf=0.0)
+    before, after = np.concatenate([[0.0], known[:-1]]), np.concatenate([known[1:], [0.0]])
+    beside = np.maximum(np.abs(before), np.abs(after))
+    against = (before * known < 0) & (after * known < 0)  # up in the midst of a decay
+    return ~(np.abs(slope) <= np.where(against, 1.5, _STEEP) * beside)
+
+
+def _pivots(curve: Curve, noise: float | None = None) -> list[int]:
+    """The first index, those at which the curve turns back by more than a share of its range, and the last one."""
+    noise = 10 * _noise(curve) if noise is None else noise
+    least, floor = max(_TURN * float(np.ptp(curve.values)), noise), max(4 * _floor(curve), noise)
+
+    def far(a: float, b: float) -> bool:
+        """Small values may turn by less: by half of their own size."""
+        return abs(a - b) > min(least, max(0.5 * max(abs(a), abs(b)), floor))
+
+    return _turns(curve.values, far)
+
+
+def _turns(values: np.ndarray, far: Callable[[Any, Any], bool]) -> list[int]:
+    """The first index, the lows and highs between which the values go up and down by as much as `far` tells, and the
+    last index."""
+    moving = np.flatnonzero(np.diff(values))
+    extremes = moving[:-1][np.diff(np.sign(np.diff(values)[moving])) != 0] + 1
+    pivots, low, high, way = [0], 0, 0, 0
+    for i in [*extremes.tolist(), len(values) - 1]:
+        low = i if values[i] < values[low] else low
+        high = i if values[i] > values[high] else high
+        if way <= 0 and values[i] > values[low] and far(values[i], values[low]):
+            pivots += [low] * (way < 0)
+            way, high = 1, i
+        elif way >= 0 and values[i] < values[high] and far(values[i], values[high]):
+            pivots += [high] * (way > 0)
+            way, low = -1, i
+    return [*pivots, len(values) - 1]
+
+
+def _flats(curve: Curve) -> list[tuple[int, int]]:
+    """The plateaus, as the indices of their first and their last step."""
+    steps, values, _ = curve
+    still = np.concatenate([[0], (np.diff(values) == 0).astype(np.int8), [0]])
+    starts, stops = np.flatnonzero(np.diff(still) == 1), np.flatnonzero(np.diff(still) == -1)
+    length = steps[stops] - steps[starts]
+    long = (length >= 2) & (length >= _SHORTEST * steps[-1])
+    return list(zip(starts[long].tolist(), stops[long].tolist(), strict=True))
+
+
+def _exactly(curve: Curve, total: int) -> tuple[tuple[Phase, ...], tuple[int, ...], tuple[Jump, ...]]:
+    steps, values, _ = curve
+    if len(steps) < 2 or _is_flat(curve):
+        return (Phase("stable", 0, total),), (), ()
+    breaks = _breaks(curve) & (np.diff(steps) == 1)
+    pivots = _pivots(curve)
+    valleys, leaps = _valleys(curve, pivots, breaks)
+    ways = np.zeros(len(steps) - 1, int)
+    for a, b in itertools.pairwise(pivots):
+        ways[a:b] = np.sign(values[b] - values[a])
+    _lay_flats(curve, ways, breaks)
+    for i in np.flatnonzero(breaks):  # the step before a jump belongs to what was before
+        ways[i] = ways[i - 1] if i else ways[1]
+    moves = np.sign(np.diff(values))
+    seams = breaks[:-1] & ~((ways[:-1] == ways[1:]) & (ways[:-1] == moves[:-1]))
+    cuts = np.flatnonzero((np.diff(ways) != 0) | seams) + 1
+    names = _names([int(ways[i]) for i in (0, *cuts)])
+    ends = [0, *steps[cuts].tolist(), total]
+    phases = tuple(Phase(name, a, b) for name, (a, b) in zip(names, itertools.pairwise(ends), strict=True))
+    wide = 0.01 * float(np.ptp(values))
+    jumps = tuple(
+        Jump(int(steps[i + 1]), float(values[i]), float(values[i + 1]))
+        for i in np.flatnonzero(breaks).tolist()
+        if i not in leaps and abs(values[i + 1] - values[i]) > min(wide, 0.2 * max(abs(values[i]), abs(values[i + 1])))
+    )
+    cliffs = {jump.step for jump in jumps}
+    return phases, tuple(s for s in valleys if s < total and s not in cliffs), jumps
+
+
+def _valleys(curve: Curve, pivots: list[int], breaks: np.ndarray) -> tuple[list[int], set[int]]:
+    """The steps at which the value rises again, and the intervals of those that do it by a jump."""
+    steps, values, _ = curve
+    found: list[int] = []
+    leaps: set[int] = set()
+    for before, valley, top, *_ in zip(pivots, pivots[1:], pivots[2:], strict=False):
+        if not values[before] > values[valley] < values[top]:
+            continue
+        left = valley + int(np.argmax(values[valley:] != values[valley])) - 1  # the last step of the bottom
+        if not breaks[left]:
+            found.append(int(steps[left]))
+            continue
+        # To jump up and stay there is no restart: after it comes another decay, or its first steps at the least.
+        rest = values[left + 1 :]
+        stays = top == len(values) - 1 and bool(np.all(rest >= rest[0])) and len(rest) > 2
+        if not stays or found:
+            found.append(int(steps[left + 1]))
+            leaps.add(left)
+    return found, leaps
+
+
+def _lay_flats(curve: Curve, ways: np.ndarray, breaks: np.ndarray) -> None:
+    """Mark the plateaus in `ways`; those between two jumps down, or two up, are the stairs of a decay or a rise."""
+    steps, values, _ = curve
+    flats = _flats(curve)
+    moves = np.sign(np.diff(values)).astype(int) * breaks
+    sides = [(moves[a - 1] if a else 0, moves[b] if b < len(moves) else 0) for a, b in flats]
+    stair = [before if before == after else 0 for before, after in sides]
+    lengths = [int(steps[b] - steps[a]) for a, b in flats]
+    for k, (a, b) in enumerate(flats):
+        kind = stair[k]
+        for other, way in ((k + 1, sides[k][1]), (k - 1, sides[k][0])):
+            # The first and the last stair have a neighbour on one side only.
+            if kind or not 0 <= other < len(flats) or way != stair[other]:
+                continue
+            touches = flats[other][0] == b + 1 if other > k else flats[other][1] == a - 1
+            kind = way if touches and lengths[k] <= 2 * lengths[other] else kind
+        ways[a:b] = kind
+    # Between plateaus of one height there is only the drift that rounding makes a stair of now and then.
+    starts, stops = [a for a, _ in flats], [b for _, b in flats]
+    for a, b in zip([0, *stops], [*starts, len(steps) - 1], strict=True) if flats else ():
+        if not breaks[a:b].any() and np.ptp(values[a : b + 1]) <= _floor(curve):
+            ways[a:b] = 0
+
+
+def _names(ways: list[int]) -> list[str]:
+    names: list[str] = []
+    for way in ways:
+        begun = any(name != "stable" for name in names)
+        names.append("stable" if way == 0 else "decay" if way < 0 else "rise" if begun else "warmup")
+    return names
+
+
+# --- through noise ---------------------------------------------------------------------------------------------------
+
+
+def _through_noise(curve: Curve, total: int) -> tuple[tuple[Phase, ...], tuple[int, ...], tuple[Jump, ...]]:
+    """As `_exactly`, of the medians of stretches of steps; a step is known to a stretch."""
+    steps, values, _ = curve
+    count = min(64, len(steps) // 8)
+    bounds = np.linspace(0, len(steps), count + 1).astype(int)
+    middles = np.array([np.median(values[a:b]) for a, b in itertools.pairwise(bounds)])
+    spread = float(np.quantile(np.abs(np.diff(values)), 0.8)) / np.sqrt(len(steps) / count)
+    least = max(4 * spread, 0.02 * float(np.ptp(middles)))
+    if np.ptp(middles) <= least:
+        return (Phase("stable", 0, total),), (), ()
+    pivots = _turns(middles, lambda a, b: abs(a - b) > least)
+    ways = np.zeros(count, int)
+    for a, b in itertools.pairwise(pivots):
+        ways[a : b + 1] = np.sign(middles[b] - middles[a])
+    level = np.abs(middles[:, None] - middles[pivots]) <= least
+    for pivot, near in zip(pivots, level.T, strict=True):
+        # The stretches around a turn that are as high as it
+        away = np.flatnonzero(~near)
+        a, b = max([-1, *away[away < pivot]]) + 1, min([count, *away[away > pivot]])
+        if b - a >= 0.15 * count:
+            ways[a:b] = 0
+    cuts = np.flatnonzero(np.diff(ways)) + 1
+    names = _names([int(ways[i]) for i in (0, *cuts)])
+    ends = [0, *steps[bounds[cuts]].tolist(), total]
+    phases = tuple(Phase(name, a, b) for name, (a, b) in zip(names, itertools.pairwise(ends), strict=True))
+    jumps, restarts = list(_jumps_through_noise(curve, total)), []
+    for p in pivots[1:-1]:
+        if middles[p] < middles[p - 1]:
+            # The turn is in this stretch or beside it; where it is a jump, its step is known.
+            a, b = bounds[max(p - 1, 0)], bounds[min(p + 3, count)] - 1
+            leaps = [j for j in jumps if steps[a] < j.step <= steps[b] and j.after > j.before]
+            restarts.append(leaps[0].step if leaps else int(steps[bounds[p]]))
+            jumps = [j for j in jumps if j not in leaps]
+    return phases, tuple(restarts), tuple(jumps)
+
+
+def _jumps_through_noise(curve: Curve, total: int) -> tuple[Jump, ...]:
+    """Where a step is far larger than those around it and the values stay there: noise comes back, a jump does not."""
+    steps, values, _ = curve
+    change, side = np.abs(np.diff(values)), 16
+    if len(change) <= 2 * side:
+        return ()
+    windows = np.lib.stride_tricks.sliding_window_view(change, 2 * side + 1)
+    around = np.maximum(windows[:, :side].max(axis=1), windows[:, side + 1 :].max(axis=1))
+    found = []
+    for i in (np.flatnonzero(change[side:-side] > 2 * around) + side).tolist():
+        before, after = np.median(values[i - side : i + 1]), np.median(values[i + 1 : i + 1 + side])
+        stays = abs(after - before) > 0.5 * change[i] and steps[i + 1] == steps[i] + 1 < total
+        found += [Jump(int(steps[i + 1]), float(values[i]), float(values[i + 1]))] * bool(stays)
+    return tuple(found)

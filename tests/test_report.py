@@ -1,0 +1,400 @@
+"""The report as a file: what it says, what it must never hold, and that no name gets out of its place."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html.parser
+import json
+import re
+import struct
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsched as js
+from jaxsched.sweep import SweepResult
+from jaxsched.sweep.report import _Gathered, _last, _means, _number_axis
+from jaxsched.viz import page as pages
+
+HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>\"' &amp; $data {0} %s \u2028"
+STEPS, LOG_EVERY = 100, 10
+
+
+def make(schedules, losses, *, curves=None, diverged=(), pruned=None, steps=STEPS, log_every=LOG_EVERY, **more):
+    """A result with these final losses (settings, seeds), whose curves fall to them in a line."""
+    final = np.array(losses, np.float64)
+    windows = steps // log_every
+    valid = final[..., None] * np.linspace(2, 1, windows) if curves is None else np.array(curves, np.float64)
+    marks = {name: np.full(final.shape, -1, np.int32) for name in ("diverged_at", "pruned_at")}
+    for setting, seed, step in diverged:
+        marks["diverged_at"][setting, seed] = step
+        final[setting, seed] = valid[setting, seed, step // log_every :] = np.nan
+    for setting, step in (pruned or {}).items():
+        marks["pruned_at"][setting] = step
+        final[setting] = valid[setting, :, step // log_every - 1]
+        valid[setting, :, step // log_every :] = np.nan
+    fields = {"metrics": {"train_loss": valid / 2, "valid_loss": valid}, "final": {"train_loss": final / 2}}
+    fields["final"]["valid_loss"] = final
+    about = {"seconds": 1.0, "compile_seconds": 0.5, "seeds": tuple(range(final.shape[1]))}
+    return SweepResult(
+        **fields | about | marks | {"schedules": schedules, "steps": steps, "log_every": log_every} | more
+    )
+
+
+GRID = js.grid(js.WarmupCosine, peak_value=[0.001, 0.1, 0.01], warmup_steps=[0, 10], total_steps=STEPS)
+LOSSES = [[0.5, 0.6], [0.3, 0.2], [0.9, 0.1], [0.8, 0.8], [0.1, 0.1], [0.7, 0.7]]
+LISTED = [
+    {"learning_rate": js.Linear(0.1, 0.0, STEPS), "decay": js.Constant(0.01), "b1": 0.9},
+    {"learning_rate": js.WarmupCosine(0.2, 5, STEPS), "b1": 0.95},
+]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Setting 4 would win, but diverged with one seed; 0 was pruned at step 20, and 2 and 3 at step 50."""
+    run = {"device": "a device", "steps_done": 940, "command": "jaxsched sweep task.py"}
+    return make(GRID, LOSSES, diverged=[(4, 1, 33)], pruned={0: 20, 2: 50, 3: 50}, run=run)
+
+
+class Reader(html.parser.HTMLParser):
+    """The elements of a page, the texts in them, and what the scripts are."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.attributes, self.scripts, self.open, self.texts = [], [], [], None, []
+        self.feed(text)
+        self.close()
+        self.text = " ".join(" ".join(self.texts).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self.open = tag if tag in ("script", "style") else None
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.open = None
+
+    def handle_data(self, data):
+        if self.open == "script":
+            self.scripts[-1] += data
+        elif self.open is None:
+            self.texts.append(data)
+
+    @property
+    def data(self):
+        return json.loads(self.scripts[0])
+
+
+def read(result, tmp_path, **options):
+    path = result.report(tmp_path / "report.html", **options)
+    return Reader(path.read_text(encoding="utf-8"))
+
+
+def decoded(text, columns):
+    """The curves of a page, read by the definition of float32: a byte of zeros makes each number whole."""
+    raw = base64.b64decode(text)
+    numbers = [struct.unpack(">f", raw[i : i + 3] + b"\0")[0] for i in range(0, len(raw), 3)]
+    return np.array(numbers).reshape(-1, columns)
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def test_curves_keep_sixteen_bits():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=500) * 10.0 ** rng.uniform(-37, 37, 500), [0.0, 1.0, -1.0, 0.1, 3.3e38]])
+    found = decoded(pages.encode(x), 1)[:, 0]
+    assert np.all(np.abs(found - x) <= 2.0**-16 * np.abs(x))
+    assert found[500:503].tolist() == [0.0, 1.0, -1.0]
+    odd = np.array([np.nan, np.inf, -np.inf, 1e300, -1e300, np.finfo(np.float32).max])
+    assert np.isnan(decoded(pages.encode(odd), 1)).all()
+    assert pages.encode(np.zeros((0, 3))) == ""
+
+
+@pytest.mark.parametrize(("settings", "panels"), [(1, 1), (64, 3), (2_000, 3), (2_000, 12), (20_000, 3)])
+def test_a_page_stays_small(settings, panels):
+    points = pages.most_points(settings, panels)
+    assert 32 <= points <= 256
+    assert points == 32 or 4 * settings * panels * points <= 7_000_000
+
+
+def test_a_curve_is_drawn_by_stretches():
+    curves = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 2.0, 3.0, np.nan, np.nan, np.nan]])
+    edges = np.array([1, 3, 5])
+    np.testing.assert_array_equal(_means(curves, edges), [[1.5, 3.5, 5.5], [1.5, 3.0, np.nan]])
+    np.testing.assert_array_equal(_last(curves, edges), [[2.0, 4.0, 6.0], [2.0, 3.0, np.nan]])
+
+
+def test_long_curves_are_thinned_and_rungs_stay():
+    windows = 5_000
+    losses = np.linspace(3, 1, windows) * np.ones((2, 1, 1))
+    result = make(GRID_OF_TWO, [[1.0], [1.0]], curves=losses, pruned={1: 1_234}, steps=windows, log_every=1)
+    panel = _Gathered(result, "valid_loss", None).curves()[0]
+    assert 200 <= len(panel.x) <= 257
+    assert 1_234 in panel.x
+    assert panel.x[-1] == windows
+    at = panel.x.tolist().index(1_234)
+    assert panel.curves[1, at] == pytest.approx(losses[1, 0, 1_233])
+    assert np.isnan(panel.curves[1, at + 1 :]).all()
+    assert panel.curves[0] == pytest.approx(losses[0, 0, panel.x - 1])
+
+
+GRID_OF_TWO = js.grid(js.Linear, init_value=[0.1, 0.2], end_value=0.0, steps=STEPS)
+
+
+def test_axes_have_round_numbers():
+    powers = _number_axis("rate", np.geomspace(2e-5, 0.5, 50))
+    assert [text for _, text in powers.ticks] == ["0.0001", "0.001", "0.01", "0.1"]
+    assert powers.heights[0] == 0
+    assert powers.heights[-1] == 1
+    assert np.diff(powers.heights) == pytest.approx(1 / 49)
+    even = _number_axis("warmup", np.arange(0.0, 500.0))
+    assert [text for _, text in even.ticks] == ["0", "100", "200", "300", "400"]
+    few = _number_axis("some", np.array([1.0, np.nan, 3.0]))
+    assert few.ticks == [(-0.1, "none"), (0.0, "1"), (1.0, "3")]
+    assert few.heights.tolist() == [0.0, -0.1, 1.0]
+
+
+# --- what the page says ----------------------------------------------------------------------------------------------
+
+
+def test_everything_is_in_the_order_of_the_ranks(plain, tmp_path):
+    data = read(plain, tmp_path).data
+    columns = {column["label"]: column for column in data["columns"]}
+    assert columns["setting"]["values"] == plain.order().tolist() == [1, 5, 2, 3, 0, 4]
+    assert columns["peak_value"]["values"] == [0.001, 0.01, 0.1, 0.1, 0.001, 0.01]
+    assert "total_steps" not in columns  # it does not differ
+    assert columns["pruned at"]["values"] == [None, None, 50, 50, 20, None]
+    assert columns["diverged"]["values"] == [0, 0, 0, 0, 0, 1]
+    mean = columns["valid loss, mean ± std"]
+    assert mean["values"][:2] == [0.25, 0.7]
+    assert mean["values"][5] is None
+    assert mean["plus"][0] == pytest.approx(np.std([0.3, 0.2], ddof=1))
+    assert data["best"] == 0
+    assert data["lost"] == [5]
+    assert data["expressions"] == [repr(plain.settings[i]) for i in plain.order()]
+    panel = data["schedules"][0]
+    values = decoded(panel["y"], len(panel["x"]))
+    for rank, setting in enumerate(plain.order()):
+        true = np.asarray(plain.settings[setting](jnp.asarray(panel["x"])), np.float64)
+        assert np.abs(values[rank] - true).max() <= 2.0**-16 * true.max()
+    losses = data["curves"]
+    assert [panel["label"] for panel in losses] == ["valid loss", "train loss"]
+    assert [panel["other"] for panel in losses] == [1, 0]
+    valid = decoded(losses[0]["y"], len(losses[0]["x"]))
+    assert losses[0]["x"] == list(range(10, 101, 10))
+    assert valid[0] == pytest.approx(0.25 * np.linspace(2, 1, 10), rel=1e-4)
+    assert np.isfinite(valid[2]).tolist() == [True] * 5 + [False] * 5
+
+
+def test_what_the_text_says(plain, tmp_path):
+    page = read(plain, tmp_path)
+    for words in (
+        "6 settings with 2 seeds each, 100 steps a training.",
+        "Best valid loss 0.25 at peak_value=0.001, warmup_steps=10; 1 of 6 settings diverged.",
+        # 2 trainings spared 80 steps each, and 4 spared 50.
+        "Pruning spared 360 of 1,200 steps, 30% of what all would have taken. 940 steps were done.",
+        "3 of 6 settings were pruned.",
+        "1 of 6 settings diverged with some seed, 1 of 12 trainings in all",
+        "jaxsched sweep task.py",
+        "a device",
+        repr(plain.best()),
+        f"jaxsched {js.__version__}",
+    ):
+        assert words in page.text, words
+    # The rungs: at 20 two trainings went, at 50 four more.
+    assert "20 2 160 10" in page.text
+    assert "50 4 200 6" in page.text
+    labels = [value for tag, name, value in page.attributes if name == "aria-label" and tag == "div"]
+    assert len([label for label in labels if "best valid loss 0.25 at peak_value=0.001" in label]) == 1
+    assert page.tags.count("caption") == page.tags.count("table") == 4  # the ranking, its head, two tables
+    assert "noscript" in page.tags
+    assert ("html", "lang", "en") in page.attributes
+
+
+def test_a_command_that_is_given_comes_first(plain, tmp_path):
+    page = read(plain, tmp_path, command="python mine.py", title="Mine")
+    assert "python mine.py" in page.text
+    assert "jaxsched sweep task.py" not in page.text
+    assert "Mine" in page.text
+    assert "No command was given" in read(make(GRID, LOSSES), tmp_path).text
+
+
+def test_another_metric(plain, tmp_path):
+    losses = np.array(LOSSES)
+    accuracy = {"valid_accuracy": 1 - losses}
+    both = make(GRID, LOSSES, final={"valid_loss": losses} | accuracy)
+    page = read(both, tmp_path, metric="valid_accuracy", mode="max")
+    assert page.data["columns"][-1]["values"] == both.order("valid_accuracy", "max").tolist()
+    assert "highest mean of the final valid accuracy" in page.text
+
+
+def test_pytrees_and_families(tmp_path):
+    page = read(make(LISTED, [[0.2, 0.3], [0.1, 0.3]]), tmp_path)
+    data = page.data
+    assert [panel["label"] for panel in data["schedules"]] == ["learning rate", "decay"]
+    decay = decoded(data["schedules"][1]["y"], len(data["schedules"][1]["x"]))
+    assert np.isnan(decay[0]).all()  # the best has none
+    assert decay[1] == pytest.approx(0.01, rel=1e-4)
+    columns = {column["label"]: column["values"] for column in data["columns"]}
+    assert columns["b1"] == [0.95, 0.9]
+    assert columns["learning_rate.peak_value"] == [0.2, None]
+    assert columns["family"][0] == "b1, learning_rate: WarmupCosine"
+    assert data["parallel"]["axes"][0]["label"] == "family"
+    assert 'id="schedules-select"' in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_diverged_does_not_choose_the_view():
+    curves = np.ones((2, 1, 10)) * np.linspace(2, 1, 10)
+    curves[1, 0, 3] = 1e30
+    result = make(GRID_OF_TWO, [[1.0], [1.0]], curves=curves, diverged=[(1, 0, 45)])
+    panel = _Gathered(result, "valid_loss", None).curves()[0]
+    assert 0.9 < panel.low < 1
+    assert 2 < panel.high < 2.2
+    rates = _Gathered(
+        make(js.grid(js.Linear, init_value=[1e-4, 0.1], end_value=0.0, steps=100), [[1.0], [1.0]]), "valid_loss", None
+    )
+    assert rates.schedules()[0].log
+    assert not panel.log
+
+
+# --- the odd ones ----------------------------------------------------------------------------------------------------
+
+NAN = np.full((2, 1, 10), np.nan)
+ODD = {
+    "all diverged": (make(GRID, LOSSES, diverged=[(i, 0, 5 * i) for i in range(6)]), "every setting diverged"),
+    "all that finished": (
+        make(GRID, LOSSES, diverged=[(i, 0, 3) for i in range(1, 6)], pruned={0: 20}),
+        "every setting that was not pruned diverged with some seed. The best of the pruned ones is rank 1",
+    ),
+    "one setting": (make([js.Constant(0.1)], [[0.5, 0.6]]), "No hyperparameter differs"),
+    "one seed": (make(GRID_OF_TWO, [[0.5], [0.6]]), "how far valid loss spreads by chance cannot be told"),
+    "curves of NaN": (make(GRID_OF_TWO, [[0.5], [0.6]], curves=NAN), "No training diverged."),
+    "all NaN": (make(GRID_OF_TWO, [[np.nan], [np.nan]], curves=NAN), "but valid loss did in 2"),
+    "nothing logged": (make(GRID_OF_TWO, [[0.5], [0.6]], log_every=1_000), "are fewer than log_every=1,000"),
+    "no curves": (make(GRID_OF_TWO, [[0.5], [0.6]], metrics={}), "holds no curves"),
+    "numbers": (make(np.array([0.1, 0.2]), [[0.5], [0.6]]), "there is no schedule to draw"),
+    "one step": (make(GRID_OF_TWO, [[0.5], [0.6]], steps=1, log_every=1), "1 step a training"),
+    "negative": (make(GRID_OF_TWO, [[-0.5], [0.0]]), "Best valid loss -0.5"),
+    "tables": (
+        make(js.grid(js.PiecewiseConstant, boundaries=[[30], [60]], values=[[0.1, 0.01]]), [[0.5], [0.6]]),
+        "at boundaries=[30]",
+    ),
+    "long": (
+        make(js.grid(js.Linear, init_value=[0.1, 0.2], end_value=0.0, steps=2**31 - 1), [[1.0], [2.0]],
+             steps=2**31 - 1, log_every=2**29),
+        "2,147,483,647 steps",
+    ),
+    "bfloat16": (make(js.Constant(jnp.array([0.1, 0.2], jnp.bfloat16)), [[1.0], [2.0]]), "none diverged"),
+    "no pruning": (make(GRID_OF_TWO, [[0.5], [0.6]]), "Nothing was pruned"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_the_odd_ones_are_said_in_words(name, tmp_path):
+    result, words = ODD[name]
+    page = read(result, tmp_path)
+    assert words in page.text
+    assert len(page.data["columns"][0]["values"]) == len(result.settings)
+
+
+# --- one file, which loads nothing -----------------------------------------------------------------------------------
+
+
+def test_the_page_loads_nothing(plain, tmp_path):
+    from plotly.offline import get_plotlyjs
+
+    path = plain.report(tmp_path / "report.html", command=HOSTILE)
+    text = path.read_text(encoding="utf-8")
+    assert text.count(get_plotlyjs()) == 1
+    own = text.replace(get_plotlyjs(), "")
+    assert not re.search(r"https?:|//cdn|@import|url\(|\bfetch\(|XMLHttpRequest|WebSocket|sendBeacon|import\(", own)
+    page = Reader(own)
+    assert not {"img", "link", "iframe", "object", "base", "form"} & set(page.tags)
+    assert not [a for a in page.attributes if a[1] in ("src", "href", "action", "srcset", "data", "poster")]
+    assert not [a for a in page.attributes if a[1].startswith("on")]
+
+
+def test_the_policy_admits_these_scripts_only(plain, tmp_path):
+    page = read(plain, tmp_path)
+    policy = next(value for tag, name, value in page.attributes if tag == "meta" and "default-src" in value)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"].count("'sha256-") == 2
+    assert "unsafe" not in rules["script-src"]
+    assert "connect-src" not in rules
+    assert len(page.scripts) == 3  # the data, plotly, ours
+    for script in page.scripts[1:]:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in rules["script-src"]
+
+
+def test_names_cannot_get_out(tmp_path):
+    setting = {HOSTILE: js.Linear(0.1, 0.0, STEPS), "b": 0.1}
+    other = {HOSTILE: js.Linear(0.2, 0.0, STEPS), "b": 0.1}
+    losses, curves = np.array([[0.5], [0.6]]), np.ones((2, 1, 10))
+    named = {HOSTILE + "loss": curves}
+    result = make([setting, other], losses, metrics=named, final={HOSTILE + "loss": losses}, run={HOSTILE: HOSTILE})
+    page = read(result, tmp_path, metric=HOSTILE + "loss", title=HOSTILE, command=HOSTILE)
+    assert page.tags.count("script") == 3
+    assert "img" not in page.tags
+    data = page.data
+    assert data["expressions"] == [repr(setting), repr(other)]
+    assert data["schedules"][0]["label"] == HOSTILE
+    shown = " ".join(HOSTILE.split())
+    assert page.text.count(shown) > 5
+
+
+def test_the_same_result_gives_the_same_page(plain, tmp_path):
+    first, second = (plain.report(tmp_path / name).read_bytes() for name in ("a.html", "b.html"))
+    assert first == second
+    assert b"\r" not in first.replace(b"\\r", b"")
+
+
+def test_the_file_appears_when_it_is_complete(plain, tmp_path, monkeypatch):
+    path = tmp_path / "new" / "folder" / "report.html"
+    assert plain.report(str(path)) == path
+    old = path.read_bytes()
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+
+    def broken(*args):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(pages.os, "replace", broken)
+    with pytest.raises(OSError, match="the disk is full"):
+        plain.report(path, title="another")
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+    assert path.read_bytes() == old
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def test_bad_arguments(plain, tmp_path):
+    with pytest.raises(KeyError, match="metric='valid_los'; did you mean 'valid_loss'"):
+        plain.report(tmp_path / "x.html", "valid_los")
+    with pytest.raises(ValueError, match="mode='least'; write mode='max' or mode='min'"):
+        plain.report(tmp_path / "x.html", mode="least")
+    with pytest.raises(ValueError, match=r"is a folder; write a file in it, such as .*report\.html"):
+        plain.report(tmp_path)
+    with pytest.raises(TypeError, match="path=3; write the name of a file"):
+        plain.report(3)
+    with pytest.raises(TypeError, match="path=''; write the name of a file"):
+        plain.report("")
+    with pytest.raises(TypeError, match=r"command=\['jaxsched', 'sweep'\]; write it as one text"):
+        plain.report(tmp_path / "x.html", command=["jaxsched", "sweep"])
+    with pytest.raises(TypeError, match="title=7; write it as one text"):
+        plain.report(tmp_path / "x.html", title=7)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_plotly(plain, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    with pytest.raises(ImportError, match=r'reports need plotly: pip install "jaxsched\[report\]"'):
+        plain.report(tmp_path / "x.html")
+    assert list(tmp_path.iterdir()) == []

@@ -19,6 +19,7 @@ from rich.console import Console
 
 import jaxsched as js
 from jaxsched import cli
+from jaxsched.cli.progress import Progress
 from jaxsched.sweep import SweepResult, Task, sweep
 from jaxsched.sweep.run import Status
 
@@ -77,10 +78,10 @@ def refusal(capsys, *args):
 
 def test_a_sweep_from_the_file_to_the_winner(folder, capsys):
     run("sweep slope.py --steps 20 --seeds 2 --log-every 5 --chunk 3")
-    out = capsys.readouterr().out
-    assert "3 settings x 2 seeds = 6 trainings of 20 steps\n" in out
-    assert out.count("6/6 trainings done, 4 alive, 2 diverged, best loss 0.0") == out.count(" steps/s, 0 s left") == 1
-    assert "compiled in " in out
+    out, err = capsys.readouterr()
+    assert "3 settings x 2 seeds = 6 trainings of 20 steps\n" in err
+    assert err.count("6/6 trainings done, 4 alive, 2 diverged, best loss 0.0") == err.count(" steps/s, 0 s left") == 1
+    assert "compiled in " in err
     heading, *rows = table(out)
     assert heading == ["rank", "init value", "valid loss", "valid accuracy", "diverged"]  # the rest never differs
     assert [row[1] for row in rows] == ["0.3", "0.01", "1e+30"]
@@ -96,8 +97,11 @@ def test_a_sweep_from_the_file_to_the_winner(folder, capsys):
     loaded = SweepResult.load(there)
     np.testing.assert_allclose(loaded.final["valid_loss"][:2], np.array(read["final"]["valid_loss"][:2]), rtol=1e-6)
     assert (there / "result.png").read_bytes().startswith(b"\x89PNG")
-    for name in ("result.json", "result.npz", "result.png"):
-        assert f"wrote {Path('runs', 'slope', name)}" in out
+    assert "wrote" not in out  # data and messages apart
+    assert (there / "report.html").read_text().lstrip().lower().startswith("<!doctype html>")
+    assert json.loads((there / "command.json").read_text())["argv"][:2] == ["sweep", "slope.py"]
+    for name in ("result.json", "result.npz", "result.png", "report.html"):
+        assert f"wrote {Path('runs', 'slope', name)}" in err
     assert not (there / "checkpoint").exists()  # what it held is in the results
 
 
@@ -107,8 +111,8 @@ def test_the_file_sets_what_the_options_do_not(folder, capsys):
     (folder / "mine").mkdir()
     (folder / "mine" / "notes.txt").write_text("not a checkpoint")
     run("sweep slope.py --seeds 1 --top 1 --out there --checkpoint mine")
-    out = capsys.readouterr().out
-    assert "3 settings x 1 seeds = 3 trainings of 10 steps" in out
+    out, err = capsys.readouterr()
+    assert "3 settings x 1 seeds = 3 trainings of 10 steps" in err
     assert "best 1 of 3 settings by valid_accuracy" in out
     assert len(table(out)) == 2
     read = json.loads((folder / "there" / "result.json").read_text())
@@ -132,7 +136,7 @@ NINE = TASK_FILE.replace("[0.01, 0.3, 1e30]", "[0.01, 0.02, 0.05, 0.1, 0.15, 0.2
 def test_pruning_by_option_and_by_file(folder, capsys, said, options, pruned):
     (folder / "slope.py").write_text(f"{NINE}\n{said}\n")
     run(f"sweep slope.py --steps 27 --seeds 1 --log-every 3 {options}")
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     heading, *rows = table(out)
     assert len(rows) == 9
     assert (heading[-1] == "pruned at") == (pruned is not None)
@@ -140,7 +144,7 @@ def test_pruning_by_option_and_by_file(folder, capsys, said, options, pruned):
         # The last column is empty for what came to its end.
         assert sorted((int(row[-1]) if row[-1].isdigit() else 27 for row in rows), reverse=True) == pruned
         total = 9 * 27
-        assert f"{1 - sum(pruned) / total:.0%} of the steps were spared" in out
+        assert f"{1 - sum(pruned) / total:.0%} of the steps were spared" in err
 
 
 def test_families_side_by_side(folder, capsys):
@@ -194,10 +198,21 @@ def test_refusals_of_one_line(folder, capsys):
     assert "mode='least': write --mode max or --mode min" in refusal(capsys, "mode.py")
 
 
-def test_an_error_inside_of_the_file_keeps_its_traceback(folder):
-    (folder / "wrong.py").write_text("1 / 0")
-    with pytest.raises(ZeroDivisionError):
-        cli.main(["sweep", "wrong.py"])
+def test_an_error_inside_of_the_file_is_shown_with_its_place(folder, capsys):
+    (folder / "wrong.py").write_text("x = 1\n\nx / 0")
+    assert "wrong.py:3: ZeroDivisionError: division by zero; --debug shows" in refusal(capsys, "wrong.py")
+    (folder / "syntax.py").write_text("x = 1\nx = = 2")
+    assert "syntax.py:2: SyntaxError: invalid syntax" in refusal(capsys, "syntax.py")
+    (folder / "late.py").write_text(TASK_FILE.replace("optax.sgd(schedule)", "optax.sgdd(schedule)"))
+    line = TASK_FILE.split("\n").index(next(x for x in TASK_FILE.split("\n") if "optax.sgd" in x)) + 1
+    with pytest.raises(SystemExit, match="2"):
+        run("sweep late.py --steps 10 --no-checkpoint")
+    assert f"\njaxsched: late.py:{line}: AttributeError: module 'optax' has no" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", "wrong.py", "--debug"])
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "x / 0" in err
 
 
 def test_an_unknown_option_is_refused_and_help_explains(folder, capsys):
@@ -230,8 +245,9 @@ def test_what_is_missing_is_named(missing, monkeypatch, capsys):
 DRIVER = """
 import os, pathlib, sys, time
 from jaxsched import cli
+from jaxsched.cli.progress import Progress
 numbers, after = [int(x) for x in sys.argv[1].split(",")], int(sys.argv[2])
-told, count = cli._Progress.__call__, 0
+told, count = Progress.__call__, 0
 
 
 def tell(self, status):
@@ -246,7 +262,7 @@ def tell(self, status):
             os.kill(os.getpid(), number)
 
 
-cli._Progress.__call__ = tell
+Progress.__call__ = tell
 cli.main(sys.argv[3:])
 """
 LINE = "sweep slope.py --steps 120 --seeds 2 --log-every 5 --chunk 3 --every 0"
@@ -284,22 +300,22 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_was_stopped_goes_on_to_the_same_bits(folder, whole, capsys, number):
-    code, out, err = came(driven(folder, LINE, number))
+    code, _, err = came(driven(folder, LINE, number))
     again = LINE
     if number == signal.SIGKILL:
         assert code == -signal.SIGKILL
     else:
         assert code == 130, err
-        assert "stopped and saved in " in out
-        command = shlex.split(out.splitlines()[-1].removeprefix("to go on: "))
+        assert "stopped and saved in " in err
+        command = shlex.split(err.splitlines()[-1].removeprefix("to go on: "))
         assert command[0] == "jaxsched"
         again = shlex.join(command[1:])
     with pytest.raises(SystemExit, match="2"):
         run(f"{LINE} --seeds 3")
     assert "holds checkpoints of another run: seeds" in capsys.readouterr().err
-    code, out, err = came(driven(folder, again, 0, after=-1))
+    code, _, err = came(driven(folder, again, 0, after=-1))
     assert code == 0, err
-    assert re.search(r"going on from the last checkpoint: [\d,]+ of 720 steps were done", out)
+    assert re.search(r"going on from the last checkpoint: [\d,]+ of 720 steps were done", err)
     assert curves(folder / "runs" / "slope" / "result.json") == whole
     assert not (folder / "runs" / "slope" / "checkpoint").exists()
 
@@ -307,15 +323,15 @@ def test_what_was_stopped_goes_on_to_the_same_bits(folder, whole, capsys, number
 def test_without_checkpoints_nothing_is_saved_and_a_second_signal_waits_for_nothing(folder):
     first = driven(folder, f"{LINE} --no-checkpoint", signal.SIGINT)
     second = driven(folder, f"{LINE} --out there", signal.SIGINT, signal.SIGINT)
-    code, out, err = came(first)
+    code, _, err = came(first)
     assert code == 130, err
-    assert "Nothing was saved" in out
-    assert out.splitlines()[-1] == f"to start again: jaxsched {LINE} --no-checkpoint"
+    assert "Nothing was saved" in err
+    assert err.splitlines()[-1] == f"to start again: jaxsched {LINE} --no-checkpoint"
     assert not (folder / "runs").exists()
-    code, out, err = came(second)
+    code, _, err = came(second)
     assert code == 130, err
-    assert "stopped at once: the last checkpoint stands" in out
-    assert out.splitlines()[-1] == f"to go on: jaxsched {LINE} --out there"
+    assert "stopped at once: the last checkpoint stands" in err
+    assert err.splitlines()[-1] == f"to go on: jaxsched {LINE} --out there"
 
 
 def test_two_processes_share_a_sweep_and_go_on_after_a_death(folder, whole):
@@ -330,10 +346,10 @@ def test_two_processes_share_a_sweep_and_go_on_after_a_death(folder, whole):
     assert (code, other) == (-signal.SIGKILL, 1)
     assert f"jaxsched: process 0 of 2 (pid {pid} on " in err
     assert "died: its connection was closed" in err
-    _, ((code, out, err), (other, quiet, wrong)) = both(0, -1)
+    _, ((code, _, err), (other, quiet, wrong)) = both(0, -1)
     assert (code, other) == (0, 0), err + wrong
-    assert "6 trainings of 120 steps, shared by 2 processes" in out
-    assert "going on from the last checkpoint" in out
+    assert "6 trainings of 120 steps, shared by 2 processes" in err
+    assert "going on from the last checkpoint" in err
     assert [line for line in quiet.splitlines() if "[Gloo]" not in line] == []
     assert curves(folder / "runs" / "slope" / "result.json") == whole
 
@@ -347,19 +363,19 @@ def status(**changes):
 
 
 def test_lines_of_progress_are_few(capsys):
-    with cli._Progress(Console(file=io.StringIO())) as progress:
+    with Progress(Console(file=io.StringIO())) as progress:
         for done in range(12):
             progress(status(done=done, resumed_from=500))
         progress(status(diverged=4, pruned=20, seconds_left=7_500.0, best=None, resumed_from=500))
     assert progress.speed == 1_234_567.0
-    first, last = capsys.readouterr().out.splitlines()
+    first, last = capsys.readouterr().err.splitlines()
     assert first == "going on from the last checkpoint: 500 of 4,000 steps were done"
     assert last.endswith("s  12/64 trainings done, 40 alive, 4 diverged, 20 pruned, 1.23M steps/s, 2 h 05 min left")
 
 
 def test_a_live_line_on_a_terminal():
     screen = io.StringIO()
-    with cli._Progress(Console(file=screen, force_terminal=True, width=150)) as progress:
+    with Progress(Console(file=screen, force_terminal=True, width=150)) as progress:
         progress(status())
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
     assert "25%" in text

@@ -1,94 +1,72 @@
-"""The command `jaxsched`."""
+"""`jaxsched sweep`: every setting of a task file, trained in one program and ranked."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import math
 import os
 import shlex
 import shutil
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import numpy as np
+from tyro import conf
 
-from .schedules.fields import nearest_name, shown
-from .sweep.checkpoint import Checkpoint
-from .sweep.distributed import ProcessDied, Processes, alone, initialize
-from .sweep.engine import Plan
-from .sweep.prune import successive_halving
-from .sweep.result import SweepResult
-from .sweep.run import Interrupted, Status
-from .sweep.task import Task
+from ..schedules.fields import nearest_name
+from ..sweep.checkpoint import Checkpoint
+from ..sweep.distributed import ProcessDied, Processes, alone, initialize
+from ..sweep.engine import Plan
+from ..sweep.prune import successive_halving
+from ..sweep.result import SweepResult
+from ..sweep.run import Interrupted
+from ..sweep.task import Task
+from . import files, space
+from .console import console, print_text
+from .errors import FINDINGS, Refused, Stopped, fail, refusals, say
+from .progress import OURS, Progress, plain_warnings, short_count
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-_EVERY_SECONDS = 5.0
-"""A line of progress comes no more often where there is no terminal to show a live one."""
-
-_OURS = ("sweep: ", "Task: ", "Checkpoint: ", "successive_halving: ", "initialize: ", "checkpoints need ")
-"""An error that begins so was written for the user, and its text says all; others keep their traceback."""
-
-
-class _Stopped(Exception):
-    """The user stopped the sweep; `saved`: the same command goes on; `at_once`: nothing is waited for."""
-
-    def __init__(self, text: str, saved: bool, at_once: bool = False) -> None:
-        super().__init__(text)
-        self.saved, self.at_once = saved, at_once
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    """Runs the command with `args`, or with those of the process."""
-    try:
-        import rich  # noqa: F401  # used by the commands, and told to be missing here, before anything is trained
-        import tyro
-    except ImportError:
-        _fail('the command jaxsched needs tyro and rich: pip install "jaxsched[cli]"')
-    app = tyro.extras.SubcommandApp()
-    app.command(sweep)
-    typed = sys.argv[1:] if args is None else args
-    try:
-        app.cli(prog="jaxsched", description="Learning-rate schedules for JAX.", args=args, config=_markers())
-    except _Stopped as stop:
-        word = "to go on" if stop.saved else "to start again"
-        print(f"\n{stop}\n{word}: {shlex.join(['jaxsched', *typed])}", flush=True)
-        if stop.at_once:  # a thread that is deep in a computation would be waited for
-            os._exit(130)
-        raise SystemExit(130) from None
+N = Annotated[int, conf.arg(metavar="N")]
+MaybeN = Annotated[int | None, conf.arg(metavar="N")]
+X = Annotated[float, conf.arg(metavar="X")]
+Folder = Annotated[Path | None, conf.arg(metavar="DIR")]
+Texts = Annotated[conf.UseAppendAction[tuple[str, ...]], conf.arg(name="set", metavar="NAME=VALUES")]
 
 
 def sweep(
-    file: Path,
-    steps: int | None = None,
-    seeds: int | None = None,
-    key: int = 0,
-    log_every: int | None = None,
-    chunk: int | Literal["auto"] | None = None,
-    metric: str | None = None,
-    mode: Literal["min", "max"] | None = None,
+    file: Annotated[Path, conf.arg(metavar="TASK")],
+    steps: MaybeN = None,
+    seeds: MaybeN = None,
+    key: N = 0,
+    log_every: MaybeN = None,
+    chunk: Annotated[int | Literal["auto"] | None, conf.arg(metavar="N|auto")] = None,
+    metric: Annotated[str | None, conf.arg(metavar="NAME")] = None,
+    mode: Annotated[Literal["min", "max"] | None, conf.arg(metavar="min|max")] = None,
     prune: bool = False,
     no_prune: bool = False,
-    rungs: tuple[int, ...] | None = None,
-    keep: float | None = None,
+    rungs: Annotated[tuple[int, ...] | None, conf.arg(metavar="[N ...]")] = None,
+    keep: Annotated[float | None, conf.arg(metavar="X")] = None,
     no_checkpoint: bool = False,
-    checkpoint: Path | None = None,
-    every: float = 30.0,
-    out: Path | None = None,
-    top: int = 10,
+    checkpoint: Folder = None,
+    every: X = 30.0,
+    out: Folder = None,
+    top: N = 10,
     distributed: bool = False,
-    coordinator: str | None = None,
-    processes: int | None = None,
-    process: int | None = None,
-    timeout: float = 60.0,
+    coordinator: Annotated[str | None, conf.arg(metavar="HOST:PORT")] = None,
+    processes: MaybeN = None,
+    process: MaybeN = None,
+    timeout: X = 60.0,
+    schedule: Annotated[str | None, conf.arg(metavar="CLASS|EXPR")] = None,
+    set_: Texts = (),
+    space_file: Annotated[Path | None, conf.arg(name="space", metavar="FILE")] = None,
+    settings: MaybeN = None,
+    report: bool = False,
+    no_report: bool = False,
 ) -> None:
     """Train every setting of a task file with every seed in one program, and rank them.
 
@@ -96,7 +74,23 @@ def sweep(
     also hold `steps`, `seeds`, `log_every`, `chunk`, `metric`, `mode` and `prune` (True, or a pruner such as
     successive_halving(keep=0.5)), which stand for the options that are not given.
 
-    Ctrl-C stops and saves; the same command goes on from there, and after a crash too. A second Ctrl-C stops at once.
+    The schedules can also be said here, with --schedule and --set NAME=VALUES for each field: values between commas
+    make a grid, and log_uniform(1e-4, 0.1), uniform, int_uniform or choice are drawn from. Lengths may be shares of the
+    training, as in --set warmup_steps=0,5%. Or a TOML file says them, with --space: schedule = "WarmupCosine",
+    settings = 64, and a table [fields] with numbers, lists or { log_uniform = [1e-4, 0.1] }; several families are
+    [[families]] of these.
+
+    Ctrl-C stops and saves; the same command (or jaxsched resume) goes on from there, and after a crash too. A second
+    Ctrl-C stops at once. The ranking and the winner go to stdout, all else to stderr.
+
+    Exit codes: 0 if it came to its end, 1 if another process died, 2 if it cannot begin, 130 if it was stopped.
+
+    Examples:
+      jaxsched sweep task.py
+      jaxsched sweep task.py --steps 200 --seeds 8 --prune --out runs/pruned
+      jaxsched sweep task.py --schedule "WarmupCosine(0.1, 0, 2_000)" --set peak_value=0.01,0.1 --set warmup_steps=0,5%
+      jaxsched sweep task.py --schedule "Linear(0.1, 0, 2_000)" --set "init_value=log_uniform(0.01, 1)" --settings 16
+      jaxsched sweep task.py --steps 200 --space space.toml --out runs/space
 
     Args:
         file: The task file.
@@ -121,32 +115,44 @@ def sweep(
         processes: With --distributed, how many there are; not needed there either.
         process: With --distributed, which one this is, from 0; not needed there either.
         timeout: With --distributed, seconds for all to meet, and to end after one of them has died.
+        schedule: The class, or a schedule whose other fields stay as they are, in the place of the file's schedules.
+        set_: With --schedule: the values of a field, such as peak_value=1e-4,1e-3 (repeat it for more fields).
+        space_file: A TOML file that says the schedules.
+        settings: How many settings are drawn, if any field is (64).
+        report: Write report.html, or refuse if plotly is missing (by default it is written if plotly is there).
+        no_report: Write no report.html.
     """
     written = {"steps": steps, "seeds": seeds, "log_every": log_every, "chunk": chunk, "metric": metric, "mode": mode}
     _check(top, prune, no_prune, rungs, keep, checkpoint, no_checkpoint)
+    _check_space(schedule, set_, space_file, settings)
+    page = _page_wanted(report, no_report)
     together = _processes(distributed, coordinator, processes, process, timeout)
     words = ""
     try:
-        module = _load(file)
-        task, schedules = _task_and_schedules(file, module)
+        module = files.load(file)
+        task = files.task_of(file, module)
         options = _options(task, module, written)
+        schedules = _schedules(file, module, options["steps"], schedule, set_, space_file, settings)
         wanted = prune or rungs is not None or keep is not None
         pruner = None if no_prune else _pruner(module, wanted, rungs, keep, options)
         out = out if out is not None else Path("runs") / file.stem
         saves = None if no_checkpoint else _checkpoint(checkpoint or out / "checkpoint", every)
         names = ("steps", "seeds", "log_every", "chunk")
         rest = {"key": key, "prune": pruner, "checkpoint": saves} | {name: options[name] for name in names}
-        result = _trained(task, schedules, rest, together)
+        facts = {"metric": options["metric"], "mode": options["mode"]}
+        with _noted(out, facts, saves, together):
+            result = _trained(task, schedules, rest, together)
         if together.index == 0:
-            _report(result, options["metric"], options["mode"], top, out)
+            _report(result, options["metric"], options["mode"], top, out, page)
+            files.write_command(out, files.argv.get(), facts)
         # Only now, when all that they held is in the results.
         together.barrier("the results are written")
         if saves is not None:
-            _clear(Path(saves.directory))
+            _clear(Path(saves.directory), out)
     except ProcessDied as error:
         if not together.stopping:
             _end_with(f"jaxsched: {error}")
-        raise _Stopped("stopped, as another process was; the last checkpoint stands", saved=not no_checkpoint) from None
+        raise Stopped("stopped, as another process was; the last checkpoint stands", saved=not no_checkpoint) from None
     except BaseException as error:
         words = f"{type(error).__name__}: {error}"
         raise
@@ -154,20 +160,82 @@ def sweep(
         together.close(words)
 
 
-def _markers() -> Any:
-    from tyro import conf
+@contextlib.contextmanager
+def _noted(out: Path, facts: dict[str, Any], saves: Checkpoint | None, together: Processes) -> Iterator[None]:
+    """Notes the command before anything is trained, so that `jaxsched resume` knows it after whatever happens. A
+    command that is refused leaves the note of the one before."""
+    if saves is None or together.index > 0:
+        yield
+        return
+    at = Path(saves.directory)
+    folders = {out} if at.resolve() in (out.resolve(), (out / "checkpoint").resolve()) else {out, at}
+    before = {folder: path.read_bytes() for folder in folders if (path := folder / files.COMMAND).is_file()}
+    there = {folder: folder.is_dir() for folder in folders}
+    facts = {**facts, "checkpoint": os.path.relpath(at)}
+    for folder in folders:
+        files.write_command(folder, files.argv.get(), facts)
+    try:
+        yield
+    except Refused:
+        for folder in folders:
+            if folder in before:
+                (folder / files.COMMAND).write_bytes(before[folder])
+            else:
+                (folder / files.COMMAND).unlink(missing_ok=True)
+            if not there[folder]:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+        raise
 
-    return (conf.PositionalRequiredArgs, conf.HelptextFromCommentsOff, conf.FlagCreatePairsOff)
+
+def _page_wanted(report: bool, no_report: bool) -> bool:
+    """Whether to write report.html: said here or not, as soon as possible."""
+    if report and no_report:
+        fail("--report and --no-report: write one or the other")
+    there = importlib.util.find_spec("plotly") is not None
+    if report and not there:
+        fail('--report needs plotly: pip install "jaxsched[report]"')
+    return there and not no_report
+
+
+def _check_space(schedule: str | None, fields: tuple[str, ...], path: Path | None, settings: int | None) -> None:
+    if schedule is not None and path is not None:
+        fail("--schedule and --space: write one or the other")
+    if fields and schedule is None:
+        fail("--set without --schedule: write --schedule WarmupCosine too")
+    if settings is not None and schedule is None and path is None:
+        fail("--settings without --schedule or --space: the settings of the file are as many as they are")
+
+
+def _schedules(
+    file: Path,
+    module: ModuleType,
+    steps: int,
+    schedule: str | None,
+    fields: tuple[str, ...],
+    path: Path | None,
+    settings: int | None,
+) -> Any:
+    """What is trained: as said on the command line, in the TOML file, or in the task file."""
+    if schedule is None and path is None:
+        return files.schedules_of(file, module)
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        fail(f"steps={steps!r}: write 1 or more")
+    reader = space.Reader(steps, vars(module))
+    with plain_warnings():
+        if path is not None:
+            return space.from_toml(reader, path, settings)
+        return space.from_flags(reader, str(schedule), fields, settings)
 
 
 def _check(top: int, prune: bool, no_prune: bool, rungs: Any, keep: Any, checkpoint: Any, no_checkpoint: bool) -> None:
     """Refuses options that do not go together."""
     if top < 1:
-        _fail(f"top={top}: write 1 or more")
+        fail(f"top={top}: write 1 or more")
     if no_prune and (prune or rungs is not None or keep is not None):
-        _fail("--no-prune and --prune, --rungs or --keep: write one or the other")
+        fail("--no-prune and --prune, --rungs or --keep: write one or the other")
     if no_checkpoint and checkpoint is not None:
-        _fail("--no-checkpoint and --checkpoint: write one or the other")
+        fail("--no-checkpoint and --checkpoint: write one or the other")
 
 
 def _processes(
@@ -177,12 +245,12 @@ def _processes(
     if not distributed:
         flags = {"--coordinator": coordinator, "--processes": processes, "--process": process}
         if given := [flag for flag, value in flags.items() if value is not None]:
-            _fail(f"{' and '.join(given)} without --distributed: write --distributed too")
+            fail(f"{' and '.join(given)} without --distributed: write --distributed too")
         return alone()
     try:
         return initialize(coordinator, processes, process, timeout)
     except (TypeError, ValueError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _options(task: Task, module: ModuleType, written: dict[str, Any]) -> dict[str, Any]:
@@ -192,9 +260,9 @@ def _options(task: Task, module: ModuleType, written: dict[str, Any]) -> dict[st
     options |= {name: value for name, value in written.items() if value is not None}
     metric, mode = options["metric"], options["mode"]
     if metric not in task.metrics:
-        _fail(f"metric={metric!r}: {nearest_name(str(metric), task.metrics)}")
+        fail(f"metric={metric!r}: {nearest_name(str(metric), task.metrics)}")
     if mode not in ("min", "max") and not (mode is None and metric.endswith("loss")):
-        _fail(f"metric={metric!r} and mode={mode!r}: write --mode max or --mode min")
+        fail(f"metric={metric!r} and mode={mode!r}: write --mode max or --mode min")
     return options
 
 
@@ -209,48 +277,22 @@ def _pruner(module: ModuleType, wanted: bool, rungs: Any, keep: float | None, op
     try:
         return successive_halving(**{name: value for name, value in fields.items() if value is not None})
     except (TypeError, ValueError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _checkpoint(directory: Path, every: float) -> Checkpoint:
     try:
         return Checkpoint(directory, seconds=every)
     except (TypeError, ValueError) as error:
-        _fail(str(error).replace("seconds=", "every=", 1))
+        fail(str(error).replace("seconds=", "every=", 1))
 
 
-def _fail(text: str) -> NoReturn:
-    print(f"jaxsched: {text}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-def _load(file: Path) -> ModuleType:
-    """The task file as a module, with its folder to import from, as `python FILE` has it."""
-    if not file.is_file():
-        _fail(f"there is no file {file}")
-    name = f"jaxsched_task_{file.stem}"  # a task file may be called random.py, and must not stand in for that module
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        _fail(f"{file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(file.resolve().parent))
-    spec.loader.exec_module(module)
-    return module
-
-
-def _task_and_schedules(file: Path, module: ModuleType) -> tuple[Task, Any]:
-    for name, example in (("task", "task = Task(init=..., loss=..., ...)"), ("schedules", "schedules = grid(...)")):
-        if not hasattr(module, name):
-            _fail(f"{file} has no `{name}`: write {example} in it")
-    if not isinstance(module.task, Task):
-        _fail(f"{file}: task={shown(module.task)} is not a jaxsched.sweep.Task")
-    return module.task, module.schedules
-
-
-def _clear(directory: Path) -> None:
+def _clear(directory: Path, out: Path) -> None:
     """Removes the checkpoints, and the folder unless there is anything else in it. Several processes do so at once."""
-    for path in (*directory.glob("process-*-of-*"), *directory.glob("process-*.lock"), directory / "identity.json"):
+    ours = [*directory.glob("process-*-of-*"), *directory.glob("process-*.lock"), directory / "identity.json"]
+    if directory.resolve() != out.resolve():  # the one beside the results stays
+        ours.append(directory / files.COMMAND)
+    for path in ours:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -262,172 +304,78 @@ def _clear(directory: Path) -> None:
 def _end_with(text: str) -> NoReturn:
     """Ends with an error, and without waiting for what other threads compute."""
     sys.stdout.flush()
-    print(text, file=sys.stderr, flush=True)
-    os._exit(1)
+    say(text)
+    os._exit(FINDINGS)
 
 
 def _trained(task: Task, schedules: Any, options: dict[str, Any], processes: Processes) -> SweepResult:
     """Runs the sweep, and turns its refusals into one line and a Ctrl-C into how to go on."""
     checkpoint = options["checkpoint"]
-    try:
+    with refusals(TypeError, ValueError, OSError):
         plan = Plan.make(task, schedules, **options)
-    except (TypeError, ValueError, OSError) as error:
-        _fail(str(error))
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops like Ctrl-C
     try:
-        with _plain_warnings():
+        with plain_warnings():
             return _run(plan, processes)
     except Interrupted as stop:
-        raise _Stopped(str(stop).removeprefix("sweep: "), saved=checkpoint is not None) from None
+        raise Stopped(str(stop).removeprefix("sweep: "), saved=checkpoint is not None) from None
     except KeyboardInterrupt:
         last = "the last checkpoint stands" if checkpoint is not None else "nothing was saved"
-        raise _Stopped(f"stopped at once: {last}", saved=checkpoint is not None, at_once=True) from None
+        raise Stopped(f"stopped at once: {last}", saved=checkpoint is not None, at_once=True) from None
     except (TypeError, ValueError, OSError, ImportError) as error:
-        if not str(error).startswith(_OURS):
+        if not str(error).startswith(OURS):
             raise
-        _fail(f"{error}{' (or write --no-checkpoint)' if isinstance(error, ImportError) else ''}")
+        fail(f"{error}{' (or write --no-checkpoint)' if isinstance(error, ImportError) else ''}")
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 def _run(plan: Plan, processes: Processes) -> SweepResult:
     """Runs the plan; process 0 tells how far it is."""
-    from rich.console import Console
-
     if processes.index > 0:
         return plan.run(None)
-    console = Console()
-    say = lambda text: console.print(text, highlight=False, soft_wrap=True, markup=False)  # noqa: E731
     settings = plan.pairs // len(plan.seeds)
     shared = f", shared by {processes.count} processes" if processes.count > 1 else ""
     say(f"{settings} settings x {len(plan.seeds)} seeds = {plan.pairs} trainings of {plan.steps:,} steps{shared}")
-    with _Progress(console) as progress:
+    with Progress(console(stderr=True)) as progress:
         result = plan.run(progress)
     done = result.run.get("steps_done", plan.pairs * plan.steps)
     saved = result.run.get("steps_saved", 0)
     say(
         f"compiled in {result.compile_seconds:.1f} s, trained in {result.seconds:.1f} s"
-        + (f": {_short_count(progress.speed)} steps/s" if progress.speed else "")
+        + (f": {short_count(progress.speed)} steps/s" if progress.speed else "")
         + (f"; {saved / (done + saved):.0%} of the steps were spared (diverged or pruned)" if saved else "")
     )
     return result
 
 
-class _Progress:
-    """Told of every segment, it tells the user: in a live line on a terminal, and elsewhere in a line now and then."""
-
-    def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-        self.console = console
-        self.speed = 0.0
-        self._begin = self._last = time.monotonic()
-        self._waiting: str | None = None
-        self._resumed = False
-        columns = (BarColumn(bar_width=20), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
-        self._bar = Progress(*columns, console=console) if console.is_terminal else None
-        self._row = self._bar.add_task("compiling", total=None) if self._bar is not None else None
-
-    def __enter__(self) -> _Progress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        elif self._waiting is not None:
-            print(self._waiting, flush=True)
-
-    def __call__(self, status: Status) -> None:
-        if status.resumed_from and not self._resumed:
-            self._resumed = True
-            total = f"{status.steps_total:,}"
-            print(f"going on from the last checkpoint: {status.resumed_from:,} of {total} steps were done", flush=True)
-        if math.isfinite(status.steps_per_second):
-            self.speed = status.steps_per_second
-        if self._bar is not None and self._row is not None:
-            text = _status_text(status)
-            self._bar.update(self._row, completed=status.steps, total=status.steps_total, description=text)
-            return
-        now = time.monotonic()
-        self._waiting = f"{now - self._begin:6.1f} s  {_status_text(status)}"
-        if now - self._last >= _EVERY_SECONDS:
-            self._last = now
-            print(self._waiting, flush=True)
-            self._waiting = None
-
-
-@contextlib.contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """What the sweep has to say on the way (a full disk, a chunk that did not fit) in one line each."""
-    before = warnings.showwarning
-
-    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if str(message).startswith(_OURS):
-            print(f"jaxsched: {message}", file=sys.stderr, flush=True)  # a live line moves out of the way
-        else:
-            before(message, category, *where, **more)
-
-    warnings.showwarning = show
-    try:
-        yield
-    finally:
-        warnings.showwarning = before
-
-
-def _status_text(status: Status) -> str:
-    """Such as `12/64 trainings done, 60 alive, 4 diverged, best loss 0.0312, 1.2M steps/s, 34 s left`."""
-    alive = status.trainings - status.diverged - status.pruned
-    parts = [f"{status.done}/{status.trainings} trainings done", f"{alive} alive", f"{status.diverged} diverged"]
-    if status.pruned:
-        parts.append(f"{status.pruned} pruned")
-    if status.best is not None:
-        parts.append(f"best loss {status.best:.4g}")
-    parts.append(f"{_short_count(status.steps_per_second)} steps/s")
-    if math.isfinite(status.seconds_left):
-        parts.append(f"{_duration(status.seconds_left)} left")
-    return ", ".join(parts)
-
-
-def _short_count(number: float) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.3g}"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _report(result: SweepResult, metric: str, mode: Literal["min", "max"] | None, top: int, out: Path) -> None:
+def _report(
+    result: SweepResult, metric: str, mode: Literal["min", "max"] | None, top: int, out: Path, page: bool
+) -> None:
     """The ranking, the winner and the files."""
-    from rich.console import Console
-
-    # A pipe or a file has no width of its own.
-    console = Console(width=None if Console().is_terminal else 120)
-    console.print()
-    console.print(_table(result, metric, mode, top))
+    screen = console()
+    screen.print()
+    screen.print(_table(result, metric, mode, top))
     try:
-        print(f"\nbest: {result.best(metric, mode)!r}\n")
+        best = f"best: {result.best(metric, mode)!r}"
     except ValueError as error:
-        print(f"\n{error}\n")
-    print(f"wrote {result.to_json(out / 'result.json')}")
+        best = str(error)
+    print_text(f"\n{best}\n")
+    say(f"wrote {result.to_json(out / 'result.json')}")
     try:
-        print(f"wrote {result.save(out)}: SweepResult.load({str(out)!r}) reads it")
+        say(f"wrote {result.save(out)}: SweepResult.load({str(out)!r}) reads it")
     except TypeError as error:  # a setting that has a name in no module; the other file holds its numbers all the same
-        print(f"no result.npz: {error}")
+        say(f"no result.npz: {error}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a figure without a letter of the font is still a figure
             result.plot(out / "result.png", metric, mode)
-        print(f"wrote {out / 'result.png'}")
+        say(f"wrote {out / 'result.png'}")
     except ImportError as error:
-        print(f"no figure: {error}")
+        say(f"no figure: {error}")
+    if page:
+        command = shlex.join(["jaxsched", *files.argv.get()])
+        say(f"wrote {result.report(out / 'report.html', metric, mode, command=command)}")
 
 
 def _table(result: SweepResult, metric: str, mode: Literal["min", "max"] | None, top: int) -> Any:

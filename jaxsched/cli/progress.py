@@ -1,0 +1,118 @@
+"""How far a sweep has come: a live line on a terminal, and elsewhere a line now and then."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..sweep.run import Status
+from .errors import say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_EVERY_SECONDS = 5.0
+"""A line of progress comes no more often where there is no terminal to show a live one."""
+
+OURS = ("sweep: ", "sample: ", "Task: ", "Checkpoint: ", "successive_halving: ", "initialize: ", "checkpoints need ")
+"""A warning or an error that begins so was written for the user, and its text says all."""
+
+
+class Progress:
+    """Told of every segment, it tells the user: in a live line on a terminal, and elsewhere in a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        from rich import progress
+        from rich.table import Column
+
+        self.console = console
+        self.speed = 0.0
+        self._begin = self._last = time.monotonic()
+        self._waiting: str | None = None
+        self._resumed = False
+        # One line, cut where the terminal ends: of several a resize would leave some behind.
+        words = progress.TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        )
+        columns = (progress.BarColumn(bar_width=20), progress.TaskProgressColumn(), words)
+        self._bar = progress.Progress(*columns, console=console, expand=True) if console.is_terminal else None
+        self._row = self._bar.add_task("compiling", total=None) if self._bar is not None else None
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._waiting is not None:
+            say(self._waiting)
+
+    def __call__(self, status: Status) -> None:
+        if status.resumed_from and not self._resumed:
+            self._resumed = True
+            total = f"{status.steps_total:,}"
+            say(f"going on from the last checkpoint: {status.resumed_from:,} of {total} steps were done")
+        if math.isfinite(status.steps_per_second):
+            self.speed = status.steps_per_second
+        if self._bar is not None and self._row is not None:
+            text = _status_text(status)
+            self._bar.update(self._row, completed=status.steps, total=status.steps_total, description=text)
+            return
+        now = time.monotonic()
+        self._waiting = f"{now - self._begin:6.1f} s  {_status_text(status)}"
+        if now - self._last >= _EVERY_SECONDS:
+            self._last = now
+            say(self._waiting)
+            self._waiting = None
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """What the sweep has to say on the way (a full disk, a chunk that did not fit) in one line each."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if str(message).startswith(OURS):
+            say(f"jaxsched: {message}")  # a live line moves out of the way
+        else:
+            before(message, category, *where, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+def _status_text(status: Status) -> str:
+    """Such as `12/64 trainings done, 60 alive, 4 diverged, best loss 0.0312, 1.2M steps/s, 34 s left`."""
+    alive = status.trainings - status.diverged - status.pruned
+    parts = [f"{status.done}/{status.trainings} trainings done", f"{alive} alive", f"{status.diverged} diverged"]
+    if status.pruned:
+        parts.append(f"{status.pruned} pruned")
+    if status.best is not None:
+        parts.append(f"best loss {status.best:.4g}")
+    parts.append(f"{short_count(status.steps_per_second)} steps/s")
+    if math.isfinite(status.seconds_left):
+        parts.append(f"{_duration(status.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def short_count(number: float) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,566 @@
+"""The commands of `jaxsched` but for the sweep of a task file by itself, which tests/test_cli.py has."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+import jaxsched as js
+from jaxsched import cli, finder
+from jaxsched.cli import files, space
+from jaxsched.cli.progress import Progress
+from jaxsched.sweep import SweepResult
+from jaxsched.sweep.engine import Plan
+
+WARMUP = "WarmupCosine(0.1, warmup_steps=10, total_steps=100)"
+TASK_FILE = """
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxsched as js
+from jaxsched.sweep import Task
+
+x = np.linspace(-1.0, 1.0, 24, dtype=np.float32)
+
+
+class Half(js.Recipe):
+    peak_value: js.Scalar
+    total_steps: js.Length
+
+    def build(self):
+        return js.Linear(self.peak_value, self.peak_value / 2, self.total_steps)
+
+
+def loss(slope, batch, key):
+    return jnp.mean((slope * batch[0] - batch[1]) ** 2), {}
+
+
+task = Task(lambda key: jnp.zeros(()), loss, (x, 2 * x), (x, 2 * x), 8, lambda schedule: optax.sgd(schedule))
+schedules = js.grid(js.Linear, init_value=[0.01, 0.1, 0.3], end_value=0.0, steps=2_000)
+steps, seeds, log_every, chunk = 20, 1, 5, 4
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "task.py").write_text(TASK_FILE)
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command line, and returns its exit code, stdout and stderr."""
+
+    def run(line):
+        words = shlex.split(line) if isinstance(line, str) else line
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main(words)
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refusal(run):
+    """The one sentence with which a command line is refused."""
+
+    def refusal(line, code=2, lines=1):
+        found, out, err = run(line)
+        assert (found, out) == (code, ""), err
+        assert err.startswith("jaxsched: ")
+        assert err.count("\n") == lines, err
+        return err.removeprefix("jaxsched: ")
+
+    return refusal
+
+
+def rows(out, first="step"):
+    """The cells of the table that begins with this heading."""
+    lines = out.splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.split()[:1] == [first])
+    end = next(i for i in range(begin, len(lines)) if not lines[i].strip())
+    return [line.split() for line in (lines[begin], *lines[begin + 2 : end])]
+
+
+# --- list, show, lint ------------------------------------------------------------------------------------------------
+
+
+def test_list_tells_every_public_schedule(run):
+    code, out, err = run("list --json")
+    found = {one["name"]: one for one in json.loads(out)}
+    classes = [x for x in vars(js).values() if isinstance(x, type) and issubclass(x, js.Schedule)]
+    assert (code, err) == (0, "")
+    assert set(found) == {x.__name__ for x in classes} - {"Schedule", "Recipe"}
+    assert all(one["formula"] and one["summary"] for one in found.values())
+    for x in classes:
+        if x.__name__ in found:
+            assert [f["name"] for f in found[x.__name__]["fields"]] == [f.name for f in x._fields]
+    one = found["WarmupStableDecay"]
+    assert one["formula"].startswith("up over warmup_steps, the peak until step total_steps - decay_steps, down over")
+    assert one["fields"][6] == {"name": "warmup_shape", "required": False, "default": "linear"}
+    assert one["about"]["decay_steps"].endswith("0 jumps to `end_value` at step `total_steps`.")
+    _, out, _ = run("list")
+    assert "OneCycle(peak_value, total_steps, pct_start=0.3, div_factor=25.0" in out
+
+
+def test_list_finds_by_a_part_of_a_name_and_by_a_pattern(run, refusal):
+    _, out, _ = run("list NOAM")
+    assert out.startswith("Noam(d_model, warmup_steps, factor=1.0)\n")
+    assert "warmup_steps: steps, above 0; the peak is at step `warmup_steps - 1`." in out
+    _, out, _ = run(["list", "Warmup*Decay", "--json"])
+    assert [one["name"] for one in json.loads(out)] == ["WarmupStableDecay"]
+    _, out, _ = run("list StepLR --compat --json")
+    names = [one["name"] for one in json.loads(out)]
+    assert {"compat.torch.StepLR", "compat.torch.MultiStepLR"} <= set(names)
+    assert "did you mean 'OneCycle'?" in refusal("list OneCicle")
+
+
+def test_show_tells_values_the_plot_and_findings(run):
+    code, out, err = run(["show", WARMUP])
+    assert (code, err) == (0, "")
+    assert out.startswith("WarmupCosine(peak_value=0.1, warmup_steps=10, total_steps=100)\n")
+    heading, *body = rows(out)
+    assert heading == ["step", "value"]
+    steps = [int(step) for step, _ in body]
+    assert {0, 10, 100} <= set(steps)
+    expected = [0.01 * t if t < 10 else 0.05 * (1 + np.cos(np.pi * (t - 10) / 90)) for t in steps]
+    np.testing.assert_allclose([float(value) for _, value in body], expected, rtol=1e-4, atol=1e-8)
+    assert "┤" in out
+    assert "\x1b" not in out
+    assert max(map(len, out.splitlines())) <= 120
+    _, out, _ = run(["show", "Linear(0.1, 0.0, 100)", "--steps", "200"])
+    assert "warning at step 100" in out.splitlines()[-1]
+
+
+def test_show_at_steps_of_any_unit_and_as_json(run):
+    line = "show \"Linear(0.1, 0.0, steps='3ep')\" --at 0 10% 1ep 2000tok --steps 5ep --steps-per-epoch 100 "
+    _, out, _ = run(line + "--tokens-per-step 10")
+    heading, *body = rows(out)
+    assert heading == ["step", "epoch", "tokens", "value"]
+    assert [row[:3] for row in body] == [
+        ["0", "0", "0"],
+        ["50", "0.5", "500"],
+        ["100", "1", "1,000"],
+        ["200", "2", "2,000"],
+    ]
+    code, out, _ = run(line + "--tokens-per-step 10 --json")
+    read = json.loads(out)
+    assert code == 0
+    assert (read["expression"], read["total_steps"]) == ("Linear(init_value=0.1, end_value=0.0, steps=300)", 500)
+    assert read["steps"] == [0, 50, 100, 200]
+    assert read["values"][0] == 0.1  # in as many digits as its type has
+    assert read["outline"]["phases"][0]["name"] == "decay"
+    assert read["findings"][0]["check"]
+
+
+def test_hard_schedules_are_shown(run, refusal):
+    code, out, err = run("show Constant(0.1)")
+    assert code == 0
+    assert "how long it is: 100 steps are shown (--steps N)" in err
+    assert all(value == "0.1" for _, value in rows(out)[1:])
+    assert run(["show", "Linear(1.0, 0.0, steps=2147483647)"])[0] == 0
+    assert run(["show", "Linear(1.0, -1.0, steps=1)"])[0] == 0
+    assert run(["show", "WarmupCosine(0.1, 0, 10)"])[0] == 0
+    assert "several settings" in refusal(["show", "Linear([0.1, 0.2], 0.0, 10)"])
+    assert "--steps 4000000000: JAX counts to 2147483647" in refusal(["show", "Constant(1)", "--steps", "4000000000"])
+    assert refusal(["show", WARMUP, "--steps", "3ep"]) == "--steps '3ep' needs --steps-per-epoch N.\n"
+    assert "--at 'soon' is not a length" in refusal(["show", WARMUP, "--at", "soon"])
+    assert "steps='3ep' needs a timeline: write --steps N" in refusal(["show", "Linear(1, 0, '3ep')"], lines=3)
+
+
+def test_the_exit_code_of_lint_tells_whether_something_was_found(run):
+    code, out, err = run(["lint", "WarmupCosine(3e-4, warmup_steps=200, total_steps=10_000)"])
+    assert (code, err) == (0, "")
+    assert out == "nothing was found in steps 0 ... 10,000\n" or out.startswith("note")
+    code, out, _ = run(["lint", "Linear(0.1, 0.0, 100)", "--steps", "200", "--json"])
+    assert code == 1
+    assert {"step": 100, "severity": "warning"}.items() <= json.loads(out)[0].items()
+    code, out, _ = run(["lint", "WarmupCosine(3e-4, 20, 10_000)", "--b2", "0.999"])
+    assert code == 1
+    assert "b2" in out
+
+
+# --- compare, plot, convert ------------------------------------------------------------------------------------------
+
+
+def test_compare_tells_where_schedules_differ(run):
+    line = ["compare", "Linear(0.1, 0.0, 100)", "Cosine(0.1, 0.0, 100)"]
+    t = np.arange(101)
+    apart = np.abs(0.1 * (1 - t / 100) - 0.05 * (1 + np.cos(np.pi * t / 100)))
+    code, out, err = run([*line, "--json"])
+    read = json.loads(out)
+    one = read["differences"][0]
+    assert (code, err, read["same"]) == (0, "", False)
+    assert apart[one["step"]] == pytest.approx(apart.max(), rel=1e-5)
+    assert one["largest"] == pytest.approx(apart.max(), rel=1e-5)
+    assert (one["first_step"], one["steps_apart"]) == (1, int((apart > 1e-7).sum()))
+    code, out, _ = run([*line, "--exit-code", "--at", "0", "50%"])
+    assert code == 1
+    assert rows(out) == [["step", "a", "b"], ["0", "0.1", "0.1"], ["50", "0.05", "0.05"]]
+    assert f"the largest difference is {apart.max():.4f}"[:-1] in out
+
+
+def test_compare_knows_what_is_the_same(run, refusal):
+    same = ["Cosine(0.1, 0.0, 90)", "compat.torch.CosineAnnealingLR(0.1, T_max=90)"]
+    code, out, _ = run(["compare", *same, "--steps", "90", "--exit-code"])
+    assert code == 0
+    assert "a and b are identical at every step 0 ... 90" in out
+    code, out, _ = run(["compare", "Constant(0.1)", "Constant(0.1) * 1.0000005", "--steps", "10", "--exit-code"])
+    assert code == 0
+    assert "are the same at every step 0 ... 10, but for rounding" in out
+    nearly = ["compare", "Constant(0.1)", "Constant(0.1)", "Constant(0.11)", "--steps", "10", "--exit-code"]
+    assert run([*nearly, "--tolerance", "0.2"])[0] == 0
+    assert run(nearly)[0] == 1
+    assert "from 2 to 26 expressions, and got 1" in refusal(["compare", WARMUP])
+    assert "--tolerance -1.0: write 0 or more" in refusal(["compare", *same, "--tolerance=-1"])
+
+
+def test_plot_writes_pictures_and_pages(run, refusal, folder):
+    assert run(["plot", WARMUP, "-o", "there/a.png"]) == (0, "", "wrote there/a.png\n")
+    assert (folder / "there" / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert run(["plot", "Linear([0.1, 0.2], 0.0, 100)", "-o", "family.svg", "--log"])[0] == 0
+    assert "<svg" in (folder / "family.svg").read_text()[:1000]
+    line = ["plot", "Linear([0.1, 0.2], 0.0, '3ep')", "--steps", "4ep", "--steps-per-epoch", "10", "--unit", "epoch"]
+    assert run([*line, "--momentum", "Constant(0.9)", "-o", "page.html"])[0] == 0
+    page = (folder / "page.html").read_text()
+    assert not re.search(r"<(script|link)[^>]*(src|href)=", page)  # it loads nothing
+    data = page[page.index("Plotly.newPlot(") :]
+    assert data.count('"mode":"lines"') == 3
+    assert "momentum: Constant(" in data
+    assert "-o schedule.png" in refusal(["plot", WARMUP])
+    assert "no picture ends so; write .png" in refusal(["plot", WARMUP, "-o", "a.gif"])
+    assert "--unit epoch has no size" in refusal(["plot", WARMUP, "-o", "a.png", "--unit", "epoch"])
+    assert "lists of 2 and 3 numbers" in refusal(["plot", "Linear([1, 2], [1, 2, 3], 10)", "-o", "a.png"])
+    assert "there is nothing to draw" in refusal("plot -o a.png")
+
+
+def test_convert_to_files_and_back(run, folder):
+    text = f"({WARMUP} * 1e-06).clip(lo=1e-09)"
+    expression = f"{js.parse(text)!r}\n"
+    assert run(["convert", text]) == (0, expression, "")
+    readers = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads, "dict": lambda x: eval(x, {})}
+    for kind, read in readers.items():
+        code, out, _ = run(["convert", text, "--to", kind])
+        assert code == 0
+        assert repr(js.from_dict(read(out))) == expression.strip()
+        (folder / f"schedule.{kind}").write_text(out)
+        if kind != "dict":
+            assert run(["convert", f"schedule.{kind}"]) == (0, expression, "")
+    (folder / "by_hand.toml").write_text('type = "Linear"\ninit_value = 0.1\nend_value = 0.0\nsteps = "50%"\n')
+    assert run("convert by_hand.toml --steps 10")[1] == "Linear(init_value=0.1, end_value=0.0, steps=5)\n"
+
+
+@pytest.mark.parametrize("text", [WARMUP, "compat.torch.StepLR(0.1, step_size=30).warmup(5) + 0.001"])
+def test_converted_code_runs_and_makes_the_schedule(run, monkeypatch, text):
+    made = {}
+    monkeypatch.setattr(js.compat, "to_torch", lambda schedule, optimizer: made.update(torch=(schedule, optimizer)))
+    monkeypatch.setattr(js.compat, "to_keras", lambda schedule, steps=None: made.update(keras=(schedule, steps)))
+    for to in ("torch", "keras", "optax", "numpy"):
+        code, out, _ = run(["convert", text, "--to", to, *(["--steps", "100"] if to in ("keras", "numpy") else [])])
+        names = {"optimizer": "mine"}
+        exec(out, names)
+        assert code == 0
+        assert repr(names["schedule"]) == repr(js.parse(text))
+    np.testing.assert_array_equal(names["table"], js.parse(text).table(101))
+    assert made["torch"][1] == "mine"
+    assert made["keras"][1] == 100
+
+
+def test_convert_refuses_what_it_cannot_read(refusal, folder):
+    assert refusal("convert nowhere.json") == "there is no file nowhere.json\n"
+    (folder / "broken.json").write_text("{")
+    assert "broken.json is no json: Expecting property name" in refusal("convert broken.json")
+    (folder / "list.yaml").write_text("- 1")
+    assert "list.yaml holds no schedule; jaxsched convert EXPR --to yaml" in refusal("convert list.yaml")
+    (folder / "other.json").write_text('{"type": "Linea"}')
+    assert "did you mean 'Linear'?" in refusal("convert other.json")
+
+
+# --- errors, help ----------------------------------------------------------------------------------------------------
+
+
+def test_an_error_is_a_sentence_and_debug_shows_the_traceback(refusal, run, monkeypatch):
+    said = refusal("show WarmupCosine(peak=3e-4)", lines=3)
+    assert said.startswith("WarmupCosine has no field 'peak': did you mean 'peak_value'?\n")
+    assert said.splitlines()[-1].index("^") == said.splitlines()[1].index("peak=")
+    assert refusal("shwo x") == "there is no command 'shwo': did you mean 'show'?\n"
+    assert refusal("show") == "EXPR is missing; jaxsched show --help tells the options\n"
+    assert refusal(["show", WARMUP, "--b2", "x"]) == "--b2 'x' is no number; jaxsched show --help tells the options\n"
+    assert "unrecognized options: --stepz" in refusal(["show", WARMUP, "--stepz", "3"])
+    code, _, err = run(["--debug", "show", "Linear(1, 0, -3)"])
+    assert code == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-3].startswith("jaxsched: Linear: steps=-3")
+
+    said = refusal("sweep nowhere.py --steps many")
+    assert said == "--steps 'many' is no whole number; jaxsched sweep --help tells the options\n"
+
+    def wrong(*args, **named):
+        raise KeyError("peek")
+
+    monkeypatch.setattr(sys.modules["jaxsched.lint"], "lint", wrong)
+    assert refusal(["show", WARMUP], code=70) == "unexpected KeyError: peek; run with --debug for the traceback\n"
+    monkeypatch.setattr(sys.modules["jaxsched.lint"], "lint", lambda *args, **named: signal.raise_signal(signal.SIGINT))
+    assert refusal(["show", WARMUP], code=130) == "stopped\n"
+
+
+def test_help_ends_with_examples(run):
+    code, out, _ = run([])
+    assert code == 0
+    assert all(f"• {name}" in out for name in cli.COMMANDS)
+    assert run("--version") == (0, f"jaxsched {js.__version__}\n", "")
+    for name in cli.COMMANDS:
+        code, out, err = run([name, "--help"])
+        assert (code, err) == (0, "")
+        examples = out.partition("\nExamples:\n")[2].splitlines()
+        assert examples, name
+        assert all(line.startswith(f"  jaxsched {name}") for line in examples)
+
+
+def once(function, key=lambda *args, **named: None):
+    """The function, whose first result stands for all later ones of the same key."""
+    made = {}
+
+    def first(*args, **named):
+        at = key(*args, **named)
+        if at not in made:
+            made[at] = function(*args, **named)
+        return made[at]
+
+    return first
+
+
+def test_every_example_of_the_help_texts_runs(folder, run, monkeypatch):
+    """Each line as it stands; but what takes long, to train, is done once for each kind of training."""
+    monkeypatch.setattr(Plan, "run", once(Plan.run))
+    monkeypatch.setattr(finder, "find_lr", once(finder.find_lr, lambda *args, mode, **named: mode))
+    monkeypatch.setattr("jaxsched.cli.bench.sweep", lambda *args, **named: SimpleNamespace(final={"valid_loss": 0.0}))
+    said = 'schedule = "Linear(0.1, 0.0, 9)"\n[fields]\ninit_value = [0.1, 0.3]\n'
+    (folder / "space.toml").write_text(said)
+    lines = [line for line in cli.examples() if line != "jaxsched bench"]  # ten seconds; --quick runs
+    assert len(lines) > 25
+    for line in lines:
+        if "resume" in line:  # a sweep that is done has nothing to go on with
+            (folder / "runs" / "task" / "result.npz").unlink()
+        code, out, err = run(shlex.split(line)[1:])
+        assert code == 0, (line, err)
+        assert out or "wrote" in err, line
+        if "--json" in line:
+            json.loads(out)
+
+
+def test_completion_of_a_shell(run):
+    _, out, err = run("completion bash")
+    assert err == ""
+    assert "compare" in out
+    assert "--steps-per-epoch" in out
+    subprocess.run(["bash", "-n"], input=out, text=True, check=True)
+
+
+# --- sweeps ----------------------------------------------------------------------------------------------------------
+
+
+def settings(schedules):
+    return [repr(s) for s in (schedules if isinstance(schedules, list) else js.unstack(schedules))]
+
+
+def test_a_space_of_flags():
+    reader = space.Reader(200, {})
+    flags = ("peak_value=0.1,0.2", "warmup-steps=0, 5%", "total_steps=200")
+    grid = js.grid(js.WarmupCosine, peak_value=[0.1, 0.2], warmup_steps=[0, 10], total_steps=200)
+    assert settings(space.from_flags(reader, "WarmupCosine", flags, None)) == settings(grid)
+    assert settings(space.from_flags(reader, "WarmupCosine(1.0, 0, 200)", flags[:2], None)) == settings(grid)
+    drawn = space.from_flags(reader, "Linear(1.0, 0.0, 50)", ("init_value=log_uniform(1e-3, 1)", "steps=50,100"), 16)
+    assert len(drawn.init_value) == 16
+    assert set(drawn.steps.tolist()) == {50, 100}
+    assert drawn.init_value.min() >= 1e-3
+    assert drawn.init_value.max() <= 1
+    shapes = space.from_flags(reader, "Ramp(0.1, 0.0, 50)", ("shape=linear,1-sqrt", "init_value=0.1,0.2"), None)
+    assert [s.shape for s in shapes] == ["linear", "linear", "1-sqrt", "1-sqrt"]
+    tables = space.from_flags(reader, "PiecewiseConstant", ("boundaries=[10, 20]", "values=[1, 2, 3],[3, 2, 1]"), None)
+    assert tables.values.tolist() == [[1, 2, 3], [3, 2, 1]]
+
+
+def test_a_space_of_a_file(tmp_path):
+    path = tmp_path / "space.toml"
+    path.write_text("""
+        schedule = "WarmupCosine"
+        settings = 8
+        fields.peak_value = { log_uniform = [1e-4, 1e-1] }
+        fields.warmup_steps = { int_uniform = [0, "field('total_steps')"] }
+        fields.total_steps = "100%"
+        [[families]]
+        schedule = "Ramp"
+        fields = { init_value = [0.1, 0.2], end_value = 0, steps = 200, shape = "1-sqrt" }
+        [[families]]
+        schedule = "Half"
+        fields = { peak_value = 0.5, total_steps = 20 }
+    """)
+
+    class Half(js.Recipe):
+        peak_value: js.Scalar
+        total_steps: js.Length
+
+        def build(self):
+            return js.Linear(self.peak_value, 0.0, self.total_steps)
+
+    found = space.from_toml(space.Reader(200, {"Half": Half, "other": 3}), path, None)
+    assert [type(s).__name__ for s in found] == ["WarmupCosine"] * 8 + ["Ramp"] * 2 + ["Half"]
+    assert all(s.warmup_steps <= s.total_steps == 200 for s in found[:8])
+    assert {s.shape for s in found[8:10]} == {"1-sqrt"}
+
+
+def test_spaces_that_cannot_be(folder, refusal):
+    def of(flags):
+        return refusal(["sweep", "task.py", *flags])
+
+    assert "Linear has no field 'init': did you mean 'init_value'?" in of(["--schedule", "Linear", "--set", "init=1"])
+    assert "write NAME=VALUE" in of(["--schedule", "Linear", "--set", "init_value"])
+    assert "--set init_value is written twice" in of(["--schedule", WARMUP, *["--set", "init_value=1"] * 2])
+    assert "--set without --schedule" in of(["--set", "init_value=1"])
+    assert "settings=3, and only values are listed" in of(
+        ["--schedule", WARMUP, "--set", "peak_value=1", "--settings", "3"]
+    )
+    assert "--schedule and --space" in of(["--schedule", WARMUP, "--space", "x.toml"])
+    assert "there is no file x.toml" in of(["--space", "x.toml"])
+    for text, said in (
+        ("x", "x.toml is no TOML"),
+        ("a = 1", "x.toml has no schedule: write schedule ="),
+        ('schedule = "Linear"\nfield = 1', "'field' has no meaning here: did you mean 'fields'?"),
+        ('schedule = "Linear"\nfields.steps = { normal = [1, 2] }', "write one of log_uniform, uniform"),
+        ('schedule = "Linear"\nfields.steps = { uniform = 1 }', "write its arguments in a list"),
+        ('schedule = "Linear"\nfields.init_value = { uniform = [2, 1] }', "write lo < hi"),
+    ):
+        (folder / "x.toml").write_text(text)
+        assert said in of(["--space", "x.toml"])
+    assert "write one or the other" in of(["--report", "--no-report"])
+
+
+def test_what_was_stopped_is_resumed_from_anywhere(folder, run, monkeypatch, tmp_path_factory):
+    told, count = Progress.__call__, 0
+
+    def tell(self, status):
+        nonlocal count
+        count += 1
+        told(self, status)
+        if count == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    line = "sweep task.py --steps 40 --every 0 --no-report"
+    monkeypatch.setattr(Progress, "__call__", tell)
+    code, out, err = run(f"{line} --out there")
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == f"to go on: jaxsched {line} --out there"
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    code, out, err = run(["resume", str(folder / "there" / "checkpoint")])
+    assert code == 0
+    assert "best: Linear(init_value=0.3" in out
+    assert re.search(r"going on from the last checkpoint: \d+ of 120 steps were done", err)
+    assert np.isfinite(SweepResult.load(folder / "there").metrics["valid_loss"]).all()
+    assert not (folder / "there" / "checkpoint").exists()
+    code, _, err = run(["resume", str(folder / "there")])
+    assert code == 2
+    assert "holds the results of a sweep that is done; jaxsched report" in err
+
+
+def test_a_refused_command_leaves_the_note_of_the_one_before(folder, run):
+    note = {"version": 1, "argv": ["sweep", "task.py"], "origin": "."}
+    Path("runs/task").mkdir(parents=True)
+    Path("runs/task/command.json").write_text(json.dumps(note))
+    assert run("sweep task.py --steps 3 --rungs 2")[0] == 2
+    assert json.loads(Path("runs/task/command.json").read_text()) == note
+
+
+def test_a_report_of_classes_that_stand_in_the_task_file(folder, run, monkeypatch):
+    flags = "--schedule Half --set peak_value=0.1,0.3 --set total_steps=100%"
+    assert run(f"sweep task.py {flags} --no-report --no-checkpoint")[0] == 0
+    assert not Path("runs/task/report.html").exists()
+    monkeypatch.delitem(sys.modules, "jaxsched_task_task")  # as in another process
+    code, out, err = run("report runs/task -o page.html --title Mine")
+    assert (code, err) == (0, "wrote page.html\n")
+    assert out == "best of 2 by valid_loss: Half(peak_value=0.3, total_steps=20)\n"
+    page = Path("page.html").read_text()
+    assert "Mine" in page
+    assert "--set peak_value=0.1,0.3" in page
+
+
+def test_the_folder_of_a_sweep_that_is_none(folder, refusal):
+    assert refusal("resume nowhere") == "there is no folder nowhere\n"
+    assert "holds no command.json; write the folder of a sweep's results" in refusal("resume .")
+    assert "there is no result.npz" in refusal("report .")
+    Path("command.json").write_text("{")
+    assert "command.json is broken, or of another jaxsched" in refusal("resume .")
+
+
+def test_a_note_is_found_after_its_folder_was_moved(folder):
+    files.write_command(Path("runs/a"), ["sweep", "task.py"], {"metric": "valid_loss"})
+    (folder / "moved").mkdir()
+    (folder / "runs").rename(folder / "moved" / "runs")
+    note = files.read_command(Path("moved/runs/a"))
+    assert note is not None
+    assert note["origin"] == (folder / "moved").resolve()
+
+
+def test_find_suggests_rates(folder, run, refusal):
+    code, out, err = run("find task.py --min-lr 1e-3 --max-lr 10 --steps 40 --seeds 2 -o found.png --json")
+    read = json.loads(out)
+    assert (code, len(read["lrs"]), np.shape(read["losses"])) == (0, 40, (2, 40))
+    assert {"valley", "steep", "minimum", "slide"} == set(read["suggestions"])
+    assert err.endswith("wrote found.png\n")
+    assert "min_lr" in refusal("find task.py --min-lr 2 --max-lr 1")
+    assert "no picture ends so" in refusal("find task.py -o found.txt")
+
+
+# --- as processes ----------------------------------------------------------------------------------------------------
+
+
+def process(*words, **env):
+    line = [sys.executable, "-c", "import sys; from jaxsched import cli; cli.main(sys.argv[1:])", *words]
+    return {"args": line, "env": {**os.environ, "JAX_PLATFORMS": "cpu", **env}, "text": True}
+
+
+def test_who_reads_no_further_is_told_nothing():
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 1}
+    with subprocess.Popen(**process("list", "--compat", PYTHONUNBUFFERED="1"), **pipes) as running:
+        assert running.stdout.readline().startswith("Clip(")
+        running.stdout.close()
+        assert running.stderr.read() == ""
+    assert running.returncode == 141
+
+
+def test_what_is_quick_imports_nothing_heavy():
+    code = (
+        "import sys; from jaxsched import cli; cli.main(['show', 'Linear(0.1, 0.0, 100)']);"
+        "print(' '.join(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {
+        "orbax",
+        "orbax.checkpoint",
+        "scipy",
+        "matplotlib",
+        "plotly",
+        "optuna",
+        "sklearn",
+        "pandas",
+        "torch",
+        "keras",
+    }
+    assert not heavy & set(done.stderr.split())
+    assert "jaxsched.cli.show" in done.stderr.split()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.wait import WebDriverWait
 
 import jaxsched as js
 from jaxsched.viz import plot
@@ -64,9 +70,29 @@ def family(path: Path) -> None:
     plot(swept).figure.savefig(path, dpi=110)
 
 
+def report(path: Path) -> None:
+    """The page of a real sweep, as a browser shows it (Debian's chromium and chromium-driver)."""
+    digits = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "digits.py"))
+    result = js.sweep(digits["task"], digits["schedules"], steps=1_000, seeds=2, log_every=50)
+    with tempfile.TemporaryDirectory() as folder:
+        page = result.report(Path(folder) / "report.html", command="jaxsched sweep examples/digits.py")
+        options = webdriver.ChromeOptions()
+        options.binary_location = "/usr/bin/chromium"
+        for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/profile"):
+            options.add_argument(flag)
+        browser = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+        size = {"width": 1_080, "height": 1_180, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browser.get(page.as_uri())
+        WebDriverWait(browser, 20).until(lambda driver: driver.find_elements("css selector", "tbody tr"))
+        time.sleep(1.0)  # the last figure fades in
+        browser.save_screenshot(str(path))
+        browser.quit()
+
+
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for draw in (gallery, phases, one_cycle, family):
+    for draw in (gallery, phases, one_cycle, family, report):
         path = folder / f"{draw.__name__}.png"
         draw(path)
         print(path)

@@ -253,15 +253,16 @@ class _Reader:
             raise self.refuse(node.right, "parse: the operators are + - * / and, between numbers, // and **")
         both = _is_number(left) and _is_number(right)
         for value, side in ((left, node.left), (right, node.right)):
-            if not (_is_number(value) or isinstance(value, Schedule)):
+            # What is neither came from one of `known`, and has operators of its own or will say that it has none.
+            if value is None or isinstance(value, (bool, str, list, dict)):
                 raise self.refuse(side, f"parse: {shown(value)} is no number and no schedule, for {sign}")
-        if not both and sign in ("//", "**"):
+        if sign in ("//", "**") and (isinstance(left, Schedule) or isinstance(right, Schedule)):
             raise self.refuse(node.right, f"parse: {sign} is for numbers, not for schedules")
         try:
-            if sign == "**" and abs(right) * math.log2(max(abs(left), 2)) > _MOST_BITS:
+            if both and sign == "**" and abs(right) * math.log2(max(abs(left), 2)) > _MOST_BITS:
                 raise OverflowError
             value = function(left, right)
-        except (OverflowError, ZeroDivisionError, ValueError, TypeError) as error:
+        except Exception as error:  # of numbers, of schedules, or of what one of `known` returned
             said = "the number is too large" if isinstance(error, OverflowError) else str(error)
             raise self.refuse(node.right, f"parse: {said}") from None
         if both and not (_is_number(value) and (isinstance(value, int) or math.isfinite(value))):

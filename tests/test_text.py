@@ -17,6 +17,7 @@ import tyro
 import yaml
 
 import jaxsched as js
+from jaxsched.sweep import field
 from jaxsched.text import MOST_CHARACTERS, MOST_DEPTH, evaluate
 
 from . import mutations
@@ -175,6 +176,7 @@ def test_other_values():
     drawn = evaluate("[log_uniform(1e-4, 0.1), 'a', {'b': 2}]", known=[js.log_uniform])
     assert drawn[0] == js.log_uniform(1e-4, 0.1)
     assert drawn[1:] == ["a", {"b": 2}]
+    assert repr(evaluate("field('total_steps') // 5 + 1", known=[field])) == repr(field("total_steps") // 5 + 1)
 
 
 # --- what it refuses -------------------------------------------------------------------------------------------------

@@ -606,6 +606,8 @@ class Clip(_Method):
       >>> import jaxsched as js
       >>> js.Linear(1.0, 0.0, 4).clip(lo=0.3).table(5).tolist()
       [1.0, 0.75, 0.5, 0.30000001192092896, 0.30000001192092896]
+
+    Source: the `min_lr` and `max_lr` of most systems, as numpy.clip.
     """
 
     schedule: Schedule
@@ -636,6 +638,8 @@ class Shift(_Method):
       >>> import jaxsched as js
       >>> js.Linear(1.0, 0.0, 2).shift(2).table(5).tolist()
       [1.0, 1.0, 1.0, 0.5, 0.0]
+
+    Source: the `last_epoch` of torch's schedulers, ahead; the `delay` of Megatron and Paddle, later.
     """
 
     schedule: Schedule

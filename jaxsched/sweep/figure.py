@@ -37,7 +37,7 @@ def draw(result: SweepResult, metric: str, mode: Literal["min", "max"] | None) -
     except ImportError:
         raise ImportError('plots need matplotlib: pip install "jaxsched[plot]"') from None
     order = result.order(metric, mode)
-    schedules = _schedules(result)
+    schedules = schedules_by_place(result)
     panels = len(schedules) + 1
     # A Figure of its own, and not pyplot's: no window, no global state, nothing to close.
     figure = Figure(figsize=(5.0 * panels + 0.8, 4.4), layout="constrained")
@@ -61,7 +61,7 @@ def draw(result: SweepResult, metric: str, mode: Literal["min", "max"] | None) -
     return figure
 
 
-def _schedules(result: SweepResult) -> dict[str, list[Any]]:
+def schedules_by_place(result: SweepResult) -> dict[str, list[Any]]:
     """The schedules of all settings by their place in a setting, None where one has none there."""
     found: dict[str, list[Any]] = {}
     for i, setting in enumerate(result.settings):

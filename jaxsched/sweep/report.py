@@ -16,7 +16,7 @@ import numpy as np
 from ..schedules.fields import shown
 from ..version import __version__
 from ..viz.page import Axis, Column, Page, Panel, Spread, Table, most_points, write
-from .figure import _schedules
+from .figure import schedules_by_place
 from .frames import columns, ends, family
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class _Gathered:
         families = [family(setting) for setting in self.settings] if result.mixed else []
         self.families = families if len(set(families)) > 1 else []
         # The rate first, whatever its name in the alphabet.
-        places = dict(sorted(_schedules(result).items(), key=lambda item: "learning_rate" not in item[0]))
+        places = dict(sorted(schedules_by_place(result).items(), key=lambda item: "learning_rate" not in item[0]))
         metrics = [name for name, x in result.metrics.items() if x.shape[2]]
         self.points = most_points(len(self.rows), len(places) + len(metrics))
         self.places = {name: [column[i] for i in self.order] for name, column in places.items()}

@@ -504,7 +504,9 @@ def _numbers(key: str, wanted: str) -> range | list[int]:
     except ValueError:
         raise ValueError(f'{wanted}: the key {key!r} is no number, no range "3-5" and no list "8,9".') from None
     if len(numbers) > _MOST_NUMBERS:  # each is an entry of a table, there and here
-        raise ValueError(f"{wanted}: the key {key!r} stands for {len(numbers):_} numbers; write {_MOST_NUMBERS:_} at most.")
+        raise ValueError(
+            f"{wanted}: the key {key!r} stands for {len(numbers):_} numbers; write {_MOST_NUMBERS:_} at most."
+        )
     return numbers
 
 

@@ -11,9 +11,11 @@ import ast
 import dataclasses
 import functools
 import importlib
+import inspect
 import math
 import operator
 import re
+import typing
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -30,6 +32,8 @@ VERSION = 1
 """Of the form of `to_dict`; it changes when a reader of the older form would misread the newer one."""
 
 MOST_CHARACTERS = 1_000_000
+MOST_VALUES = 1_000_000
+"""In a dict: a small YAML file whose aliases stand for one another may hold more than the memory does."""
 MOST_DEPTH = 100
 """Brackets in brackets: more than anyone writes, and far from the end of the interpreter's stack. Operators and methods
 may stand twice as deep."""
@@ -39,8 +43,13 @@ _FACE = __name__.partition(".")[0]
 _MOST_BITS = 1_024
 _INNER = ("compat.others._shared", "compat.others.counting")
 """Whose classes are in the `repr` of what functions of `compat` build; nobody writes them by hand."""
+_BY_NAME = ("get_scheduler", "build_lr_scheduler")
+"""Functions that make schedules, and for some names a transformation, and so are annotated with Any."""
 _METHODS = {name: cls for cls, name in METHODS.items()}
 """The methods that are a class of their own; `then` and `replace` are not."""
+
+
+_DTYPES = "bfloat16 float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
 
 
 class ParseError(ValueError):
@@ -98,7 +107,10 @@ def parse(text: str, *, timeline: Timeline | None = None, known: Iterable[Any] |
     """
     schedule = evaluate(text, timeline=timeline, known=known)
     if not isinstance(schedule, Schedule):
-        hint = f"write Constant({text.strip()})" if _is_number(schedule) else _WRITE
+        if isinstance(schedule, type) and issubclass(schedule, Schedule):
+            name = text.strip()
+            raise ParseError(f"parse: {name} is not called: write {name}{schedule.__signature__}", text, 0)
+        hint = f"write Constant({schedule!r})" if _is_number(schedule) else _WRITE
         raise ParseError(f"parse: this makes a {type(schedule).__name__}, and not a schedule: {hint}", text, 0)
     return schedule
 
@@ -118,19 +130,20 @@ def evaluate(text: str, *, timeline: Timeline | None = None, known: Iterable[Any
         raise ParseError(f"parse: the text has {len(text):_} characters; write at most {MOST_CHARACTERS:_}", text, None)
     if not text.strip():
         raise ParseError(f"parse: the text is empty: {_WRITE}", text, None)
+    if "\0" in text:
+        raise ParseError("parse: there is a null character", text, text.index("\0"))
     _refuse_nesting(text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the compiler, about what will be refused here with a better text
             tree = ast.parse(f"({text}\n)", mode="eval")  # in brackets an expression may take several lines
+        if isinstance(tree.body, ast.Tuple) and not tree.body.elts and not tree.body.col_offset:
+            raise ParseError(f"parse: the text is empty: {_WRITE}", text, None)  # but for a comment
         return _Reader(text, timeline, _by_name(known)).read(tree.body)
     except SyntaxError as error:
         raise ParseError(*_syntax(error, text)) from None
-    except (ValueError, MemoryError, RecursionError) as error:
-        if isinstance(error, ParseError):
-            raise
-        reason = "it holds a null character" if isinstance(error, ValueError) else "it is nested too deep"
-        raise ParseError(f"parse: {reason}", text, 0) from None
+    except (MemoryError, RecursionError):
+        raise ParseError("parse: it is nested too deep", text, 0) from None
 
 
 def _syntax(error: SyntaxError, text: str) -> tuple[str, str, int]:
@@ -139,6 +152,8 @@ def _syntax(error: SyntaxError, text: str) -> tuple[str, str, int]:
     row, column = (error.lineno or 1) - 1, (error.offset or 1) - 1
     at = sum(map(len, lines[:row])) + column - (row == 0)
     said = str(error.msg).partition(" (<")[0]
+    if said.startswith("Exceeds the limit"):
+        said = "a number has too many digits"
     if hidden := re.search(r"<[\w.<>]*lambda>|<locals>|<\w+\d*\[", text):
         what = "a function" if hidden.group().endswith(("lambda>", "locals>")) else "a traced number"
         reason = f"{hidden.group()} stands for {what}, which no text can hold: write a Schedule class"
@@ -212,6 +227,8 @@ class _Reader:
         return reader(node, depth + 1)
 
     def _Constant(self, node: ast.Constant, depth: int) -> Any:
+        if isinstance(node.value, int) and node.value.bit_length() > _MOST_BITS:
+            raise self.refuse(node, "parse: the number is too large")
         if node.value is None or isinstance(node.value, (bool, int, float, str)):
             return node.value
         raise self.refuse(node, f"parse: {shown(node.value)} is not a number, a text, True, False or None")
@@ -259,13 +276,16 @@ class _Reader:
         if sign in ("//", "**") and (isinstance(left, Schedule) or isinstance(right, Schedule)):
             raise self.refuse(node.right, f"parse: {sign} is for numbers, not for schedules")
         try:
-            if both and sign == "**" and abs(right) * math.log2(max(abs(left), 2)) > _MOST_BITS:
+            whole = isinstance(left, int) and isinstance(right, int)
+            if whole and sign == "**" and right * left.bit_length() > 2 * _MOST_BITS:
                 raise OverflowError
             value = function(left, right)
+            if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+                raise OverflowError
         except Exception as error:  # of numbers, of schedules, or of what one of `known` returned
             said = "the number is too large" if isinstance(error, OverflowError) else str(error)
             raise self.refuse(node.right, f"parse: {said}") from None
-        if both and not (_is_number(value) and (isinstance(value, int) or math.isfinite(value))):
+        if both and not (_is_number(value) and math.isfinite(value)):
             raise self.refuse(node.right, f"parse: {shown(value)} is not a finite number")
         return value
 
@@ -355,24 +375,53 @@ def _public() -> dict[str, Any]:
     return {name: x for name, x in classes.items() if x not in (Schedule, Recipe)} | {"join": join}
 
 
+@functools.cache
+def places() -> tuple[str, ...]:
+    """The modules of `compat`, which stand above this one and are asked for by name when an expression names them."""
+    others = importlib.import_module(f"{_FACE}.compat.others").MODULES
+    modules = importlib.import_module(f"{_FACE}.compat").MODULES
+    return (*(f"compat.{m}" for m in modules if m != "others"), *(f"compat.others.{m}" for m in others))
+
+
+@functools.cache
+def peers(place: str) -> dict[str, Any]:
+    """What an expression may name of a module of `compat`: its classes of schedules, and its functions that are
+    annotated to return one."""
+    module = importlib.import_module(f"{_FACE}.{place}")
+    own = {n: x for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__}
+    return {n: x for n, x in own.items() if _gives_schedule(n, x)}
+
+
+def _gives_schedule(name: str, x: Any) -> bool:
+    if isinstance(x, type):
+        return issubclass(x, Schedule)  # those that only `repr` names too
+    if name.startswith("_") or not callable(x):
+        return False
+    function = inspect.unwrap(x)
+    hint = typing.get_type_hints(function, vars(inspect.getmodule(function))).get("return")
+    return name in _BY_NAME or (isinstance(hint, type) and issubclass(hint, Schedule))
+
+
 def _of_peer(path: str) -> Any:
     """A class of schedules or a function of a module of `compat`."""
     *_, name = parts = path.split(".")
-    others = importlib.import_module(f"{_FACE}.compat.others").MODULES
-    modules = [m for m in importlib.import_module(f"{_FACE}.compat").MODULES if m != "others"]
-    places = [f"compat.{m}" for m in modules] + [f"compat.others.{m}" for m in others]
-    place = ".".join(parts[:-1])
-    if place not in (*places, *_INNER):
-        full = next((p for p in places if p.rpartition(".")[2] == parts[1]), None) if len(parts) > 1 else None
-        raise LookupError(f"there is no {path}: {f'write {full}.{name}' if full else nearest_name(place, places)}")
-    module = importlib.import_module(f"{_FACE}.{place}")
-    own = {n: x for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__}
-    public = {n: x for n, x in own.items() if callable(x) and not n.startswith("_") and place in places}
-    classes = {n: x for n, x in own.items() if isinstance(x, type) and issubclass(x, Schedule)}
-    found = classes.get(name, public.get(name))
-    if found is None or (isinstance(found, type) and not issubclass(found, Schedule)):
-        raise LookupError(f"{place} has no {name!r}: {nearest_name(name, public)}")
+    place, names = ".".join(parts[:-1]), places()
+    if path in names:
+        raise LookupError(f"{path} is a module: write {path}.{next(n for n in peers(path) if n[0] != '_')}(...)")
+    if place not in (*names, *_INNER):
+        full = [p for p in names if len(parts) == 3 and p.rpartition(".")[2] == parts[1] and name in peers(p)]
+        raise LookupError(f"there is no {path}: {f'write {full[0]}.{name}' if full else nearest_name(place, names)}")
+    found = peers(place).get(name)
+    if found is None:
+        raise LookupError(f"{place} has no {name!r}: {nearest_name(name, [n for n in peers(place) if n[0] != '_'])}")
     return found
+
+
+def _elsewhere(path: str) -> str | None:
+    """The name in `compat` of what is written as another system has it: `StepLR`, `optax.linear_schedule`."""
+    *module, name = path.split(".")
+    fits = [p for p in places() if not module or p.rpartition(".")[2] in module]
+    return next((f"{p}.{name}" for p in fits if name[0] != "_" and name in peers(p)), None)
 
 
 class _Maker:
@@ -394,6 +443,8 @@ class _Maker:
             return _of_peer(path)
         if path in _public():
             return _public()[path]
+        if full := _elsewhere(path):
+            raise LookupError(f"there is no schedule {path!r}: write {full}")
         nearest = nearest_name(path, [*self.known, *_public()])
         raise LookupError(f"there is no schedule {path!r}: {nearest if nearest.startswith('did') else _WRITE}")
 
@@ -405,6 +456,8 @@ class _Maker:
                 named = dict(zip(fields, args, strict=False)) | named if len(args) <= len(fields) else named
                 args = args if len(args) > len(fields) else []
                 named = self.in_steps(cls.__name__, fields, named)
+            elif getattr(function, "__name__", "") == "replace":
+                named = self.in_steps("replace", {f.name: f for f in function.__self__._fields}, named)
             elif getattr(function, "__name__", "") == "then" and isinstance(named.get("at"), str):
                 named["at"] = self.steps("then", "at", named["at"], None)
             elif function is join and (len(args) > 1 or "boundaries" in named):
@@ -465,7 +518,7 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
     """
     if not isinstance(schedule, Schedule):
         raise TypeError(f"to_dict: {shown(schedule)} is not a schedule; write Constant(...) for a number.")
-    return {"jaxsched": VERSION, **_plain(schedule, type(schedule).__name__)}
+    return {"jaxsched": VERSION, **_plain(schedule, type(schedule).__name__, 0)}
 
 
 def from_dict(
@@ -502,16 +555,23 @@ def from_dict(
             "that wrote it"
         )
     rest = {name: value for name, value in data.items() if name != "jaxsched"}
-    made = _made(rest, _Maker(timeline, _by_name(known)), "", 0)
+    _refuse_size(data)
+    made = _made(rest, _Maker(timeline, _by_name(known)), "")
     if not isinstance(made, Schedule):
         raise ParseError(f"from_dict: this makes a {type(made).__name__}, and not a schedule")
     return made
 
 
-def _plain(x: Any, path: str) -> Any:
+def _plain(x: Any, path: str, depth: int) -> Any:
+    if depth > 2 * MOST_DEPTH:
+        raise TypeError(f"to_dict: {path[:80]}... is more than {2 * MOST_DEPTH} deep, and could not be read back.")
     if isinstance(x, Schedule):
         fields = [(f, getattr(x, f.name)) for f in x._fields]
-        kept = {f.name: _plain(v, f"{path}.{f.name}") for f, v in fields if v is not None or f.default is not None}
+        kept = {
+            f.name: _plain(v, f"{path}.{f.name}", depth + 1)
+            for f, v in fields
+            if v is not None or f.default is not None
+        }
         if "type" in kept:
             raise TypeError(f"to_dict: {path} has a field called 'type', which is where its own name stands.")
         return {"type": repr(x).partition("(")[0] if _is_plain_call(x) else type(x).__name__, **kept}
@@ -520,9 +580,9 @@ def _plain(x: Any, path: str) -> Any:
     if isinstance(x, (np.ndarray, np.generic, jax.Array)):
         return _plain_array(x, path)
     if isinstance(x, Mapping):
-        return {str(key): _plain(value, f"{path}.{key}") for key, value in x.items()}
+        return {str(key): _plain(value, f"{path}.{key}", depth + 1) for key, value in x.items()}
     if isinstance(x, (list, tuple)):
-        return [_plain(value, f"{path}[{i}]") for i, value in enumerate(x)]
+        return [_plain(value, f"{path}[{i}]", depth + 1) for i, value in enumerate(x)]
     if isinstance(x, float) and not math.isfinite(x):
         raise TypeError(f"to_dict: {path}={x} is not finite.")
     if x is None or isinstance(x, (bool, int, float, str)):
@@ -552,20 +612,34 @@ def _plain_array(x: Any, path: str) -> Any:
     return values if array.dtype in usual else {"dtype": array.dtype.name, "values": values}
 
 
-def _made(x: Any, maker: _Maker, path: str, depth: int) -> Any:
+def _refuse_size(data: Any) -> None:
+    """Before anything is made of it: one node may stand for another many times over."""
+    todo, seen = [(data, 0)], 0
+    while todo:
+        x, depth = todo.pop()
+        seen += 1
+        if depth > 2 * MOST_DEPTH:
+            raise ParseError(f"from_dict: the dicts are more than {2 * MOST_DEPTH} deep")
+        if seen > MOST_VALUES:
+            raise ParseError(f"from_dict: there are more than {MOST_VALUES:_} values")
+        if isinstance(x, (Mapping, list, tuple)):
+            todo += [(value, depth + 1) for value in (x.values() if isinstance(x, Mapping) else x)]
+
+
+def _made(x: Any, maker: _Maker, path: str) -> Any:
     at = f"from_dict: at {path}: " if path else "from_dict: "
-    if depth > MOST_DEPTH:
-        raise ParseError(f"from_dict: the dicts are more than {MOST_DEPTH} deep")
     if isinstance(x, (list, tuple)):
-        return [_made(value, maker, f"{path}[{i}]", depth + 1) for i, value in enumerate(x)]
+        return [_made(value, maker, f"{path}[{i}]") for i, value in enumerate(x)]
     if not isinstance(x, Mapping):
         return x
     if set(x) == {"dtype", "values"}:
+        if x["dtype"] not in _DTYPES:
+            raise ParseError(f"{at}dtype={shown(x['dtype'])}; {nearest_name(str(x['dtype']), _DTYPES)}")
         try:
             return jnp.asarray(x["values"], dtype=jnp.dtype(x["dtype"]))
-        except (TypeError, ValueError) as error:
-            raise ParseError(f"{at}{error}") from None
-    inner = {str(key): _made(value, maker, f"{path}.{key}".lstrip("."), depth + 1) for key, value in x.items()}
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ParseError(f"{at}values={shown(x['values'])}: {error}") from None
+    inner = {str(key): _made(value, maker, f"{path}.{key}".lstrip(".")) for key, value in x.items()}
     kind = inner.pop("type", None)
     try:
         if set(x) == {"function"}:
@@ -578,6 +652,8 @@ def _made(x: Any, maker: _Maker, path: str, depth: int) -> Any:
         return maker.make(cls, [], _expressions(cls, inner, maker), cls)
     except (ParseError, LookupError) as error:
         reason = error.reason if isinstance(error, ParseError) else error.args[0]
+        if text := re.search(r"='(\d+)(e[-+]?\d+)' is text", reason):
+            reason += f" (YAML reads {text[1]}{text[2]} as text, and {text[1]}.0{text[2]} as a number)"
         raise ParseError(f"{at}{reason}") from None
 
 

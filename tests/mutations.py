@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 import re
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 import jaxsched as js
+from jaxsched.text import ParseError, peers, places
 
 from . import cases
 from .peers import harness
@@ -56,6 +58,21 @@ def calls() -> Iterator[str]:
             if module.startswith("jaxsched.compat") and "<" not in name:
                 arguments = ", ".join(f"{key}={value!r}" for key, value in rows[case.name].items())
                 yield f"{module.removeprefix('jaxsched.')}.{name}({arguments})"
+
+
+def extremes() -> Iterator[str]:
+    """Calls of everything of `compat` that an expression may name, with each argument at a number that nothing can
+    count to, or at what is no number."""
+    for place in places():
+        for name, x in peers(place).items():
+            every = [p for p in inspect.signature(x).parameters.values() if p.kind is not p.VAR_KEYWORD]
+            needed = [p.name for p in every if p.default is p.empty]
+            for value in ("1000000000", "[1000000000, 2000000000]", "'1000000000'"):
+                for last in (None, *(p.name for p in every)):
+                    given = dict.fromkeys(needed, value if last is None or last not in needed else "0.5")
+                    given |= {} if last is None else {last: value}
+                    if not name.startswith("_"):
+                        yield f"{place}.{name}({', '.join(f'{key}={text}' for key, text in given.items())})"
 
 
 def expressions() -> list[str]:
@@ -113,24 +130,29 @@ def nothing_is_run() -> Iterator[None]:
 
 
 def survive(count: int, seed: int) -> tuple[int, int]:
-    """Parses `count` mutated expressions: how many were schedules, and how many the documented error.
+    """Parses `count` mutated expressions; see `parse_all`."""
+    seeds, rng = expressions(), random.Random(seed)
+    return parse_all(mutated(rng.choice(seeds), seeds, rng) for _ in range(count))
 
-    Any other error is raised, and one that takes more than 30 seconds is a `Hang`."""
+
+def parse_all(texts: Iterable[str], seconds: int = 10) -> tuple[int, int]:
+    """How many are schedules, and how many the documented error. Any other error is raised; one that takes too long
+    (an ordinary one takes a millisecond) is a `Hang`."""
 
     def stop(*_: Any) -> None:
         raise Hang(text)
 
-    seeds, rng, made = expressions(), random.Random(seed), 0
+    made, count = 0, 0
     before = signal.signal(signal.SIGALRM, stop)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numbers beyond float32 overflow, here as in Python
-            for _ in range(count):
-                text = mutated(rng.choice(seeds), seeds, rng)
-                signal.alarm(30)
+            for text in texts:
+                count += 1
+                signal.alarm(seconds)
                 try:
                     made += isinstance(js.parse(text), js.Schedule)
-                except js.ParseError as error:
+                except ParseError as error:
                     if not error.reason or not 0 <= (error.column or 0) <= len(text):
                         raise AssertionError(text) from error
     finally:

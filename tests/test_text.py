@@ -150,6 +150,7 @@ def test_lengths_have_units():
     table = js.parse("PiecewiseConstant(['1ep', '50%'], [1, 2, 3])", timeline=timeline)
     assert table.boundaries.tolist() == [50, 500]
     assert js.parse("StepDecay(0.1, gamma=0.5, step_size='30ep')", timeline=timeline).step_size == 1_500
+    assert js.parse("StepDecay(0.1, 0.5, 9).replace(step_size='30ep')", timeline=timeline).step_size == 1_500
 
 
 def test_names_of_the_user():
@@ -226,7 +227,18 @@ def test_other_values():
         ("compat.fastai.SchedCos(1, 2)", 0, "write compat.others.fastai.SchedCos"),
         ("compat.torch.from_scheduler(1)", 0, "has no 'from_scheduler'"),
         ("compat.to_torch(1)", 0, "there is no compat.to_torch"),
-        ("Constant(1)\0", None, "null"),
+        ("Constant(1)\0", 11, "null character"),
+        ("# nothing", None, "the text is empty"),
+        ("WarmupCosine", 0, "write WarmupCosine(peak_value, warmup_steps, total_steps, init_value=0.0, end_value=0.0)"),
+        ("CosineAnnealingLR(0.1, T_max=9)", 0, "write compat.torch.CosineAnnealingLR"),
+        ("optax.cosine_decay_schedule(0.1, 9)", 0, "write compat.optax.cosine_decay_schedule"),
+        ("compat.torch", 0, "compat.torch is a module: write compat.torch.LambdaLR(...)"),
+        ("compat.torch.jnp.ones(3)", 0, "there is no compat.torch.jnp.ones: did you mean 'compat.torch'?"),
+        ("compat.others.ignite.simulate_values(num_events=10**9, scheduler=1)", 0, "has no 'simulate_values'"),
+        ("compat.keras.to_config(Constant(1))", 0, "has no 'to_config'"),
+        ("Constant(0x" + "f" * 5_000 + ")", 9, "the number is too large"),
+        ("Constant(" + "9" * 5_000 + ")", 0, "too many digits"),
+        ("Constant(" + " * ".join(["10**300"] * 5) + ")", 19, "too large"),
         ("  ", None, "the text is empty"),
         ("x" * (MOST_CHARACTERS + 1), None, "1_000_001 characters"),
         ("(" * 500 + ")" * 500, MOST_DEPTH, "brackets are more than 100 deep"),
@@ -269,7 +281,10 @@ def test_only_text_is_parsed():
         ({"type": "Linear", "init_value": 1, "end_value": 0, "stepz": 3}, "no field 'stepz'"),
         ({"type": "Sum", "schedules": [1.0, {"type": "Linear", "steps": -1}]}, "at schedules[1]: "),
         ({"type": "Shift", "schedule": "Linear(", "steps": 1}, "is never closed"),
-        ({"type": "Constant", "constant_value": {"dtype": "float99", "values": 1}}, "at constant_value: "),
+        ({"type": "Constant", "constant_value": {"dtype": "float99", "values": 1}}, "did you mean 'float64'?"),
+        ({"type": "Constant", "constant_value": {"dtype": None, "values": 1}}, "at constant_value: dtype=None"),
+        ({"type": "Constant", "constant_value": {"dtype": "int8", "values": 2**40}}, "values=1099511627776: "),
+        ({"type": "Constant", "constant_value": "3e-4"}, "YAML reads 3e-4 as text, and 3.0e-4 as a number"),
         ({"type": "Lambda", "fn": {"function": "os.system"}}, "no schedule 'os.system'"),
     ],
 )
@@ -289,10 +304,28 @@ def test_what_no_file_holds():
     with pytest.raises(TypeError, match="3 is not a schedule"):
         js.to_dict(3)
     deep = {"type": "Constant", "constant_value": 1}
-    for _ in range(150):
+    for _ in range(250):
         deep = {"type": "Shift", "schedule": deep, "steps": 1}
-    with pytest.raises(js.ParseError, match="100 deep"):
+    with pytest.raises(js.ParseError, match="200 deep"):
         js.from_dict(deep)
+
+
+def test_small_files_that_stand_for_too_much():
+    """As a YAML file with aliases does."""
+    many: list = [1.0]
+    for _ in range(40):
+        many = [many, many]
+    with pytest.raises(js.ParseError, match="more than 1_000_000 values"):
+        js.from_dict({"type": "Constant", "constant_value": many})
+    deep = js.Constant(1.0)
+    for _ in range(120):
+        deep = deep.shift(1)
+    same(js.from_dict(js.to_dict(deep)), deep)
+    same(js.parse(repr(deep)), deep)
+    for _ in range(120):
+        deep = deep.shift(1)
+    with pytest.raises(TypeError, match="200 deep"):
+        js.to_dict(deep)
 
 
 def test_expressions_inside_of_dicts():

@@ -26,7 +26,7 @@ from .out import to_numpy as to_numpy
 from .out import to_optax as to_optax
 from .out import to_torch as to_torch
 
-MODULES = ("keras", "optax", "others", "tf1", "timm", "torch", "transformers")
+MODULES = ("torch", "optax", "keras", "tf1", "timm", "transformers", "others")
 
 
 def __getattr__(name: str) -> Any:

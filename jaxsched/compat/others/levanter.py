@@ -196,6 +196,9 @@ class _Cycles(NamedTuple):
         return schedule.then(last.schedule, at=stop), last.end_value
 
 
+_MOST_CYCLES = 1_000
+"""Of what is a piece of its own each."""
+
 _END = Domain("an integer above 0", lambda x: x > 0, counts=True, whole=True)
 
 
@@ -236,6 +239,10 @@ def _in_cycles(cycles: _Cycles, total: Any, name: str, value: Any) -> tuple[Sche
         )
     if known_to_be(lambda n: n < value, total):
         raise ValueError(f"lr_scheduler: cycles={value} are more than {shown(total)} steps; write fewer.")
+    if value > _MOST_CYCLES:
+        raise ValueError(
+            f"lr_scheduler: cycles={value}; write {_MOST_CYCLES:_} at most, or cycle_length for cycles alike."
+        )
     ends = [counted(lambda xp, n, i=i: n / value * (i + 1), total) for i in range(value - 1)]
     return cycles.between(_points(ends, name, total))
 

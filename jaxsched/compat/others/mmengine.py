@@ -804,7 +804,7 @@ def _scheduler(lr: Any, config: dict[str, Any], epoch_length: Any, peer_exact: b
 def _twin(cls: type[Any]) -> Callable[..., Any]:
     """The function that schedules the momentum as `cls` does the rate."""
 
-    def twin(momentum: Any, *args: Any, **fields: Any) -> Any:
+    def twin(momentum: Any, *args: Any, **fields: Any) -> Schedule:
         return cls(momentum, *args, **fields)
 
     name = cls.__name__.replace("LR", "Momentum")

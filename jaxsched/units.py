@@ -86,5 +86,5 @@ class Timeline:
                 "tok": "tokens_per_step",
                 "%": "a total_steps that is not itself a share",
             }
-            raise ValueError(f"Timeline: {name}={length!r} needs {missing[unit]}; give it to the Timeline.")
+            raise ValueError(f"Timeline: {name}={length!r} needs {missing[unit]}; write it beside total_steps.")
         return size

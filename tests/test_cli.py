@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from rich.console import Console
 import jaxsched as js
 from jaxsched import cli
 from jaxsched.cli.progress import Progress
+from jaxsched.cli.sweep import _spread
 from jaxsched.sweep import SweepResult, Task, sweep
 from jaxsched.sweep.run import Status
 
@@ -80,7 +82,7 @@ def test_a_sweep_from_the_file_to_the_winner(folder, capsys):
     run("sweep slope.py --steps 20 --seeds 2 --log-every 5 --chunk 3")
     out, err = capsys.readouterr()
     assert "3 settings x 2 seeds = 6 trainings of 20 steps\n" in err
-    assert err.count("6/6 trainings done, 4 alive, 2 diverged, best loss 0.0") == err.count(" steps/s, 0 s left") == 1
+    assert err.count("6/6 trainings done, 4 alive, 2 diverged, best valid loss 0.0") == 1
     assert "compiled in " in err
     heading, *rows = table(out)
     assert heading == ["rank", "init value", "valid loss", "valid accuracy", "diverged"]  # the rest never differs
@@ -100,6 +102,8 @@ def test_a_sweep_from_the_file_to_the_winner(folder, capsys):
     assert "wrote" not in out  # data and messages apart
     assert (there / "report.html").read_text().lstrip().lower().startswith("<!doctype html>")
     assert json.loads((there / "command.json").read_text())["argv"][:2] == ["sweep", "slope.py"]
+    assert loaded.run["command"] == "jaxsched sweep slope.py --steps 20 --seeds 2 --log-every 5 --chunk 3"
+    assert (loaded.run["metric"], loaded.run["mode"]) == ("valid_loss", "min")
     for name in ("result.json", "result.npz", "result.png", "report.html"):
         assert f"wrote {Path('runs', 'slope', name)}" in err
     assert not (there / "checkpoint").exists()  # what it held is in the results
@@ -110,6 +114,9 @@ def test_the_file_sets_what_the_options_do_not(folder, capsys):
     (folder / "slope.py").write_text(f"{TASK_FILE}\n{said}\n")
     (folder / "mine").mkdir()
     (folder / "mine" / "notes.txt").write_text("not a checkpoint")
+    (folder / "mine" / "process-1-of-3").mkdir()
+    (folder / "mine" / "process-1-of-3" / "notes.txt").write_text("nor this")
+    (folder / "mine" / "process-me.lock").write_text("nor this")
     run("sweep slope.py --seeds 1 --top 1 --out there --checkpoint mine")
     out, err = capsys.readouterr()
     assert "3 settings x 1 seeds = 3 trainings of 10 steps" in err
@@ -117,7 +124,13 @@ def test_the_file_sets_what_the_options_do_not(folder, capsys):
     assert len(table(out)) == 2
     read = json.loads((folder / "there" / "result.json").read_text())
     assert (read["steps"], read["log_every"]) == (10, 2)
-    assert [path.name for path in (folder / "mine").iterdir()] == ["notes.txt"]  # nothing but ours is removed
+    left = {path.relative_to(folder / "mine").as_posix() for path in (folder / "mine").rglob("*")}
+    assert left == {
+        "notes.txt",
+        "process-1-of-3",
+        "process-1-of-3/notes.txt",
+        "process-me.lock",
+    }  # only ours is removed
 
 
 NINE = TASK_FILE.replace("[0.01, 0.3, 1e30]", "[0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4]")
@@ -145,6 +158,33 @@ def test_pruning_by_option_and_by_file(folder, capsys, said, options, pruned):
         assert sorted((int(row[-1]) if row[-1].isdigit() else 27 for row in rows), reverse=True) == pruned
         total = 9 * 27
         assert f"{1 - sum(pruned) / total:.0%} of the steps were spared" in err
+
+
+def test_a_folder_that_held_another_sweep(folder, capsys):
+    """The older page does not stay beside newer results, and what was not looked at by the optimizer is told."""
+    alike = TASK_FILE.replace("optax.sgd(schedule)", "optax.sgd(0.1)").replace("0.01, 0.3, 1e30", "0.01, 0.3")
+    (folder / "slope.py").write_text(alike)
+    run("sweep slope.py --steps 20 --seeds 1 --log-every 5")
+    err = capsys.readouterr().err
+    assert "note: all settings ended alike to the last bit: does the task's optimizer use the schedule" in err
+    assert "replaced" not in err
+    (folder / "slope.py").write_text(TASK_FILE.replace("0.01, 0.3, 1e30", "0.01, 0.3"))
+    run("sweep slope.py --steps 3ep --steps-per-epoch 10 --seeds 1 --log-every 5 --no-report")
+    err = capsys.readouterr().err
+    assert "note: 2 of 2 settings: at step 20 the value is 0 from here on: the last 10 of 30 steps learn nothing" in err
+    assert "ended alike" not in err
+    held = "jaxsched sweep slope.py --steps 20 --seeds 1 --log-every 5"
+    assert f"note: runs/slope held a finished sweep ({held}): replaced" in err
+    left = {path.name for path in (folder / "runs" / "slope").iterdir()}
+    assert left == {"command.json", "result.json", "result.npz", "result.png"}
+
+
+def test_numbers_of_the_ranking_are_short():
+    result = SimpleNamespace(
+        final={"x": np.array([[4e7, 6e7], [0.25, 0.75], [1e-7, 1e-7]])}, diverged_at=-np.ones((3, 2))
+    )
+    told = [_spread(result, "x", i) for i in range(3)]
+    assert told == ["5e+07 ± 1.41e+07", "0.5000 ± 0.3536", "1e-07 ± 0"]
 
 
 def test_families_side_by_side(folder, capsys):
@@ -194,6 +234,9 @@ def test_refusals_of_one_line(folder, capsys):
     )
     assert "seeds=0; seeds must be 1 or more" in refusal(capsys, "slope.py", "--seeds", 0)
     assert "top=0: write 1 or more" in refusal(capsys, "slope.py", "--top", 0)
+    bare = TASK_FILE.replace("lambda schedule: optax.sgd(schedule)", "lambda: optax.sgd(0.1)")
+    (folder / "deaf.py").write_text(bare)
+    assert "deaf.py: optimizer() of the task must take the schedule" in refusal(capsys, "deaf.py")
     (folder / "mode.py").write_text(TASK_FILE + "\nmode = 'least'")
     assert "mode='least': write --mode max or --mode min" in refusal(capsys, "mode.py")
 
@@ -246,6 +289,7 @@ DRIVER = """
 import os, pathlib, sys, time
 from jaxsched import cli
 from jaxsched.cli.progress import Progress
+from jaxsched.cli.sweep import _spread
 numbers, after = [int(x) for x in sys.argv[1].split(",")], int(sys.argv[2])
 told, count = Progress.__call__, 0
 
@@ -362,24 +406,39 @@ def status(**changes):
     return Status(**{**fields, **changes})
 
 
-def test_lines_of_progress_are_few(capsys):
+@pytest.fixture
+def clock(monkeypatch):
+    """The time that the progress sees, to be set."""
+    now = [0.0]
+    monkeypatch.setattr("jaxsched.cli.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def test_lines_of_progress_are_few(capsys, clock):
     with Progress(Console(file=io.StringIO())) as progress:
         for done in range(12):
-            progress(status(done=done, resumed_from=500))
-        progress(status(diverged=4, pruned=20, seconds_left=7_500.0, best=None, resumed_from=500))
+            progress(status(done=done, steps=600, resumed_from=500))
+        clock[0] = 2.0
+        # 400 steps in 2 seconds, and 1.5 million that are left.
+        late = {"seconds_left": 1.5e6 / 1_234_567.0, "best": None, "resumed_from": 500}
+        progress(status(diverged=4, pruned=20, **late))
     assert progress.speed == 1_234_567.0
     first, last = capsys.readouterr().err.splitlines()
     assert first == "going on from the last checkpoint: 500 of 4,000 steps were done"
-    assert last.endswith("s  12/64 trainings done, 40 alive, 4 diverged, 20 pruned, 1.23M steps/s, 2 h 05 min left")
+    assert last.endswith("s  12/64 trainings done, 40 alive, 4 diverged, 20 pruned, 200 steps/s, 2 h 05 min left")
 
 
-def test_a_live_line_on_a_terminal():
+def test_a_live_line_on_a_terminal(clock):
     screen = io.StringIO()
     with Progress(Console(file=screen, force_terminal=True, width=150)) as progress:
-        progress(status())
+        progress(status(steps=0, steps_per_second=2.0, seconds_left=1e9))  # it waited for a compilation
+        assert " left" not in screen.getvalue()
+        clock[0] = 1.0
+        progress(status(seconds_left=34_400 / 1_234_567.0))
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
     assert "25%" in text
-    assert "12/64 trainings done, 61 alive, 3 diverged, best loss 0.03125, 1.23M steps/s, 34 s left" in text
+    assert "12/64 trainings done, 61 alive, 3 diverged, best valid loss 0.03125, 1k steps/s, 34 s left" in text
+    assert text.count(" left") == 1
 
 
 def test_the_digits_example(monkeypatch, tmp_path):

@@ -17,10 +17,11 @@ import yaml
 
 import jaxsched as js
 from jaxsched import cli, finder
-from jaxsched.cli import files, space
+from jaxsched.cli import console, errors, files, plot, space
 from jaxsched.cli.progress import Progress
 from jaxsched.sweep import SweepResult
 from jaxsched.sweep.engine import Plan
+from jaxsched.sweep.run import Interrupted
 
 WARMUP = "WarmupCosine(0.1, warmup_steps=10, total_steps=100)"
 TASK_FILE = """
@@ -120,6 +121,9 @@ def test_list_tells_every_public_schedule(run):
 
 
 def test_list_finds_by_a_part_of_a_name_and_by_a_pattern(run, refusal):
+    _, out, _ = run("list WarmupCosine")
+    assert "as in" not in out
+    assert "total_steps: the horizon, above 0" in out
     _, out, _ = run("list NOAM")
     assert out.startswith("Noam(d_model, warmup_steps, factor=1.0)\n")
     assert "warmup_steps: steps, above 0; the peak is at step `warmup_steps - 1`." in out
@@ -165,6 +169,9 @@ def test_show_at_steps_of_any_unit_and_as_json(run):
     assert (read["expression"], read["total_steps"]) == ("Linear(init_value=0.1, end_value=0.0, steps=300)", 500)
     assert read["steps"] == [0, 50, 100, 200]
     assert read["values"][0] == 0.1  # in as many digits as its type has
+    assert (read["outline"]["first"], read["outline"]["last_step"]) == (0.1, 499)
+    _, out, _ = run(["show", "Linear(0.1, 0.0, 100)", "--at", "100", "120"])
+    assert rows(out)[1:] == [["100", "0"], ["120", "0", "beyond", "the", "end"]]
     assert read["outline"]["phases"][0]["name"] == "decay"
     assert read["findings"][0]["check"]
 
@@ -209,6 +216,7 @@ def test_compare_tells_where_schedules_differ(run):
     assert (code, err, read["same"]) == (0, "", False)
     assert apart[one["step"]] == pytest.approx(apart.max(), rel=1e-5)
     assert one["largest"] == pytest.approx(apart.max(), rel=1e-5)
+    assert max(len(repr(x)) for x in (one["largest"], *one["values"])) < 14  # as float32 tells it
     assert (one["first_step"], one["steps_apart"]) == (1, int((apart > 1e-7).sum()))
     code, out, _ = run([*line, "--exit-code", "--at", "0", "50%"])
     assert code == 1
@@ -243,8 +251,14 @@ def test_plot_writes_pictures_and_pages(run, refusal, folder):
     data = page[page.index("Plotly.newPlot(") :]
     assert data.count('"mode":"lines"') == 3
     assert "momentum: Constant(" in data
+    assert '"text":"learning rate"' in data
+    stairs, line = js.parse("StepDecay(1.0, 0.5, 10)"), js.parse("Linear(1.0, 0.0, 30)")
+    assert plot._drawn_steps([stairs], 30) == 30  # the stair at step 30 is of no training of 30 steps
+    assert plot._drawn_steps([line], 30) == 31
     assert "-o schedule.png" in refusal(["plot", WARMUP])
-    assert "no picture ends so; write .png" in refusal(["plot", WARMUP, "-o", "a.gif"])
+    assert "no picture ends so; write .png" in (said := refusal(["plot", WARMUP, "-o", "new/a.gif"]))
+    assert said.endswith(", .html\n")
+    assert not Path("new").exists()
     assert "--unit epoch has no size" in refusal(["plot", WARMUP, "-o", "a.png", "--unit", "epoch"])
     assert "lists of 2 and 3 numbers" in refusal(["plot", "Linear([1, 2], [1, 2, 3], 10)", "-o", "a.png"])
     assert "there is nothing to draw" in refusal("plot -o a.png")
@@ -299,6 +313,16 @@ def test_an_error_is_a_sentence_and_debug_shows_the_traceback(refusal, run, monk
     said = refusal("show WarmupCosine(peak=3e-4)", lines=3)
     assert said.startswith("WarmupCosine has no field 'peak': did you mean 'peak_value'?\n")
     assert said.splitlines()[-1].index("^") == said.splitlines()[1].index("peak=")
+    said = refusal("show WarmupCosine 0.1 10 100")
+    assert said.startswith("0.1, 10, 100: put the expression in quotes, jaxsched show ")
+    for text in ("-Constant(0.1)", "-2 * Constant(0.1)", "-(Constant(0.1))", "-js.Constant(0.1)"):
+        assert cli._kept(["show", text]) == ["show", f"({text})"]
+    assert cli._kept(["plot", "-ofigure.png", "--steps=3", "-o", "--", "-Constant(1)"])[1:4] == [
+        "-ofigure.png",
+        "--steps=3",
+        "-o",
+    ]
+    assert run(["show", "-Constant(0.1)", "--steps", "9"])[0] == 0
     assert refusal("shwo x") == "there is no command 'shwo': did you mean 'show'?\n"
     assert refusal("show") == "EXPR is missing; jaxsched show --help tells the options\n"
     assert refusal(["show", WARMUP, "--b2", "x"]) == "--b2 'x' is no number; jaxsched show --help tells the options\n"
@@ -308,16 +332,35 @@ def test_an_error_is_a_sentence_and_debug_shows_the_traceback(refusal, run, monk
     assert "Traceback" in err
     assert err.splitlines()[-3].startswith("jaxsched: Linear: steps=-3")
 
-    said = refusal("sweep nowhere.py --steps many")
-    assert said == "--steps 'many' is no whole number; jaxsched sweep --help tells the options\n"
+    said = refusal("sweep nowhere.py --seeds many")
+    assert said == "--seeds 'many' is no whole number; jaxsched sweep --help tells the options\n"
 
     def wrong(*args, **named):
         raise KeyError("peek")
 
     monkeypatch.setattr(sys.modules["jaxsched.lint"], "lint", wrong)
     assert refusal(["show", WARMUP], code=70) == "unexpected KeyError: peek; run with --debug for the traceback\n"
-    monkeypatch.setattr(sys.modules["jaxsched.lint"], "lint", lambda *args, **named: signal.raise_signal(signal.SIGINT))
+
+    def stopped(*args, **named):
+        raise KeyboardInterrupt  # as Ctrl-C; a signal itself is ignored where the tests run in the background
+
+    monkeypatch.setattr(sys.modules["jaxsched.lint"], "lint", stopped)
     assert refusal(["show", WARMUP], code=130) == "stopped\n"
+
+
+def test_what_a_library_makes_at_run_time_is_no_place(folder):
+    """As the __init__ of a dataclass, whose file is <string>."""
+    errors.user_file(folder / "task.py")
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(compile("1 / 0", "<string>", "exec"))
+    assert errors._place(caught.value) is None
+
+
+def test_a_pipe_is_as_wide_as_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "77")
+    assert console.console().width == 77
+    monkeypatch.setenv("COLUMNS", "")
+    assert console.console().width == 120
 
 
 def test_help_ends_with_examples(run):
@@ -357,7 +400,8 @@ def test_every_example_of_the_help_texts_runs(folder, run, monkeypatch):
     assert len(lines) > 25
     for line in lines:
         if "resume" in line:  # a sweep that is done has nothing to go on with
-            (folder / "runs" / "task" / "result.npz").unlink()
+            argv, where = ["sweep", "task.py"], "runs/task/checkpoint"
+            files.write_command(Path(where), argv, Path("task.py"), checkpoint=where)
         code, out, err = run(shlex.split(line)[1:])
         assert code == 0, (line, err)
         assert out or "wrote" in err, line
@@ -365,12 +409,22 @@ def test_every_example_of_the_help_texts_runs(folder, run, monkeypatch):
             json.loads(out)
 
 
-def test_completion_of_a_shell(run):
+def test_completion_of_a_shell(folder, run):
     _, out, err = run("completion bash")
     assert err == ""
     assert "compare" in out
     assert "--steps-per-epoch" in out
-    subprocess.run(["bash", "-n"], input=out, text=True, check=True)
+    (folder / "a task.py").touch()
+    lines = [["sweep", ""], ["sweep", "a t"], ["sweep", "a task.py", "--mod"], ["find", "a task.py", "--mode", "g"]]
+    script = out + "".join(
+        f"\nCOMP_WORDS=({shlex.join(['jaxsched', *words])}); COMP_CWORD={len(words)}; _jaxsched 2>&1; "
+        'echo "${COMPREPLY[*]}"'
+        for words in lines
+    )
+    done = subprocess.run(["bash"], input=script, text=True, check=True, capture_output=True)
+    files, begun, option, choice = done.stdout.splitlines()
+    assert sorted(files.split()) == ["a", "task.py", "task.py"]  # both files
+    assert (begun, option, choice) == ("a task.py", "--mode", "grid")
 
 
 # --- sweeps ----------------------------------------------------------------------------------------------------------
@@ -381,7 +435,7 @@ def settings(schedules):
 
 
 def test_a_space_of_flags():
-    reader = space.Reader(200, {})
+    reader = space.Reader(js.Timeline(200), {})
     flags = ("peak_value=0.1,0.2", "warmup-steps=0, 5%", "total_steps=200")
     grid = js.grid(js.WarmupCosine, peak_value=[0.1, 0.2], warmup_steps=[0, 10], total_steps=200)
     assert settings(space.from_flags(reader, "WarmupCosine", flags, None)) == settings(grid)
@@ -420,7 +474,7 @@ def test_a_space_of_a_file(tmp_path):
         def build(self):
             return js.Linear(self.peak_value, 0.0, self.total_steps)
 
-    found = space.from_toml(space.Reader(200, {"Half": Half, "other": 3}), path, None)
+    found = space.from_toml(space.Reader(js.Timeline(200), {"Half": Half, "other": 3}), path, None)
     assert [type(s).__name__ for s in found] == ["WarmupCosine"] * 8 + ["Ramp"] * 2 + ["Half"]
     assert all(s.warmup_steps <= s.total_steps == 200 for s in found[:8])
     assert {s.shape for s in found[8:10]} == {"1-sqrt"}
@@ -441,15 +495,51 @@ def test_spaces_that_cannot_be(folder, refusal):
     assert "there is no file x.toml" in of(["--space", "x.toml"])
     for text, said in (
         ("x", "x.toml is no TOML"),
-        ("a = 1", "x.toml has no schedule: write schedule ="),
+        ("settings = 1", "x.toml: there is no schedule: write schedule ="),
+        ("setings = 1\n[[families]]", "x.toml: 'setings' has no meaning here: did you mean 'settings'?"),
+        ("[families]", "x.toml: families must be tables, [[families]]"),
+        ('fields.stepz = 1\n[[families]]\nschedule = "Linear"', "fields.stepz is a field of no family: did you"),
+        ('settings = 3\n[[families]]\nschedule = "Linear(0.1, 0, 9)"', "x.toml: settings=3, and only values are"),
         ('schedule = "Linear"\nfield = 1', "'field' has no meaning here: did you mean 'fields'?"),
         ('schedule = "Linear"\nfields.steps = { normal = [1, 2] }', "write one of log_uniform, uniform"),
         ('schedule = "Linear"\nfields.steps = { uniform = 1 }', "write its arguments in a list"),
-        ('schedule = "Linear"\nfields.init_value = { uniform = [2, 1] }', "write lo < hi"),
+        (
+            'schedule = "Linear"\nfields.init_value = { log_uniform = [2, 1] }',
+            "x.toml: init_value: log_uniform: lo=2 and hi=1; write lo < hi",
+        ),
     ):
         (folder / "x.toml").write_text(text)
         assert said in of(["--space", "x.toml"])
     assert "write one or the other" in of(["--report", "--no-report"])
+    line = ["--schedule", WARMUP, "--set"]
+    said = refusal(["sweep", "task.py", *line, "peak_value=log_uniform(1e-3)"], lines=3)
+    assert said.startswith("--set peak_value: write log_uniform(lo, hi)\n")
+    assert of([*line, "warmup_steps=3tok"]) == "--set warmup_steps: '3tok' needs --tokens-per-step N.\n"
+    assert of(["--steps", "soon"]).startswith("--steps 'soon' is not a length; write")
+
+
+def test_what_stands_above_families_holds_for_each(tmp_path):
+    path = tmp_path / "space.toml"
+    path.write_text("""
+        settings = 3
+        fields.steps = "1ep"
+        fields.end_value = 0
+        [[families]]
+        schedule = "Linear"
+        fields.init_value = { log_uniform = [0.1, 1.0] }
+        [[families]]
+        schedule = "Cosine"
+        settings = 2
+        fields.init_value = { log_uniform = [0.1, 1.0] }
+        [[families]]
+        schedule = "Ramp"
+        fields = { init_value = [0.1, 0.2], steps = 7 }
+    """)
+    reader = space.Reader(js.Timeline(200, steps_per_epoch=20), {})
+    found = space.from_toml(reader, path, None)
+    assert [type(s).__name__ for s in found] == ["Linear"] * 3 + ["Cosine"] * 2 + ["Ramp"] * 2
+    assert [int(s.steps) for s in found] == [20] * 5 + [7] * 2
+    assert len(space.from_toml(reader, path, 4)) == 4 + 4 + 2  # of each that draws
 
 
 def test_what_was_stopped_is_resumed_from_anywhere(folder, run, monkeypatch, tmp_path_factory):
@@ -479,12 +569,38 @@ def test_what_was_stopped_is_resumed_from_anywhere(folder, run, monkeypatch, tmp
     assert "holds the results of a sweep that is done; jaxsched report" in err
 
 
+def test_the_results_keep_their_own_command(folder, run, monkeypatch):
+    """Another sweep into the same folder, which is stopped, does not touch what is told of the one that is done."""
+    assert run("sweep task.py --seeds 2 --no-report")[0] == 0
+
+    def stop(*args):
+        raise Interrupted("sweep: stopped")
+
+    monkeypatch.setattr(Plan, "run", stop)
+    (folder / "task.py").write_text(TASK_FILE.replace(", {}", ', {"acc": jnp.mean(slope)}'))
+    other = "sweep task.py --metric valid_acc --mode max"
+    assert run(f"{other}")[0] == 130
+    code, out, _ = run("report runs/task -o page.html")
+    assert code == 0
+    assert out.startswith("best of 3 by valid_loss: Linear(init_value=0.3")
+    page = Path("page.html").read_text()
+    assert "jaxsched sweep task.py --seeds 2 --no-report" in page
+    assert "valid_acc" not in page
+    Path("runs/task/result.npz").unlink()
+    Path("runs/task/result.json").unlink()
+    code, _, err = run("report runs/task")
+    assert code == 2
+    assert "was stopped, or still runs: jaxsched resume runs/task goes on with it" in err
+
+
 def test_a_refused_command_leaves_the_note_of_the_one_before(folder, run):
-    note = {"version": 1, "argv": ["sweep", "task.py"], "origin": "."}
-    Path("runs/task").mkdir(parents=True)
-    Path("runs/task/command.json").write_text(json.dumps(note))
+    at = Path("runs/task/checkpoint/command.json")
     assert run("sweep task.py --steps 3 --rungs 2")[0] == 2
-    assert json.loads(Path("runs/task/command.json").read_text()) == note
+    assert not at.parent.exists()
+    at.parent.mkdir(parents=True)
+    at.write_text("of the one before")
+    assert run("sweep task.py --steps 3 --rungs 2")[0] == 2
+    assert at.read_text() == "of the one before"
 
 
 def test_a_report_of_classes_that_stand_in_the_task_file(folder, run, monkeypatch):
@@ -502,22 +618,32 @@ def test_a_report_of_classes_that_stand_in_the_task_file(folder, run, monkeypatc
 
 def test_the_folder_of_a_sweep_that_is_none(folder, refusal):
     assert refusal("resume nowhere") == "there is no folder nowhere\n"
-    assert "holds no command.json; write the folder of a sweep's results" in refusal("resume .")
-    assert "there is no result.npz" in refusal("report .")
+    assert "holds no sweep that was stopped; write the folder of a sweep's results" in refusal("resume .")
+    assert refusal("report nowhere") == "there is no folder nowhere\n"
+    assert ". holds no result of a sweep; write the folder of one" in refusal("report .")
+    assert refusal("report . -o page") == "-o page: a page ends with .html; write -o page.html\n"
     Path("command.json").write_text("{")
     assert "command.json is broken, or of another jaxsched" in refusal("resume .")
 
 
-def test_a_note_is_found_after_its_folder_was_moved(folder):
-    files.write_command(Path("runs/a"), ["sweep", "task.py"], {"metric": "valid_loss"})
+def test_a_note_is_found_after_its_folder_was_moved(folder, refusal):
+    files.write_command(Path("runs/a/checkpoint"), ["sweep", "task.py"], Path("task.py"), checkpoint="x")
     (folder / "moved").mkdir()
     (folder / "runs").rename(folder / "moved" / "runs")
-    note = files.read_command(Path("moved/runs/a"))
+    at = Path("moved/runs/a/checkpoint")
+    note = files.read_command(at)
     assert note is not None
     assert note["origin"] == (folder / "moved").resolve()
+    ran = Path("moved/task.py")
+    ran.write_text("raise SystemExit('this is not the file that the sweep ran')")
+    said = refusal("resume moved/runs/a")
+    assert f"was written in {folder}, and its task file is not at {ran.resolve()}, or is another one" in said
+    assert said.endswith("type the command where the task file is: jaxsched sweep task.py\n")
+    ran.write_text(TASK_FILE)
+    assert files.place_of(at, note) == (folder / "moved").resolve()
 
 
-def test_find_suggests_rates(folder, run, refusal):
+def test_find_suggests_rates(folder, run, refusal, monkeypatch):
     code, out, err = run("find task.py --min-lr 1e-3 --max-lr 10 --steps 40 --seeds 2 -o found.png --json")
     read = json.loads(out)
     assert (code, len(read["lrs"]), np.shape(read["losses"])) == (0, 40, (2, 40))
@@ -525,6 +651,18 @@ def test_find_suggests_rates(folder, run, refusal):
     assert err.endswith("wrote found.png\n")
     assert "min_lr" in refusal("find task.py --min-lr 2 --max-lr 1")
     assert "no picture ends so" in refusal("find task.py -o found.txt")
+    assert refusal("find task.py --mode gird") == "--mode gird: did you mean 'grid'?\n"
+    code, out, _ = run("find task.py --min-lr 1e-3 --max-lr 1e3 --steps 20ep --seeds 1")
+    assert code == 0
+    assert "Range test of 60 rates" in out  # 24 examples in batches of 8
+    assert "A seed stops where its smoothed loss is above 4 x the lowest so far" in out
+    assert re.search(r"^Take valley: [0-9.]+$", out, re.MULTILINE)
+    none = finder.Suggestion(np.nan, np.nan, np.nan, np.array([np.nan]), "the loss never falls")
+    empty = SimpleNamespace(suggestions={"valley": none}, stopped_at=None, compile_seconds=0.0, seconds=0.0)
+    monkeypatch.setattr(finder, "find_lr", lambda *args, **named: empty)
+    code, out, _ = run("find task.py")
+    assert code == 1
+    assert "No rate is suggested: try other --min-lr and --max-lr" in out
 
 
 # --- as processes ----------------------------------------------------------------------------------------------------

@@ -36,13 +36,22 @@ _ABOUT = f"""Learning-rate schedules for JAX (jaxsched {__version__}).
 
 A schedule is written as the expression that makes it, such as "WarmupCosine(0.1, warmup_steps=10, total_steps=100)". Data go to stdout and messages to stderr. NO_COLOR=1 turns colours off. --version tells the version, and --debug anywhere shows the traceback of an error.
 
-Exit codes: 0 all is well, 1 findings or differences, 2 what was written cannot be done, 70 an error of jaxsched itself, 130 stopped by Ctrl-C, 141 whoever read the output went away.
+Exit codes: 0 all is well, 1 the answer is no (findings of lint, differences of compare --exit-code, no suggestion of find, a process of a sweep that died), 2 what was written cannot be done, 70 an error of jaxsched itself, 130 stopped by Ctrl-C, 141 whoever read the output went away.
 
 Examples:
   jaxsched list warmup
   jaxsched show "WarmupCosine(0.1, warmup_steps=10, total_steps=100)"
   jaxsched COMMAND --help
 """  # noqa: E501  # a line is a paragraph
+
+_NEGATIVE = re.compile(r"-\s*(\(|[A-Z]\w*\(|\w+\.[\w.]+\(|[\d.]\S*\s*\*)")
+"""How -Constant(0.1), -compat.torch.StepLR(...), -(...) and -0.5 * Constant(0.1) begin."""
+
+_EXPRESSIONS = ("show", "lint", "convert", "plot", "compare")
+"""The commands that take an expression."""
+
+_TAILS = ("A space in TOML", "Examples")
+"""The parts of a docstring that are shown after the options, line by line as they stand there."""
 
 _SHELL_FLAGS = ("--tyro-print-completion", "--tyro-write-completion")
 
@@ -64,7 +73,7 @@ def run(typed: Sequence[str]) -> None:
         import tyro  # noqa: F401
     except ImportError:
         fail('the command jaxsched needs tyro and rich: pip install "jaxsched[cli]"')
-    typed = list(typed) or ["--help"]
+    typed = _kept(list(typed) or ["--help"])
     if typed[0] in ("--version", "-V"):
         print(f"jaxsched {__version__}")
         return
@@ -73,6 +82,12 @@ def run(typed: Sequence[str]) -> None:
     call = _parsed(typed)
     files.argv.set(typed)
     call()
+
+
+def _kept(typed: list[str]) -> list[str]:
+    """The words, with expressions that begin with a minus in parentheses: else they would be taken for options."""
+    end = typed.index("--") if "--" in typed else len(typed)
+    return [f"({word})" if i < end and _NEGATIVE.match(word) else word for i, word in enumerate(typed)]
 
 
 def _parsed(typed: Sequence[str]) -> Callable[[], Any]:
@@ -98,7 +113,11 @@ def _parsed(typed: Sequence[str]) -> Callable[[], Any]:
             raise errors.Refused(_in_words(said.getvalue(), typed)) from None
         print(help_.getvalue(), end="")
         if typed[0] not in _SHELL_FLAGS:
-            print(f"\nExamples:\n{_examples(functions[typed[0]]) if typed[0] in functions else examples.rstrip()}")
+            for title in _TAILS if typed[0] in functions else ():
+                if text := _tail(functions[typed[0]], title):
+                    print(f"\n{title}:\n{text}")
+            if typed[0] not in functions:
+                print(f"\nExamples:\n{examples.rstrip()}")
         raise
 
 
@@ -126,19 +145,19 @@ def _later(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _about(function: Callable[..., Any], short: bool) -> str:
     """What stands above the options: all of the docstring before its arguments and examples, or its first sentence."""
-    text = re.split(r"\n(?:Examples|Args):\n", inspect.cleandoc(function.__doc__ or ""))[0].strip()
+    text = re.split(rf"\n(?:{'|'.join(_TAILS)}|Args):\n", inspect.cleandoc(function.__doc__ or ""))[0].strip()
     return text.partition("\n\n")[0] if short else text
 
 
-def _examples(function: Callable[..., Any]) -> str:
-    """The lines of the docstring that can be copied to a terminal."""
-    found = re.search(r"\nExamples:\n(.*?)(?=\n\S|\Z)", inspect.cleandoc(function.__doc__ or ""), re.DOTALL)
+def _tail(function: Callable[..., Any], title: str) -> str:
+    """The lines of a part of the docstring, which can be copied."""
+    found = re.search(rf"\n{title}:\n(.*?)(?=\n\S|\Z)", inspect.cleandoc(function.__doc__ or ""), re.DOTALL)
     return found.group(1).rstrip() if found else ""
 
 
 def examples() -> list[str]:
     """Every line that the help texts show to be copied."""
-    texts = [_examples(_function(name)) for name in COMMANDS]
+    texts = [_tail(_function(name), "Examples") for name in COMMANDS]
     return [line.strip() for text in texts for line in text.splitlines() if line.strip()]
 
 
@@ -156,6 +175,12 @@ def _in_words(box: str, typed: Sequence[str]) -> str:
         first = f"{bad.group(1)} {bad.group(3)} is no {kind}"
     if missing := re.match(r"Missing from jaxsched [\w -]+: (\S+)", first):
         first = f"{missing.group(1)} is missing"
+    if choice := re.match(r"[Ii]nvalid choice '(.*)' for argument '([\w-]+)'\. Expected one of \((.*)\)", first):
+        word, flag, choices = choice.groups()
+        return f"{flag} {word}: {nearest_name(word, re.findall(r'[a-z]+', choices))}"
+    extra = re.match(r"Unrecognized options: (.*)", first)
+    if extra and typed[0] in _EXPRESSIONS and not any(word.startswith("-") for word in extra.group(1).split(", ")):
+        return f'{extra.group(1)}: put the expression in quotes, jaxsched {typed[0]} "Linear(0.1, 0.0, 100)"'
     similar = [m.group(1) for s in sections[1:] if (m := re.search(r"similar to [^\n]*\n\s*(--[\w-]+)", s))]
     hint = f"did you mean {' or '.join(similar)}? " if similar else ""
     command = f"jaxsched {typed[0]} --help" if typed[0] in COMMANDS else "jaxsched --help"

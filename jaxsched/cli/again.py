@@ -34,31 +34,35 @@ def resume(directory: Folder) -> None:
     """
     from . import run
 
-    folder = directory if (directory / files.COMMAND).is_file() else directory.parent
-    note = files.read_command(folder) if directory.is_dir() else None
+    note = _stopped(directory)
     if note is None:
         fail(_without(directory))
-    origin: Path = note["origin"]
-    if not origin.is_dir():
-        fail(f"{folder / files.COMMAND} was written in {origin}, which is not there; type the command again")
-    checkpoint = origin / note["checkpoint"] if "checkpoint" in note else None
-    going = checkpoint is not None and any(checkpoint.glob("process-*"))
-    if not going and (folder / archive.FILE).is_file():
-        shows = f"jaxsched report {shlex.quote(str(folder))}"
-        fail(f"{folder} holds the results of a sweep that is done; {shows} shows them")
-    say(f"in {origin}: {shlex.join(['jaxsched', *note['argv']])}")
-    if not going:
+    origin = files.place_of(directory, note)
+    say(f"in {origin}: {files.command_line(note)}")
+    if not any((origin / note["checkpoint"]).glob("process-*")):
         say("nothing was saved yet: it begins again")
     with contextlib.chdir(origin):
         run(note["argv"])
+
+
+def _stopped(directory: Path) -> dict[str, Any] | None:
+    """The note of a sweep that did not come to its end, by the folder of its results or of its checkpoints."""
+    for folder in (directory / files.CHECKPOINT, directory):
+        note = files.read_command(folder)
+        if note is not None and "checkpoint" in note:
+            return note
+    return None
 
 
 def _without(directory: Path) -> str:
     """Why there is nothing to go on with."""
     if not directory.is_dir():
         return f"there is no folder {directory}"
+    if (directory / archive.FILE).is_file():
+        shows = f"jaxsched report {shlex.quote(str(directory))}"
+        return f"{directory} holds the results of a sweep that is done; {shows} shows them"
     hint = "write the folder of a sweep's results, such as runs/NAME, or type the command of the sweep again"
-    return f"{directory} holds no {files.COMMAND}; {hint}"
+    return f"{directory} holds no sweep that was stopped; {hint}"
 
 
 def report(
@@ -76,33 +80,47 @@ def report(
 
     Args:
         directory: The folder of its results, with result.npz.
-        output: The page (report.html in DIR).
+        output: The page, a file that ends with .html (report.html in DIR).
         metric: What the settings are ranked by (that of the sweep).
         mode: Whether the smallest or the largest is best (that of the sweep).
         title: Of the page.
     """
-    note = files.read_command(directory) or {}
-    result = _loaded(directory, note)
-    of_sweep = str(note.get("metric", "valid_loss"))
+    output = directory / "report.html" if output is None else output
+    if output.suffix.lower() not in (".html", ".htm"):
+        fail(f"-o {output}: a page ends with .html; write -o {output.with_suffix('.html')}")
+    result = _loaded(directory)
+    of_sweep = str(result.run.get("metric", "valid_loss"))
     by = of_sweep if metric is None else metric
-    mode = note.get("mode") if mode is None and by == of_sweep else mode
-    command = shlex.join(["jaxsched", *note["argv"]]) if "argv" in note else None
+    mode = result.run.get("mode") if mode is None and by == of_sweep else mode
     with refusals(TypeError, ValueError, KeyError):
-        path = result.report(output or directory / "report.html", by, mode, command=command, title=title)
+        path = result.report(output, by, mode, title=title)
     best = result.ranking(by, mode)[0]
     print_text(f"best of {len(result.settings)} by {by}: {result.settings[best['setting']]!r}")
     say(f"wrote {path}")
 
 
-def _loaded(directory: Path, note: dict[str, Any]) -> SweepResult:
+def _loaded(directory: Path) -> SweepResult:
     """The result; classes of the task file are found after it is loaded."""
-    with refusals(FileNotFoundError, ValueError, TypeError):
+    if not (directory / archive.FILE).is_file():
+        fail(_unreported(directory))
+    with refusals(ValueError, TypeError):
         try:
             return SweepResult.load(directory)
         except ImportError:
-            argv = note.get("argv", [])
-            file = next((note["origin"] / word for word in argv[1:] if word.endswith(".py")), None)
-            if file is None or not file.is_file():
+            note = files.read_command(directory)
+            if note is None:
                 raise
-            files.load(file)
+            files.load(files.place_of(directory, note) / note["file"])
             return SweepResult.load(directory)
+
+
+def _unreported(directory: Path) -> str:
+    """Why there is nothing to report."""
+    if not directory.is_dir():
+        return f"there is no folder {directory}"
+    if _stopped(directory) is not None:
+        resumes = f"jaxsched resume {shlex.quote(str(directory))}"
+        return f"{directory} holds a sweep that was stopped, or still runs: {resumes} goes on with it"
+    if (directory / "result.json").is_file():
+        return f"{directory} holds no {archive.FILE}, only result.json: its settings have a name in no module"
+    return f"{directory} holds no result of a sweep; write the folder of one, such as runs/NAME"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import importlib
 import inspect
 import re
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from tyro import conf
 
 from ..schedules.base import Recipe, Schedule
 from ..schedules.fields import nearest_name
+from ..text import peers, places
 from .console import print_json, print_text
 from .errors import fail
 
@@ -84,16 +84,9 @@ def _named(compat: bool) -> dict[str, Any]:
     found = {name: x for name, x in vars(jaxsched).items() if isinstance(x, type) and issubclass(x, Schedule)}
     found = {name: x for name, x in found.items() if x not in (Schedule, Recipe)}
     if compat:
-        others = [f"others.{name}" for name in jaxsched.compat.others.MODULES]
-        for place in [*(name for name in jaxsched.compat.MODULES if name != "others"), *others]:
-            module = importlib.import_module(f"jaxsched.compat.{place}")
-            found |= {f"compat.{place}.{name}": x for name, x in vars(module).items() if _is_peer(name, x, module)}
+        for place in places():
+            found |= {f"{place}.{name}": x for name, x in peers(place).items() if not name.startswith("_")}
     return found
-
-
-def _is_peer(name: str, x: Any, module: Any) -> bool:
-    own = not name.startswith("_") and getattr(x, "__module__", "") == module.__name__
-    return own and callable(x) and "Formula:" in (x.__doc__ or "")
 
 
 def entry(name: str, x: Any) -> dict[str, Any]:
@@ -110,7 +103,7 @@ def entry(name: str, x: Any) -> dict[str, Any]:
         "summary": " ".join(doc.partition("\n\n")[0].split()),
         "formula": _joined(sections.get("Formula", "")).replace("`", ""),
         "fields": fields,
-        "about": _about(sections.get("Fields", sections.get("Args", ""))),
+        "about": _told(x, sections),
         "source": _joined(sections.get("Source", "")),
     }
 
@@ -127,6 +120,27 @@ def _sections(doc: str) -> dict[str, str]:
     # What a section holds is indented, or stands behind its title; the next paragraph is not its.
     ends = [re.split(r"\n\n(?=\S)", text)[0].strip("\n") for text in parts[2::2]]
     return dict(zip(parts[1::2], ends, strict=True))
+
+
+def _told(x: Any, sections: dict[str, str]) -> dict[str, str]:
+    """What is said of the fields. Where that is `as in Linear`, it is what Linear says of them."""
+    found: dict[str, str] = {}
+    for names, text in _about(sections.get("Fields", sections.get("Args", ""))).items():
+        match = re.match(r"as in `(\w+)`[.;]?\s*", text)
+        other = getattr(inspect.getmodule(x), match.group(1), None) if match else None
+        if match is None or not isinstance(other, type):
+            found[names] = text
+            continue
+        rest = text[match.end() :]
+        theirs = _told(other, _sections(inspect.cleandoc(other.__doc__ or "")))
+        wanted = names.split(", ")
+        for others, says in theirs.items():
+            if same := [name for name in others.split(", ") if name in wanted]:
+                found[", ".join(same)] = f"{says.rstrip('.')}; {rest}" if rest else says
+                wanted = [name for name in wanted if name not in same]
+        if wanted:
+            found[", ".join(wanted)] = text
+    return found
 
 
 def _joined(text: str) -> str:

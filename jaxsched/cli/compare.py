@@ -83,12 +83,14 @@ def _steps(schedules: list[Schedule], total: int) -> set[int]:
 def _differences(schedules: list[Schedule], total: int, tolerance: float) -> list[dict[str, Any]]:
     """Of each schedule to the first one: the largest difference, where it is, and the first step with one."""
     steps, whole = blocks(total)
-    first = values(schedules[0], steps).astype(np.float64)
+    told = values(schedules[0], steps)
+    first = told.astype(np.float64)
     finite = np.abs(first[np.isfinite(first)])
     bound = tolerance * float(finite.max(initial=0.0))
     found = []
     for name, schedule in zip(_NAMES[1:], schedules[1:], strict=False):
-        other = values(schedule, steps).astype(np.float64)
+        others = values(schedule, steps)
+        other = others.astype(np.float64)
         alike = (first == other) | (np.isnan(first) & np.isnan(other))
         with np.errstate(invalid="ignore"):
             apart = np.where(alike, 0.0, np.abs(first - other))
@@ -99,9 +101,9 @@ def _differences(schedules: list[Schedule], total: int, tolerance: float) -> lis
                 "schedules": ["a", name],
                 "same": not over.size,
                 "identical": bool(alike.all()),
-                "largest": float(apart[at]),
+                "largest": apart[at].astype(told.dtype),
                 "step": int(steps[at]),
-                "values": [float(first[at]), float(other[at])],
+                "values": [told[at], others[at]],
                 "first_step": int(steps[over[0]]) if over.size else None,
                 "steps_apart": int(over.size),
                 "steps_compared": len(steps),

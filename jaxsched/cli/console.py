@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _PIPE_WIDTH = 120
-"""A pipe or a file has no width of its own."""
+"""A pipe or a file has no width of its own; COLUMNS gives it one."""
 
 
 def plain() -> bool:
@@ -30,9 +30,14 @@ def console(stderr: bool = False) -> Console:
 
     options: dict[str, Any] = {"stderr": stderr, "highlight": False} | ({"color_system": None} if plain() else {})
     made = Console(**options)
-    made = made if made.is_terminal else Console(width=_PIPE_WIDTH, **options)
+    made = made if made.is_terminal else Console(width=_pipe_width(), **options)
     setattr(made, "on_broken_pipe", _on_broken_pipe)  # noqa: B010  # rich would exit; `errors.told` knows better
     return made
+
+
+def _pipe_width() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) else _PIPE_WIDTH
 
 
 def _on_broken_pipe() -> None:
@@ -75,7 +80,17 @@ def jsonable(x: Any) -> Any:
         return jsonable(array.tolist())
     if isinstance(x, (list, tuple)):
         return [jsonable(value) for value in x]
-    return None if isinstance(x, float) and not math.isfinite(x) else x
+    if isinstance(x, float):
+        return _short(x) if math.isfinite(x) else None
+    return x
+
+
+def _short(x: float) -> float:
+    """A float32 that Python made longer, as short as its type tells it: 0.1, and not 0.10000000149011612."""
+    with np.errstate(over="ignore"):
+        single = np.float32(x)
+    short = float(str(single))
+    return short if float(single) == x and len(repr(short)) + 4 < len(repr(x)) else x
 
 
 def number(value: Any) -> str:

@@ -64,7 +64,7 @@ def _from_file(path: Path, horizon: Horizon) -> Schedule:
         elif kind == ".toml":
             data = tomllib.loads(text)
         else:
-            data = _module("yaml", "pyyaml").safe_load(text)
+            data = _module("yaml").safe_load(text)
     except Exception as error:
         if isinstance(error, ImportError):
             raise
@@ -75,11 +75,12 @@ def _from_file(path: Path, horizon: Horizon) -> Schedule:
         return from_dict(data, timeline=horizon.timeline())
 
 
-def _module(name: str, package: str) -> Any:
+def _module(name: Literal["yaml", "tomli_w"]) -> Any:
+    package, wanted = {"yaml": ("PyYAML", "pyyaml"), "tomli_w": ("tomli-w", '"jaxsched[cli]"')}[name]
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise ImportError(f"convert needs {package} for this: pip install {package}") from None
+        raise ImportError(f"convert needs {package} for this: pip install {wanted}") from None
 
 
 def _converted(schedule: Schedule, to: Target, horizon: Horizon) -> str:
@@ -97,10 +98,10 @@ def _dumped(data: dict[str, Any], to: str) -> str:
         return json_module.dumps(data, indent=2, allow_nan=False) + "\n"
     if to == "yaml":
         # 1e-06 would be a text to a reader of YAML 1.1; 1.0e-06 is a number to all.
-        text = _module("yaml", "pyyaml").safe_dump(data, sort_keys=False)
+        text = _module("yaml").safe_dump(data, sort_keys=False)
         return re.sub(r"(?<=[ -])(-?\d+)e([-+]\d+)$", r"\1.0e\2", text, flags=re.MULTILINE)
     if to == "toml":
-        return _module("tomli_w", "tomli-w").dumps(data)
+        return _module("tomli_w").dumps(data)
     return pprint.pformat(data, sort_dicts=False, width=100) + "\n"
 
 

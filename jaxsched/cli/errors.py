@@ -147,7 +147,8 @@ def _place(error: BaseException) -> str | None:
         path = Path(name)
         if not path.is_absolute():
             path = path.resolve()
-        if package in path.parents or "site-packages" in path.parts:
+        # <string> is no file: what a library makes at run time, such as the __init__ of a dataclass.
+        if package in path.parents or "site-packages" in path.parts or not path.is_file():
             continue
         if any(folder in path.parents for folder in _user_folders):
             return f"{_near(path)}:{line}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import inspect
 import json
 import os
+import shlex
 import sys
 from contextvars import ContextVar
 from pathlib import Path
@@ -20,7 +23,10 @@ argv: ContextVar[list[str]] = ContextVar("argv", default=[])  # noqa: B039  # wh
 """The command that runs, without the word jaxsched."""
 
 COMMAND = "command.json"
-"""In the folder of the results: the command that made them, and what they are ranked by."""
+"""Beside the results: the command that made them. In a folder of checkpoints: the one that goes on from them."""
+
+CHECKPOINT = "checkpoint"
+"""The folder in that of the results that holds the checkpoints, and while a sweep goes on its command."""
 
 
 def load(file: Path) -> ModuleType:
@@ -45,7 +51,23 @@ def task_of(file: Path, module: ModuleType) -> Task:
         fail(f"{file} has no `task`: write task = Task(init=..., loss=..., ...) in it")
     if not isinstance(module.task, Task):
         fail(f"{file}: task={shown(module.task)} is not a jaxsched.sweep.Task")
+    _check_optimizer(file, module.task)
     return module.task
+
+
+def _check_optimizer(file: Path, task: Task) -> None:
+    """It is first called where a program is compiled, far from the file."""
+    try:
+        signature = inspect.signature(task.optimizer)
+    except (TypeError, ValueError):  # of what is not written in Python
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        fail(
+            f"{file}: optimizer{signature} of the task must take the schedule, and nothing else: "
+            "optimizer=lambda schedule: optax.adam(schedule)"
+        )
 
 
 def schedules_of(file: Path, module: ModuleType) -> Any:
@@ -58,28 +80,55 @@ def schedules_of(file: Path, module: ModuleType) -> Any:
 # --- the command of a sweep ------------------------------------------------------------------------------------------
 
 
-def write_command(folder: Path, argv: list[str], facts: dict[str, Any]) -> None:
-    """Notes how the results in `folder` are made. Where it was called is told from `folder` on: both may be moved."""
+def write_command(folder: Path, argv: list[str], file: Path, **facts: Any) -> None:
+    """Notes in `folder` the command that works on it, and the task file. Where it was typed is told from `folder` on,
+    for both may be moved together, and as it was then."""
     folder.mkdir(parents=True, exist_ok=True)
+    here = Path.cwd()
     try:
-        origin = os.path.relpath(Path.cwd(), folder.resolve())
+        origin = os.path.relpath(here, folder.resolve())
     except ValueError:  # on another drive
-        origin = str(Path.cwd())
-    note = {"version": 1, "argv": argv, "origin": Path(origin).as_posix(), **facts}
+        origin = str(here)
+    places = {"origin": Path(origin).as_posix(), "at": str(here), "file": str(file), "sha256": _digest(file)}
+    note = {"version": 2, "argv": argv, **places, **facts}
     half = folder / f".{COMMAND}.tmp"
     half.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
     half.replace(folder / COMMAND)
 
 
 def read_command(folder: Path) -> dict[str, Any] | None:
-    """The note in a folder of results, None if there is none; `origin` is a path from here."""
+    """The note in a folder, None if there is none; `origin` is a path from here."""
     path = folder / COMMAND
     if not path.is_file():
         return None
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
-        if note["version"] != 1 or not all(isinstance(word, str) for word in note["argv"]):
+        if note["version"] != 2 or not all(isinstance(word, str) for word in note["argv"]):
             raise ValueError("another version")
         return {**note, "origin": (folder.resolve() / note["origin"]).resolve()}
     except (ValueError, KeyError, TypeError) as error:
         fail(f"{path} is broken, or of another jaxsched ({error}); type the command of the sweep again")
+
+
+def command_line(note: dict[str, Any]) -> str:
+    """The command of a note, as it was typed."""
+    return shlex.join(["jaxsched", *note["argv"]])
+
+
+def place_of(folder: Path, note: dict[str, Any]) -> Path:
+    """Where the command of a note runs: where it was typed, or where that was moved to together with `folder`.
+
+    Of a folder that was moved alone, the way back leads to another tree. What it holds under the name of the task file
+    is not run, unless it is the same file."""
+    origin, at = note["origin"], Path(note["at"])
+    file = origin / note["file"]
+    if file.is_file() and (origin == at.resolve() or _digest(file) == note["sha256"]):
+        return origin
+    fail(
+        f"{folder / COMMAND} was written in {at}, and its task file is not at {file}, or is another one there; "
+        f"type the command where the task file is: {command_line(note)}"
+    )
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

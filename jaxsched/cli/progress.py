@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _EVERY_SECONDS = 5.0
 """A line of progress comes no more often where there is no terminal to show a live one."""
 
+_LEAST_SECONDS = 0.5
+"""Of training, before an estimate is shown."""
+
 OURS = ("sweep: ", "sample: ", "Task: ", "Checkpoint: ", "successive_halving: ", "initialize: ", "checkpoints need ")
 """A warning or an error that begins so was written for the user, and its text says all."""
 
@@ -32,6 +35,7 @@ class Progress:
         self.console = console
         self.speed = 0.0
         self._begin = self._last = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when the first segment was done, and the steps until then
         self._waiting: str | None = None
         self._resumed = False
         # One line, cut where the terminal ends: of several a resize would leave some behind.
@@ -60,16 +64,25 @@ class Progress:
             say(f"going on from the last checkpoint: {status.resumed_from:,} of {total} steps were done")
         if math.isfinite(status.steps_per_second):
             self.speed = status.steps_per_second
+        text = _status_text(status, self._pace(status))
         if self._bar is not None and self._row is not None:
-            text = _status_text(status)
             self._bar.update(self._row, completed=status.steps, total=status.steps_total, description=text)
             return
         now = time.monotonic()
-        self._waiting = f"{now - self._begin:6.1f} s  {_status_text(status)}"
+        self._waiting = f"{now - self._begin:6.1f} s  {text}"
         if now - self._last >= _EVERY_SECONDS:
             self._last = now
             say(self._waiting)
             self._waiting = None
+
+    def _pace(self, status: Status) -> float | None:
+        """The steps of a second, from the end of the first segment on: it is short, and what it waits for is compiled
+        in it, so that all that it would tell is far too slow. None as long as there is too little to tell."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, status.steps
+        began, steps = self._first
+        return (status.steps - steps) / (now - began) if now - began >= _LEAST_SECONDS else None
 
 
 @contextlib.contextmanager
@@ -90,17 +103,19 @@ def plain_warnings() -> Iterator[None]:
         warnings.showwarning = before
 
 
-def _status_text(status: Status) -> str:
-    """Such as `12/64 trainings done, 60 alive, 4 diverged, best loss 0.0312, 1.2M steps/s, 34 s left`."""
+def _status_text(status: Status, pace: float | None) -> str:
+    """Such as `12/64 trainings done, 60 alive, 4 diverged, best valid loss 0.0312, 1.2M steps/s, 34 s left`."""
     alive = status.trainings - status.diverged - status.pruned
     parts = [f"{status.done}/{status.trainings} trainings done", f"{alive} alive", f"{status.diverged} diverged"]
     if status.pruned:
         parts.append(f"{status.pruned} pruned")
     if status.best is not None:
-        parts.append(f"best loss {status.best:.4g}")
-    parts.append(f"{short_count(status.steps_per_second)} steps/s")
-    if math.isfinite(status.seconds_left):
-        parts.append(f"{_duration(status.seconds_left)} left")
+        parts.append(f"best valid loss {status.best:.4g}")
+    if pace is not None and pace > 0:
+        left = status.seconds_left * status.steps_per_second / pace  # its steps that are left, at this pace
+        parts.append(f"{short_count(pace)} steps/s")
+        if math.isfinite(left):
+            parts.append(f"{_duration(left)} left")
     return ", ".join(parts)
 
 

@@ -12,6 +12,7 @@ from tyro import conf
 
 from ..schedules.base import Schedule, axes
 from ..schedules.fields import Field, shown
+from ..sweep.task import Task
 from ..text import ParseError, parse
 from ..units import Timeline
 from ..viz.curves import cut, last_step
@@ -42,7 +43,7 @@ class Horizon:
         try:
             return Timeline(steps, self.steps_per_epoch, self.tokens_per_step)  # type: ignore[arg-type]
         except ValueError as error:
-            raise Refused(_flags(str(error)).replace("--steps=", "--steps ")) from error
+            raise Refused(in_flags(str(error)).replace("--steps=", "--steps ")) from error
 
     def read(self, text: str, known: Any = ()) -> Schedule:
         """The schedule of an expression, of one setting."""
@@ -56,7 +57,7 @@ class Horizon:
         try:
             return _filled(parse(text, timeline=self.timeline(), known=known))
         except ParseError as error:
-            raise Refused(_flags(str(error))) from error
+            raise Refused(in_flags(str(error))) from error
 
     def total(self, *schedules: Schedule) -> int:
         """The steps of the horizon: as written, or until none of the schedules moves any more."""
@@ -73,18 +74,28 @@ class Horizon:
         try:
             return sorted({timeline(text) for text in texts})
         except ValueError as error:
-            raise Refused(_flags(str(error)).replace("Timeline: length=", "--at ")) from error
+            raise Refused(in_flags(str(error)).replace("Timeline: length=", "--at ")) from error
 
 
 UNKNOWN = Horizon()
 """No length and no units."""
 
 
-def _flags(text: str) -> str:
+def training(steps: Any, steps_per_epoch: float | None, tokens_per_step: float | None, task: Task) -> Timeline:
+    """The units of a training; an epoch of arrays is the batches in them."""
+    if steps_per_epoch is None and not task.host and task.batch_size is not None:
+        steps_per_epoch = max(1, task.examples // task.batch_size)
+    try:
+        return Timeline(steps, steps_per_epoch, tokens_per_step)
+    except ValueError as error:
+        raise Refused(in_flags(str(error)).replace("--steps=", "--steps ")) from error
+
+
+def in_flags(text: str) -> str:
     """An error text in the words of the command line."""
     for name, flag in (
         (": timeline=Timeline(total_steps, ...)", ": write --steps N"),
-        ("give it to the Timeline", "write --steps-per-epoch N or --tokens-per-step N"),
+        ("write it beside total_steps", "write --steps-per-epoch N or --tokens-per-step N"),
         ("needs steps_per_epoch; write --steps-per-epoch N or --tokens-per-step N", "needs --steps-per-epoch N"),
         ("needs tokens_per_step; write --steps-per-epoch N or --tokens-per-step N", "needs --tokens-per-step N"),
         ("Timeline: total_steps=", "--steps="),

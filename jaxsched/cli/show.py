@@ -28,7 +28,9 @@ def show(
 ) -> None:
     """Show what a schedule does: its values, its plot, and what may be wrong with it.
 
-    Without --at the steps are those that matter: the ends, the borders of the phases, the peak, jumps and restarts.
+    Without --at the steps are those that matter: the ends, the borders of the phases, the peak, jumps and restarts. The
+    updates of a training of N steps are steps 0 ... N - 1, and step N is what it comes to. Findings are shown and do
+    not change the exit code; those of jaxsched lint do.
 
     Examples:
       jaxsched show "WarmupCosine(3e-4, warmup_steps='2%', total_steps=10_000)"
@@ -54,7 +56,9 @@ def show(
     steps = horizon.lengths(at, total) if at else worth_a_look(outline, total)
     shown = values(schedule, steps)
     if json:
-        rows = {"steps": steps, "values": shown, "outline": outline, "findings": findings}
+        ends = {"first_step": 0, "last_step": total - 1}  # of the outline's `first` and `last`: those of the updates
+        course = {**outline._asdict(), **ends}
+        rows = {"steps": steps, "values": shown, "outline": course, "findings": findings}
         print_json({"expression": repr(schedule), "total_steps": total, **rows})
         return
     print_text(repr(schedule), style="bold")
@@ -111,10 +115,12 @@ def print_values(steps: list[int], columns: list[Any], names: list[str], timelin
         units["epoch"] = 1 / timeline.steps_per_epoch
     if timeline is not None and timeline.tokens_per_step is not None:
         units["tokens"] = timeline.tokens_per_step
-    made = table("step", *units, *names)
+    beyond = [timeline is not None and step > timeline.total_steps for step in steps]
+    made = table("step", *units, *names, *[""] * any(beyond))
     for i, step in enumerate(steps):
         sizes = [f"{step * size:,.6g}" for size in units.values()]
-        made.add_row(f"{step:,}", *sizes, *(number(column[i]) for column in columns))
+        marks = ["beyond the end" * beyond[i]] * any(beyond)
+        made.add_row(f"{step:,}", *sizes, *(number(column[i]) for column in columns), *marks)
     console().print(made)
 
 

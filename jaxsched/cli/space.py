@@ -1,26 +1,19 @@
-"""What a sweep trains, from flags or from a TOML file.
+"""What a sweep trains, from flags or from a TOML file; `jaxsched sweep --help` shows one.
 
-schedule = "WarmupCosine"                       # a class, or an expression whose other fields stay as they are
-settings = 64                                   # how many are drawn; not where only values are listed: a grid
-
-[fields]
-peak_value = { log_uniform = [1e-4, 1e-1] }     # also uniform, int_uniform and choice
-warmup_steps = [0, 50, "5%"]                    # a list: each of these
-total_steps = 1_000                             # a single value stays
-
-[[families]]                                    # several, each with its own schedule, settings and fields,
-schedule = "OneCycle"                           # beside or in place of the ones above
-fields.peak_value = { log_uniform = [1e-3, 1.0] }
-fields.total_steps = 1_000
+A file is one family, `schedule`, `settings` and `fields`, or holds several as [[families]]. Beside families, the
+`settings` and `fields` at the top are the defaults of each; but with a `schedule` at the top they are a family too.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import inspect
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..schedules.base import Schedule
 from ..schedules.fields import Field, nearest_name, shown
@@ -29,38 +22,58 @@ from ..sweep.space import Distribution, Expression, choice, field, int_uniform, 
 from ..text import ParseError, evaluate
 from ..units import Timeline
 from .errors import Refused, fail, refusals
+from .reading import in_flags
 
 SETTINGS = 64
 """How many are drawn, unless it is said."""
 
-_DISTRIBUTIONS = {"log_uniform": log_uniform, "uniform": uniform, "int_uniform": int_uniform, "choice": choice}
+
+def _checked(made: Callable[..., Any], usage: str) -> Callable[..., Any]:
+    """A distribution that says how it is written where there are too few arguments, or too many."""
+
+    def make(*args: Any, **named: Any) -> Any:
+        try:
+            inspect.signature(made).bind(*args, **named)
+        except TypeError:
+            raise ValueError(f"write {usage}") from None
+        return made(*args, **named)
+
+    return make
+
+
+_DISTRIBUTIONS = {
+    "log_uniform": _checked(log_uniform, "log_uniform(lo, hi)"),
+    "uniform": _checked(uniform, "uniform(lo, hi)"),
+    "int_uniform": _checked(int_uniform, "int_uniform(lo, hi)"),
+    "choice": _checked(choice, "choice(a, b, ...)"),
+}
 _LENGTH = re.compile(r"\s*[\d._]+(?:[eE][+-]?\d+)?\s*(?:%|ep|tok|st)\s*")
 
 
 class Reader:
     """Reads values, with lengths in the units of a training and with the names of a task file."""
 
-    def __init__(self, steps: int, known: Mapping[str, Any]) -> None:
-        self.timeline = Timeline(steps)
+    def __init__(self, timeline: Timeline, known: Mapping[str, Any]) -> None:
+        self.timeline = timeline
         self.classes = {name: x for name, x in known.items() if isinstance(x, type) and issubclass(x, Schedule)}
         self.names = {**_DISTRIBUTIONS, "field": field, **self.classes}
 
     def value(self, text: str) -> Any:
         """A number, a distribution or any other value of the language; a length in steps."""
-        if _LENGTH.fullmatch(text):
-            with refusals(ValueError):
-                return self.timeline(text)
+        try:
+            return self.timeline(text) if _LENGTH.fullmatch(text) else self.evaluated(text)
+        except ValueError as error:
+            raise Refused(in_flags(str(error)).replace("Timeline: length=", "")) from error
+
+    def evaluated(self, text: str) -> Any:
         try:
             return evaluate(text, timeline=self.timeline, known=self.names)
         except ParseError as error:
-            raise Refused(str(error)) from error
+            raise Refused(in_flags(str(error))) from error
 
     def schedule(self, text: str) -> Any:
         """A class by its name, or a schedule by its expression."""
-        try:
-            found = evaluate(text, timeline=self.timeline, known=self.names)
-        except ParseError as error:
-            raise Refused(str(error)) from error
+        found = self.evaluated(text)
         if isinstance(found, Schedule) or (isinstance(found, type) and issubclass(found, Schedule)):
             return found
         fail(f"--schedule {text}: this is no schedule; write a class such as WarmupCosine, or an expression")
@@ -79,9 +92,10 @@ def from_flags(reader: Reader, schedule: str, fields: tuple[str, ...], settings:
             fail(f"--set {name} is written twice; write its values in one: --set {name}=1,2,3")
         pieces = _pieces(value)
         is_text = _field_of(base, name).static and not re.search(r"[\"'(]", value)
-        read = [_word(piece) for piece in pieces] if is_text else [reader.value(piece) for piece in pieces]
+        with _at(f"--set {name}"):
+            read = [_word(piece) for piece in pieces] if is_text else [reader.value(piece) for piece in pieces]
         given[name] = read[0] if len(read) == 1 else read
-    return _drawn([(base, given, settings)])
+    return _drawn([_Family(base, given, settings, None)])
 
 
 def from_toml(reader: Reader, path: Path, settings: int | None) -> Any:
@@ -92,23 +106,71 @@ def from_toml(reader: Reader, path: Path, settings: int | None) -> Any:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         fail(f"{path} is no TOML: {error}")
-    families = [*([data] if "schedule" in data else []), *data.get("families", [])]
-    if not families:
-        fail(f'{path} has no schedule: write schedule = "WarmupCosine" and a table [fields], or [[families]] of these')
-    plans = []
-    for i, family in enumerate(families):
-        allowed = ("schedule", "settings", "fields", *(("families",) if family is data else ()))
-        for name in family if isinstance(family, Mapping) else fail(f"{path}: families must be [[families]]"):
-            if name not in allowed:
-                fail(f"{path}: {name!r} has no meaning here: {nearest_name(name, allowed)}")
-        if not isinstance(family.get("schedule"), str):
-            fail(f'{path}: family {i + 1} has no schedule: write schedule = "WarmupCosine"')
-        if not isinstance(family.get("fields", {}), Mapping):
-            fail(f"{path}: fields={shown(family['fields'])}; write a table, [fields]")
-        base = reader.schedule(family["schedule"])
-        given = {name: _of_toml(reader, base, name, value) for name, value in family.get("fields", {}).items()}
-        plans.append((base, given, settings if settings is not None else family.get("settings")))
-    return _drawn(plans)
+    with _at(str(path)):
+        return _drawn(_families(reader, data, settings))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Family:
+    """A schedule, its values, how many of it are drawn, and how many where none of its own is written."""
+
+    base: Any
+    given: dict[str, Any]
+    settings: Any
+    default: Any
+
+
+def _families(reader: Reader, data: dict[str, Any], settings: int | None) -> list[_Family]:
+    """What the file says; `settings` of the command line go before its own."""
+    _check_names(data, ("schedule", "settings", "fields", "families"))
+    tables = data.get("families", [])
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        fail("families must be tables, [[families]]")
+    alone = "schedule" in data or not tables
+    if alone and "schedule" not in data:
+        fail('there is no schedule: write schedule = "WarmupCosine" and a table [fields], or [[families]] of these')
+    top = {name: value for name, value in data.items() if name != "families"}
+    defaults = {} if alone else top
+    several = [*([top] if alone else []), *tables]
+    # Of several families, a number that is not a family's own is for those that draw.
+    common = settings if len(several) > 1 and settings is not None else defaults.get("settings")
+    found, used = [], set()
+    for i, table in enumerate(several):
+        with _at(f"family {i + 1}") if len(several) > 1 else contextlib.nullcontext():
+            _check_names(table, ("schedule", "settings", "fields"))
+            if not isinstance(table.get("schedule"), str):
+                fail('there is no schedule: write schedule = "WarmupCosine"')
+            base = reader.schedule(table["schedule"])
+            known = {f.name for f in (base if isinstance(base, type) else type(base))._fields}
+            shared = {name: x for name, x in _fields(defaults).items() if name in known}
+            used |= set(shared)
+            given = {name: _of_toml(reader, base, name, x) for name, x in {**shared, **_fields(table)}.items()}
+            own = table.get("settings") if settings is None else settings if len(several) == 1 else None
+            found.append(_Family(base, given, own, common))
+    if unused := [name for name in _fields(defaults) if name not in used]:
+        fields = {f.name for one in found for f in (one.base if isinstance(one.base, type) else type(one.base))._fields}
+        fail(f"fields.{unused[0]} is a field of no family: {nearest_name(unused[0], fields)}")
+    return found
+
+
+def _check_names(table: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+    for name in table:
+        if name not in allowed:
+            fail(f"{name!r} has no meaning here: {nearest_name(name, allowed)}")
+
+
+def _fields(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    fields = table.get("fields", {})
+    return fields if isinstance(fields, Mapping) else fail(f"fields={shown(fields)}; write a table, [fields]")
+
+
+@contextlib.contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Refusals begin with the place of what is refused."""
+    try:
+        yield
+    except Refused as error:
+        raise Refused(f"{place}: {error}") from error
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
@@ -146,46 +208,64 @@ def _word(text: str) -> Any:
 
 def _of_toml(reader: Reader, base: Any, name: str, value: Any) -> Any:
     """A value of a TOML file: a table is a distribution, and a text in a field of numbers is an expression."""
-    known = _field_of(base, name)
+    with _at(name):
+        return _value_of(reader, _field_of(base, name), value)
+
+
+def _value_of(reader: Reader, known: Field, value: Any) -> Any:
     if isinstance(value, Mapping):
         if len(value) != 1 or next(iter(value)) not in _DISTRIBUTIONS:
             kinds = ", ".join(_DISTRIBUTIONS)
-            fail(f"fields.{name}={shown(dict(value))}; write one of {kinds}, as {{ uniform = [0, 1] }}")
+            fail(f"{shown(dict(value))}; write one of {kinds}, as {{ uniform = [0, 1] }}")
         kind, ends = next(iter(value.items()))
         if not isinstance(ends, list):
-            fail(f"fields.{name}={shown(dict(value))}; write its arguments in a list: {{ {kind} = [1, 2] }}")
+            fail(f"{shown(dict(value))}; write its arguments in a list: {{ {kind} = [1, 2] }}")
         with refusals():
-            return _DISTRIBUTIONS[kind](*(_of_toml(reader, base, name, end) for end in ends))
+            return _DISTRIBUTIONS[kind](*(_value_of(reader, known, end) for end in ends))
     if isinstance(value, list):
-        return [_of_toml(reader, base, name, one) for one in value]
+        return [_value_of(reader, known, one) for one in value]
     return reader.value(value) if isinstance(value, str) and not known.static else value
 
 
 # --- settings --------------------------------------------------------------------------------------------------------
 
 
-def _drawn(plans: list[tuple[Any, dict[str, Any], Any]]) -> Any:
+def _drawn(families: list[_Family]) -> Any:
     """The settings of all families; a list of them if they are of several structures."""
-    made = [_settings(*plan) for plan in plans]
+    common = next((one.default for one in families if one.default is not None), None)
+    if common is not None and not any(_draws(one) for one in families):
+        _no_draw(common)
+    made = []
+    for i, one in enumerate(families):
+        with _at(f"family {i + 1}") if len(families) > 1 else contextlib.nullcontext():
+            made.append(_settings(one))
     if len(made) == 1:
         return made[0]
     return [s for one in made for s in (one if isinstance(one, list) else unstack(one))]
 
 
-def _settings(base: Any, given: dict[str, Any], count: Any) -> Any:
+def _draws(family: _Family) -> bool:
+    return any(isinstance(value, (Distribution, Expression)) for value in family.given.values())
+
+
+def _no_draw(count: Any) -> NoReturn:
+    fail(f"settings={count}, and only values are listed, of which a grid takes all; leave it out")
+
+
+def _settings(family: _Family) -> Any:
     """A grid of what is listed; and if anything is drawn, lists are drawn from too."""
-    cls = base if isinstance(base, type) else type(base)
-    known = {f.name: f for f in cls._fields}
+    base, given, draws = family.base, family.given, _draws(family)
+    count = family.default if family.settings is None and draws else family.settings
+    known = {f.name: f for f in (base if isinstance(base, type) else type(base))._fields}
     listed = {name for name, value in given.items() if isinstance(value, list) and _is_list(value, known[name])}
-    drawn = any(isinstance(value, (Distribution, Expression)) for value in given.values())
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         fail(f"settings={shown(count)}; write how many are drawn, 1 or more")
+    if count is not None and not draws:
+        _no_draw(count)
     with refusals():
-        if drawn:
+        if draws:
             fields = {name: choice(*value) if name in listed else value for name, value in given.items()}
             return sample(space(base, **fields), count if count is not None else SETTINGS)
-        if count is not None:
-            fail(f"settings={count}, and only values are listed, of which a grid takes all; leave it out")
         return _grid(base, given, [name for name in listed if known[name].static])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -19,6 +20,7 @@ import numpy as np
 from tyro import conf
 
 from ..schedules.fields import nearest_name
+from ..sweep import archive
 from ..sweep.checkpoint import Checkpoint
 from ..sweep.distributed import ProcessDied, Processes, alone, initialize
 from ..sweep.engine import Plan
@@ -26,21 +28,27 @@ from ..sweep.prune import successive_halving
 from ..sweep.result import SweepResult
 from ..sweep.run import Interrupted
 from ..sweep.task import Task
-from . import files, space
+from ..units import Timeline
+from . import advice, files, space
 from .console import console, print_text
 from .errors import FINDINGS, Refused, Stopped, fail, refusals, say
 from .progress import OURS, Progress, plain_warnings, short_count
+from .reading import training
 
 N = Annotated[int, conf.arg(metavar="N")]
 MaybeN = Annotated[int | None, conf.arg(metavar="N")]
 X = Annotated[float, conf.arg(metavar="X")]
+MaybeX = Annotated[float | None, conf.arg(metavar="X")]
+Length = Annotated[str | None, conf.arg(metavar="N")]
 Folder = Annotated[Path | None, conf.arg(metavar="DIR")]
 Texts = Annotated[conf.UseAppendAction[tuple[str, ...]], conf.arg(name="set", metavar="NAME=VALUES")]
 
 
 def sweep(
     file: Annotated[Path, conf.arg(metavar="TASK")],
-    steps: MaybeN = None,
+    steps: Length = None,
+    steps_per_epoch: MaybeX = None,
+    tokens_per_step: MaybeX = None,
     seeds: MaybeN = None,
     key: N = 0,
     log_every: MaybeN = None,
@@ -76,14 +84,35 @@ def sweep(
 
     The schedules can also be said here, with --schedule and --set NAME=VALUES for each field: values between commas
     make a grid, and log_uniform(1e-4, 0.1), uniform, int_uniform or choice are drawn from. Lengths may be shares of the
-    training, as in --set warmup_steps=0,5%. Or a TOML file says them, with --space: schedule = "WarmupCosine",
-    settings = 64, and a table [fields] with numbers, lists or { log_uniform = [1e-4, 0.1] }; several families are
-    [[families]] of these.
+    training or epochs, as in --set warmup_steps=0,5% or --steps 20ep. Or a TOML file says them, with --space, as below.
 
     Ctrl-C stops and saves; the same command (or jaxsched resume) goes on from there, and after a crash too. A second
     Ctrl-C stops at once. The ranking and the winner go to stdout, all else to stderr.
 
+    What lint would warn of in the settings (at most 32 of them are looked at) is told before they are trained. A sweep
+    that is done takes the place of an older one in the folder of --out.
+
     Exit codes: 0 if it came to its end, 1 if another process died, 2 if it cannot begin, 130 if it was stopped.
+
+    A space in TOML:
+      schedule = "WarmupCosine"          # a class, or an expression whose other fields stay as they are
+      settings = 64                      # how many are drawn; not where only values are listed, which make a grid
+      [fields]
+      peak_value = { log_uniform = [1e-4, 1e-1] }    # also uniform, int_uniform, choice
+      warmup_steps = [0, 50, "5%"]                   # a list: each of these
+      total_steps = "100%"                           # a single value stays
+
+      # In another file, several families. What stands above them holds for each that has no value of its own.
+      settings = 16
+      fields.total_steps = "100%"
+      [[families]]
+      schedule = "WarmupCosine"
+      fields.peak_value = { log_uniform = [1e-4, 1e-1] }
+      fields.warmup_steps = [0, 50]
+      [[families]]
+      schedule = "OneCycle"
+      settings = 8
+      fields.peak_value = { log_uniform = [1e-3, 1.0] }
 
     Examples:
       jaxsched sweep task.py
@@ -94,7 +123,9 @@ def sweep(
 
     Args:
         file: The task file.
-        steps: Updates of each training (2000 unless the file says otherwise).
+        steps: Updates of each training, or 20ep, or 2e9tok (2000 unless the file says otherwise).
+        steps_per_epoch: What an epoch (20ep) is (the batches in the arrays of the task).
+        tokens_per_step: What a token (2e9tok) is.
         seeds: Trainings of each setting (4 unless the file says otherwise).
         key: The random key of the whole sweep.
         log_every: Steps between two points of the curves (50, or all if they are fewer).
@@ -118,7 +149,7 @@ def sweep(
         schedule: The class, or a schedule whose other fields stay as they are, in the place of the file's schedules.
         set_: With --schedule: the values of a field, such as peak_value=1e-4,1e-3 (repeat it for more fields).
         space_file: A TOML file that says the schedules.
-        settings: How many settings are drawn, if any field is (64).
+        settings: How many settings are drawn, if any field is (64); of several families, of each that draws.
         report: Write report.html, or refuse if plotly is missing (by default it is written if plotly is there).
         no_report: Write no report.html.
     """
@@ -132,19 +163,20 @@ def sweep(
         module = files.load(file)
         task = files.task_of(file, module)
         options = _options(task, module, written)
-        schedules = _schedules(file, module, options["steps"], schedule, set_, space_file, settings)
+        timeline = training(options["steps"], steps_per_epoch, tokens_per_step, task)
+        options["steps"] = timeline.total_steps
+        schedules = _schedules(file, module, timeline, schedule, set_, space_file, settings)
         wanted = prune or rungs is not None or keep is not None
         pruner = None if no_prune else _pruner(module, wanted, rungs, keep, options)
         out = out if out is not None else Path("runs") / file.stem
         saves = None if no_checkpoint else _checkpoint(checkpoint or out / "checkpoint", every)
         names = ("steps", "seeds", "log_every", "chunk")
         rest = {"key": key, "prune": pruner, "checkpoint": saves} | {name: options[name] for name in names}
-        facts = {"metric": options["metric"], "mode": options["mode"]}
-        with _noted(out, facts, saves, together):
+        with _noted(out, file, saves, together):
             result = _trained(task, schedules, rest, together)
         if together.index == 0:
             _report(result, options["metric"], options["mode"], top, out, page)
-            files.write_command(out, files.argv.get(), facts)
+            files.write_command(out, files.argv.get(), file)
         # Only now, when all that they held is in the results.
         together.barrier("the results are written")
         if saves is not None:
@@ -161,19 +193,19 @@ def sweep(
 
 
 @contextlib.contextmanager
-def _noted(out: Path, facts: dict[str, Any], saves: Checkpoint | None, together: Processes) -> Iterator[None]:
-    """Notes the command before anything is trained, so that `jaxsched resume` knows it after whatever happens. A
-    command that is refused leaves the note of the one before."""
+def _noted(out: Path, file: Path, saves: Checkpoint | None, together: Processes) -> Iterator[None]:
+    """Notes the command before anything is trained, so that `jaxsched resume` knows it after whatever happens; beside
+    the checkpoints, for what lies beside older results is theirs. A command that is refused leaves the note of the one
+    before."""
     if saves is None or together.index > 0:
         yield
         return
     at = Path(saves.directory)
-    folders = {out} if at.resolve() in (out.resolve(), (out / "checkpoint").resolve()) else {out, at}
+    folders = _note_folders(at, out)
     before = {folder: path.read_bytes() for folder in folders if (path := folder / files.COMMAND).is_file()}
-    there = {folder: folder.is_dir() for folder in folders}
-    facts = {**facts, "checkpoint": os.path.relpath(at)}
+    new = [folder for folder in (*folders, out) if not folder.is_dir()]
     for folder in folders:
-        files.write_command(folder, files.argv.get(), facts)
+        files.write_command(folder, files.argv.get(), file, checkpoint=os.path.relpath(at))
     try:
         yield
     except Refused:
@@ -182,10 +214,17 @@ def _noted(out: Path, facts: dict[str, Any], saves: Checkpoint | None, together:
                 (folder / files.COMMAND).write_bytes(before[folder])
             else:
                 (folder / files.COMMAND).unlink(missing_ok=True)
-            if not there[folder]:
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+        for folder in new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise
+
+
+def _note_folders(at: Path, out: Path) -> list[Path]:
+    """Where the command of a sweep that goes on is noted: in the folder of its results, and in that of its checkpoints
+    if that is elsewhere."""
+    usual = out / files.CHECKPOINT
+    return [usual] if at.resolve() in (out.resolve(), usual.resolve()) else [usual, at]
 
 
 def _page_wanted(report: bool, no_report: bool) -> bool:
@@ -210,7 +249,7 @@ def _check_space(schedule: str | None, fields: tuple[str, ...], path: Path | Non
 def _schedules(
     file: Path,
     module: ModuleType,
-    steps: int,
+    timeline: Timeline,
     schedule: str | None,
     fields: tuple[str, ...],
     path: Path | None,
@@ -219,9 +258,7 @@ def _schedules(
     """What is trained: as said on the command line, in the TOML file, or in the task file."""
     if schedule is None and path is None:
         return files.schedules_of(file, module)
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        fail(f"steps={steps!r}: write 1 or more")
-    reader = space.Reader(steps, vars(module))
+    reader = space.Reader(timeline, vars(module))
     with plain_warnings():
         if path is not None:
             return space.from_toml(reader, path, settings)
@@ -287,18 +324,24 @@ def _checkpoint(directory: Path, every: float) -> Checkpoint:
         fail(str(error).replace("seconds=", "every=", 1))
 
 
+_SAVED = re.compile(r"[0-9]{8}(\..*)?")
+"""The name of a checkpoint of a process, whole or half."""
+
+
 def _clear(directory: Path, out: Path) -> None:
-    """Removes the checkpoints, and the folder unless there is anything else in it. Several processes do so at once."""
-    ours = [*directory.glob("process-*-of-*"), *directory.glob("process-*.lock"), directory / "identity.json"]
-    if directory.resolve() != out.resolve():  # the one beside the results stays
-        ours.append(directory / files.COMMAND)
-    for path in ours:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        directory.rmdir()
+    """Removes the checkpoints, and the folders if nothing else is in them. Several processes do so at once."""
+    folders = [path for path in directory.glob("process-*-of-*") if path.is_dir()]
+    for folder in folders:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if _SAVED.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+    locks = [path for path in directory.glob("process-*.lock") if re.fullmatch(r"process-[0-9]+\.lock", path.name)]
+    notes = _note_folders(directory, out)
+    for path in (*locks, directory / "identity.json", *(folder / files.COMMAND for folder in notes)):
+        path.unlink(missing_ok=True)
+    for folder in (*folders, *notes, directory):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _end_with(text: str) -> NoReturn:
@@ -334,6 +377,8 @@ def _run(plan: Plan, processes: Processes) -> SweepResult:
     """Runs the plan; process 0 tells how far it is."""
     if processes.index > 0:
         return plan.run(None)
+    for line in advice.before(plan):
+        say(line)
     settings = plan.pairs // len(plan.seeds)
     shared = f", shared by {processes.count} processes" if processes.count > 1 else ""
     say(f"{settings} settings x {len(plan.seeds)} seeds = {plan.pairs} trainings of {plan.steps:,} steps{shared}")
@@ -349,10 +394,19 @@ def _run(plan: Plan, processes: Processes) -> SweepResult:
     return result
 
 
+_RESULTS = (archive.FILE, "result.json", "result.png", "report.html")
+"""What a sweep leaves in its folder, beside its command."""
+
+
 def _report(
     result: SweepResult, metric: str, mode: Literal["min", "max"] | None, top: int, out: Path, page: bool
 ) -> None:
     """The ranking, the winner and the files."""
+    result.run.update(
+        command=shlex.join(["jaxsched", *files.argv.get()]), metric=metric, mode=result.direction(metric, mode)
+    )
+    for line in advice.after(result):
+        say(line)
     screen = console()
     screen.print()
     screen.print(_table(result, metric, mode, top))
@@ -361,6 +415,7 @@ def _report(
     except ValueError as error:
         best = str(error)
     print_text(f"\n{best}\n")
+    _replace(out)
     say(f"wrote {result.to_json(out / 'result.json')}")
     try:
         say(f"wrote {result.save(out)}: SweepResult.load({str(out)!r}) reads it")
@@ -374,8 +429,21 @@ def _report(
     except ImportError as error:
         say(f"no figure: {error}")
     if page:
-        command = shlex.join(["jaxsched", *files.argv.get()])
-        say(f"wrote {result.report(out / 'report.html', metric, mode, command=command)}")
+        say(f"wrote {result.report(out / 'report.html', metric, mode)}")
+
+
+def _replace(out: Path) -> None:
+    """Removes the results of an older sweep: not all of them would be written anew."""
+    there = [path for name in _RESULTS if (path := out / name).is_file()]
+    if not there:
+        return
+    note = None
+    with contextlib.suppress(Refused):  # a note that cannot be read is no reason to lose what was trained
+        note = files.read_command(out)
+    held = f" ({files.command_line(note)})" if note is not None else ""
+    for path in there:
+        path.unlink()
+    say(f"note: {out} held a finished sweep{held}: replaced")
 
 
 def _table(result: SweepResult, metric: str, mode: Literal["min", "max"] | None, top: int) -> Any:
@@ -420,7 +488,10 @@ def _spread(result: SweepResult, name: str, setting: int) -> str:
     values = result.final[name][setting].astype(float)
     if (result.diverged_at[setting] >= 0).any():
         return "-"
-    return f"{values.mean():.4f} ± {values.std(ddof=1) if len(values) > 1 else 0.0:.4f}"
+    mean, std = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    # Four places, as far as they tell something: of a loss of 1e7 or 1e-7 they do not.
+    few = ".4f" if mean == 0 or 1e-3 <= abs(mean) < 1e4 else ".3g"
+    return f"{mean:{few}} ± {std:{few if std < 1e4 else '.3g'}}"
 
 
 def _short(value: Any) -> str:

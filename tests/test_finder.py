@@ -11,56 +11,46 @@ import numpy as np
 import optax
 import pytest
 
-import jaxsched as js
 from jaxsched.finder import METHODS, FinderResult, Suggestion, find_lr, suggest
-from jaxsched.sweep import Task, sweep
+from jaxsched.sweep import Task
 from tests.cases import x64
 from tests.peers import record_finder as peer
 
 RECORD = json.loads((Path(__file__).parent / "peers" / "finder.json").read_text())
-STEPS, LOW, HIGH = 60, 1e-3, 1e4
+STEPS, LOW, HIGH = 60, 1e-2, 1e3
+X = np.linspace(-1, 1, 40, dtype=np.float32)
 
 
-def loss(params, batch, key):
-    images, labels = batch
+def loss(slope, batch, key):
+    x, y = batch
     if key is not None:  # noise of a kind, in training only, that compiles quickly: the keys must be right too
-        images = images * (0.8 + (jax.random.key_data(key)[1] % 1000).astype(images.dtype) / 2000)
-    hidden = jax.nn.relu(images @ params["w1"] + params["b1"])
-    logits = hidden @ params["w2"] + params["b2"]
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), {}
-
-
-def plain_loss(params, batch, key):
-    del key
-    return loss(params, batch, None)
+        x = x * (0.8 + (jax.random.key_data(key)[1] % 1000).astype(x.dtype) / 2000)
+    return jnp.mean((slope * x - y) ** 2), {}
 
 
 def init(key):
-    first, second = jax.random.split(key)
-    return {
-        "w1": jax.random.uniform(first, (64, 16), minval=-0.3, maxval=0.3),
-        "b1": jnp.zeros(16),
-        "w2": jax.random.uniform(second, (16, 10), minval=-0.4, maxval=0.4),
-        "b2": jnp.zeros(10),
-    }
+    return (jax.random.key_data(key)[1] % 1000).astype(float) / 1e4
 
 
-IMAGES, LABELS = (x.reshape(-1, *x.shape[2:]) for x in peer.digits())
-TRAIN, VALID = (IMAGES[:400], LABELS[:400]), (IMAGES[400:600], LABELS[400:600])
-TASK = Task(init, loss, TRAIN, VALID, 64, lambda schedule: optax.sgd(schedule))
+TASK = Task(init, loss, (X, 2 * X), (X, 2 * X), 8, lambda schedule: optax.sgd(schedule))
 
 
-def line(optimizer=optax.sgd, start=0.0):
-    """One weight, so that it compiles quickly; above a rate of about 6 it diverges."""
-    x = np.linspace(-1, 1, 40, dtype=np.float32)
+def line(optimizer=optax.sgd, start=0.0, x=X):
+    """One weight and one batch; above a rate of about 6 it diverges."""
     return Task(
-        init=lambda key: start + (jax.random.key_data(key)[1] % 1000).astype(float) / 1e4,
-        loss=lambda slope, batch, key: (jnp.mean((slope * batch[0] - batch[1]) ** 2), {}),
+        init=lambda key: start + init(key),
+        loss=lambda slope, batch, key: loss(slope, batch, None),
         train=[(x, 2 * x)],
         valid=(x, 2 * x),
         batch_size=None,
         optimizer=optimizer,
     )
+
+
+def network_loss(params, batch, key):
+    images, labels = batch
+    logits = jax.nn.relu(images @ params["w1"] + params["b1"]) @ params["w2"] + params["b2"]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), {}
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +120,7 @@ def test_all_of_lr_find_is_that_of_fastai():
     images, labels = peer.digits()
     task = Task(
         init=lambda key: {name: jnp.asarray(x) for name, x in peer.first_weights().items()},
-        loss=plain_loss,
+        loss=network_loss,
         train=list(zip(images, labels, strict=True)),
         valid=(images[0], labels[0]),
         batch_size=None,
@@ -149,7 +139,7 @@ def test_all_of_lr_find_is_that_of_fastai():
     np.testing.assert_allclose(ours.smoothed[0, :done], theirs["smoothed"], rtol=1e-4)
     assert np.isnan(ours.smoothed[0, done:]).all()
     for name, lr in theirs["suggestions"].items():
-        assert ours.suggestion(name).lr == pytest.approx(lr, rel=1e-5), name
+        assert ours.suggestions[name].lr == pytest.approx(lr, rel=1e-5), name
 
 
 @pytest.mark.parametrize("method", ["valley", "steep", "minimum"])
@@ -247,27 +237,26 @@ def test_suggest_refuses(arguments, text):
 
 
 def by_hand(seed, steps):
-    """The range test of one seed as a loop in Python: the batches, the rates and the smoothing in numpy."""
+    """The range test of one seed as a loop in Python: batches, rates, gradient and smoothing in numpy."""
     init_key, order_key, loss_key = jax.random.split(jax.random.fold_in(jax.random.key(0), seed), 3)
-    params, average, losses, smoothed = init(init_key), 0.0, [], []
-    gradient = jax.jit(jax.value_and_grad(lambda p, batch, key: loss(p, batch, key)[0]))
+    slope, average, losses, smoothed = float(init(init_key)), 0.0, [], []
     for t in range(steps):
-        epoch, place = divmod(t, 400 // 64)
-        order = np.asarray(jax.random.permutation(jax.random.fold_in(order_key, epoch), 400))
-        rows = order[place * 64 : (place + 1) * 64]
-        value, grads = gradient(params, (TRAIN[0][rows], TRAIN[1][rows]), jax.random.fold_in(loss_key, t))
-        rate = LOW * (HIGH / LOW) ** (t / (STEPS - 1))
-        params = {name: params[name] - rate * grads[name] for name in params}
-        average = 0.98 * average + 0.02 * float(value)
-        losses.append(float(value))
+        epoch, place = divmod(t, 40 // 8)
+        order = np.asarray(jax.random.permutation(jax.random.fold_in(order_key, epoch), 40))
+        rows = order[place * 8 : (place + 1) * 8]
+        noise = 0.8 + float(jax.random.key_data(jax.random.fold_in(loss_key, t))[1] % 1000) / 2000
+        x, y = X[rows].astype(float) * noise, 2 * X[rows].astype(float)
+        losses.append(np.mean((slope * x - y) ** 2))
+        slope -= LOW * (HIGH / LOW) ** (t / (STEPS - 1)) * np.mean(2 * x * (slope * x - y))
+        average = 0.98 * average + 0.02 * losses[-1]
         smoothed.append(average / (1 - 0.98 ** (t + 1)))
     return losses, smoothed
 
 
 def test_a_range_test_is_a_plain_training(result):
-    losses, smoothed = by_hand(seed=2, steps=25)
-    np.testing.assert_allclose(result.losses[2, :25], losses, rtol=1e-4)
-    np.testing.assert_allclose(result.smoothed[2, :25], smoothed, rtol=1e-4)
+    losses, smoothed = by_hand(seed=2, steps=22)
+    np.testing.assert_allclose(result.losses[2, :22], losses, rtol=1e-4)
+    np.testing.assert_allclose(result.smoothed[2, :22], smoothed, rtol=1e-4)
 
 
 def test_the_rates_are_exact_at_both_ends(result):
@@ -293,14 +282,20 @@ def test_the_program_ends_when_all_have_stopped(result, steps_seen):
     assert len(steps_seen) == result.steps_done
 
 
-def test_a_seed_alone_gives_the_same_curve():
-    several = find_lr(line(), 0.1, 1e4, 30, seeds=3)
-    alone = find_lr(line(), 0.1, 1e4, 30, seeds=[1])
-    assert len({row[0] for row in several.losses.tolist()}) == 3
-    assert alone.stopped_at.tolist() == [several.stopped_at[1]] != [-1]
-    np.testing.assert_allclose(alone.losses[0], several.losses[1], rtol=1e-5, atol=1e-12)
-    np.testing.assert_array_equal(alone.suggestion("steep").lr, several.suggestion("steep").seeds[1])
+def test_a_seed_alone_gives_the_same_curve(result, monkeypatch, caplog):
+    """And by a clock that counts the compilations, all of them are in `compile_seconds`."""
+    compiled = "Finished XLA compilation"
+    count = lambda: sum(record.getMessage().startswith(compiled) for record in caplog.records)  # noqa: E731
+    monkeypatch.setattr("jaxsched.finder.range_test.time.perf_counter", lambda: float(count()))
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        alone = find_lr(TASK, LOW, HIGH, STEPS, seeds=[1])
+    assert len({row[0] for row in result.losses.tolist()}) == 3
+    assert alone.stopped_at.tolist() == [result.stopped_at[1]] != [-1]
+    np.testing.assert_allclose(alone.losses[0], result.losses[1], rtol=1e-5, atol=1e-12)
+    np.testing.assert_array_equal(alone.suggestions["steep"].lr, result.suggestions["steep"].seeds[1])
     assert alone.seeds == (1,)
+    assert alone.seconds == 0
+    assert alone.compile_seconds >= 3  # the start, a segment, the orders
 
 
 def test_the_suggestions_are_those_of_the_curves(result):
@@ -310,39 +305,37 @@ def test_the_suggestions_are_those_of_the_curves(result):
         for i, curve in enumerate(curves):
             np.testing.assert_array_equal(suggest(result.lrs, curve, name).seeds, found.seeds[i])
         assert found.low <= found.lr <= found.high
-    with pytest.raises(KeyError, match="did you mean 'valley'"):
-        result.suggestion("vally")
 
 
-def test_one_compilation_whatever_the_length():
-    traces = []
+def test_a_loss_below_zero_is_no_explosion_in_64_bits_and_without_promotion():
+    """Four times a best of -1 is -4: by that rule a training would stop at its first step."""
+    below = lambda w, batch, key: (loss(w, batch, None)[0] - 5, {})  # noqa: E731
+    with x64(), jax.numpy_dtype_promotion("strict"):
+        x = X.astype(np.float64)
+        task = dataclasses.replace(line(x=x), loss=below, train=(x, 2 * x), batch_size=40)
+        found = find_lr(task, 1e-3, 1.0, 30, seeds=2)
+    assert found.losses.dtype == np.float64
+    np.testing.assert_allclose(found.lrs, np.geomspace(1e-3, 1.0, 30), rtol=1e-14)
+    np.testing.assert_allclose(found.smoothed[0, 0], found.losses[0, 0], rtol=1e-14)
+    assert found.stopped_at.tolist() == [-1, -1]
+    assert "No seed stopped" in str(found)
+    assert "still falls at the end: write a max_lr above 1." in str(found)
+
+
+def test_it_can_go_to_the_end():
+    seen, traces, traced = [], [], []
 
     def counted(schedule):
         traces.append(1)
         return optax.sgd(schedule)
 
-    counts = []
-    for steps in (20, 170):
-        traces.clear()
-        find_lr(line(counted), 1e-6, 1e-3, steps, seeds=2)
-        counts.append(len(traces))
-    assert counts[0] == counts[1] < 6
+    def progress(status):
+        seen.append(status)
+        traced.append(len(traces))
 
-
-def test_in_64_bits_and_without_promotion():
-    single, x = line(start=1.0), np.linspace(-1, 1, 10)
-    with x64(), jax.numpy_dtype_promotion("strict"):
-        task = dataclasses.replace(single, train=(x, 2 * x), valid=(x, 2 * x), batch_size=5)
-        found = find_lr(task, 1e-3, 1e-1, 30, seeds=2)
-    assert found.losses.dtype == np.float64
-    np.testing.assert_allclose(found.lrs, np.geomspace(1e-3, 1e-1, 30), rtol=1e-14)
-    np.testing.assert_allclose(found.smoothed[0, 0], found.losses[0, 0], rtol=1e-14)
-    assert found.stopped_at.tolist() == [-1, -1]
-
-
-def test_it_can_go_to_the_end():
-    seen = []
-    found = find_lr(line(), 5.0, 5e2, 130, seeds=2, stop_factor=None, beta=0.0, progress=seen.append)
+    found = find_lr(line(counted), 3.0, 7.0, 130, seeds=2, stop_factor=None, beta=0.0, progress=progress)
+    assert len(seen) == 2
+    assert len(set(traced)) == 1  # one compilation, whatever the length
     # It diverges from the start, and at last a float32 does not hold it any more.
     assert ((found.stopped_at > 20) & (found.stopped_at < 120)).all()
     assert not np.isfinite([found.smoothed[i, t] for i, t in enumerate(found.stopped_at)]).any()
@@ -351,15 +344,6 @@ def test_it_can_go_to_the_end():
     np.testing.assert_array_equal(found.losses[recorded], found.smoothed[recorded])  # beta=0 smooths nothing
     assert [status.steps for status in seen] == sorted(status.steps for status in seen)
     assert (seen[-1].done, seen[-1].trainings, seen[-1].seconds_left) == (2, 2, 0)
-
-
-def test_a_loss_below_zero_is_no_explosion():
-    """Four times a best of -1 is -4: by that rule a training would stop at its first step."""
-    task = dataclasses.replace(line(), loss=lambda w, batch, key: (jnp.mean((w * batch[0] - batch[1]) ** 2) - 5, {}))
-    found = find_lr(task, 1e-3, 1.0, 30, seeds=1)
-    assert found.stopped_at.tolist() == [-1]
-    assert "No seed stopped" in str(found)
-    assert "still falls at the end: write a max_lr above 1." in str(found)
 
 
 def test_what_is_wrong_is_said_in_words():
@@ -371,8 +355,6 @@ def test_what_is_wrong_is_said_in_words():
     assert "none: the loss is not finite from the start" in str(found)
     assert "no valley, no steep" in repr(found)
     found.plot()
-    flat = dataclasses.replace(line(), loss=lambda w, batch, key: (0 * w + 1.5, {}))
-    assert "none: the loss never falls" in str(find_lr(flat, 1e-3, 1.0, 20, seeds=1))
 
 
 def test_batches_from_python_code_are_taken_once():
@@ -400,13 +382,11 @@ def test_a_setting_of_several_parts():
     def optimizer(setting):
         return optax.chain(optax.add_decayed_weights(setting["decay"]), optax.sgd(setting["rate"]))
 
-    wrapped = find_lr(
-        line(optimizer, 1.0), 1e-3, 1.0, 20, seeds=1, wrap=lambda schedule: {"rate": schedule, "decay": 0.5}
-    )
-    plain = find_lr(
-        line(lambda rate: optax.chain(optax.add_decayed_weights(0.5), optax.sgd(rate)), 1.0), 1e-3, 1.0, 20, seeds=1
-    )
-    np.testing.assert_allclose(wrapped.losses, plain.losses, rtol=1e-6)
+    found = find_lr(line(optimizer, 1.0), 0.1, 1.0, 10, seeds=1, wrap=lambda schedule: {"rate": schedule, "decay": 0.5})
+    square, errors = np.mean(X.astype(float) ** 2), np.sqrt(found.losses[0] / np.mean(X.astype(float) ** 2))
+    slopes, rates = 2 - errors, np.geomspace(0.1, 1.0, 10)
+    moved = slopes - rates * (0.5 * slopes - 2 * square * errors)
+    np.testing.assert_allclose(slopes[1:], moved[:-1], rtol=1e-4)
     with pytest.raises(ZeroDivisionError) as caught:
         find_lr(line(), wrap=lambda schedule: 1 / 0)
     assert "find_lr: this came from wrap(Exponential" in caught.value.__notes__[0]
@@ -425,7 +405,7 @@ def test_a_setting_of_several_parts():
         ({"min_lr": 1.0, "max_lr": 1.0}, r"min_lr=1.0 and max_lr=1.0; max_lr must be above min_lr"),
         ({"steps": 7}, r"steps=7; steps must be 8 or more.*last 5"),
         ({"steps": 20.0}, r"steps=20.0; steps must be an integer"),
-        ({"seeds": 0}, r"seeds=0; write how many"),
+        ({"seeds": 0}, r"seeds=0; seeds must be 1 or more"),
         ({"seeds": [1, 1]}, r"seeds=\[1, 1\]; .* different integers"),
         ({"seeds": 1.5}, r"seeds=1.5; seeds must be an integer"),
         ({"mode": "rang"}, r"mode='rang'; did you mean 'range'"),
@@ -433,6 +413,11 @@ def test_a_setting_of_several_parts():
         ({"beta": 1.0}, r"beta=1.0; beta must be 0 or more and below 1"),
         ({"stop_factor": 1}, r"stop_factor=1; stop_factor must be above 1"),
         ({"rates": 5}, r"rates=5 in mode='range'.*mode='grid'"),
+        ({"chunk": 4}, r"chunk=4 in mode='range'.*mode='grid'"),
+        ({"devices": []}, r"devices=\[\] in mode='range'.*mode='grid'"),
+        ({"mode": "grid", "beta": 0.9}, r"beta=0.9 in mode='grid'.*mode='range'"),
+        ({"mode": "grid", "rates": [1e-2, 0.1], "min_lr": 1e-3}, r"min_lr=0.001, and rates is a list"),
+        ({"mode": "grid", "rates": [1e-2, 0.1], "max_lr": 1.0}, r"max_lr=1.0, and rates is a list"),
         ({"wrap": 3}, r"wrap=3; wrap must be a function of a schedule"),
         ({"progress": 3}, r"progress=3; progress must be a function of a Status"),
         ({"mode": "grid", "rates": 1}, r"rates=1; rates must be 2 or more"),
@@ -460,10 +445,10 @@ def grid():
 
 
 def test_a_grid_is_a_sweep_of_constants(grid):
-    plain = sweep(line(), js.grid(js.Constant, constant_value=RATES), steps=20, seeds=2, log_every=2, chunk=12)
-    np.testing.assert_allclose(grid.valid_losses, plain.final["valid_loss"].T, rtol=1e-4, atol=1e-12)
-    np.testing.assert_allclose(grid.losses, plain.final["train_loss"].T, rtol=1e-4, atol=1e-12)
-    assert repr(grid.sweep.settings[1]) == "Constant(constant_value=0.1)"
+    assert [repr(setting) for setting in grid.sweep.settings][1] == "Constant(constant_value=0.1)"
+    np.testing.assert_array_equal(grid.valid_losses, grid.sweep.final["valid_loss"].T)
+    np.testing.assert_array_equal(grid.losses, grid.sweep.final["train_loss"].T)
+    assert grid.sweep.log_every == 2
     assert grid.steps_done == grid.sweep.run["steps_done"]
 
 
@@ -479,43 +464,70 @@ def test_a_grid_by_arithmetic(grid):
         np.testing.assert_allclose(row[:4], expected[:4], rtol=1e-3, atol=1e-12)
     # A rate of 3 turns the error over and lets it grow; the last two leave the numbers, or very nearly.
     assert grid.diverged.tolist() == [[False, False, False, True, True, True]] * 2
-    best, largest = grid.suggestion("best"), grid.suggestion("largest")
+    best, largest = grid.suggestions["best"], grid.suggestions["largest"]
     assert (best.lr, best.low, best.high, best.seeds.tolist()) == (1.0, 1.0, 1.0, [1.0, 1.0])
     assert (largest.lr, largest.seeds.tolist()) == (1.0, [1.0, 1.0])
     assert grid.within == (1.0, 1.0)
     assert "3 of 6 rates diverged with some seed.\nNo other rate is within a standard deviation" in str(grid)
 
 
-def synthetic(valid, untrained=2.0, stop_factor=4.0):
-    """The suggestions of a grid with these validation losses, rates down and seeds across."""
-    from jaxsched import finder
+def told(table, untrained=2.0):
+    """The grid of a task whose validation losses are told, with the seeds down and rates of 1, 10, ... across: a step
+    notes its rate, and the loss looks it up."""
+    table = jnp.array(table)
+    firsts = [jax.random.split(jax.random.fold_in(jax.random.key(0), seed), 3)[0] for seed in range(len(table))]
+    known = jnp.stack([jax.random.key_data(key) for key in firsts])
 
-    valid = np.array(valid, float)
-    lrs = 10.0 ** np.arange(valid.shape[1])
-    lost = ~np.isfinite(valid) | (valid > untrained * stop_factor)
-    return finder._best(lrs, valid, lost), finder._largest(lrs, lost), finder._within(lrs, valid, lost)
+    def note(rate):
+        update = lambda grads, state, params: ({"seed": 0 * grads["seed"], "rate": rate(0) - params["rate"]}, state)  # noqa: E731
+        return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+    def look_up(params, batch, key):
+        place = jnp.round(jnp.log10(jnp.maximum(params["rate"], 1))).astype(int)
+        value = table[params["seed"].astype(int), place]
+        return (jnp.where(params["rate"] > 0, value, untrained) if key is None else 0 * params["rate"]), {}
+
+    task = Task(
+        init=lambda key: {"seed": jnp.argmax((jax.random.key_data(key) == known).all(1)) * 1.0, "rate": jnp.zeros(())},
+        loss=look_up,
+        train=[(X,)],
+        valid=(X,),
+        batch_size=None,
+        optimizer=note,
+    )
+    n = table.shape[1]
+    return find_lr(task, 1.0, 10.0 ** (n - 1), steps=1, seeds=len(table), mode="grid", rates=n)
 
 
 def test_a_grid_in_numbers():
-    best, largest, within = synthetic([[2, 1.0, 0.50, 0.1, np.nan], [2, 1.2, 0.52, 9.0, 0.1], [2, 1, 0.54, 0.53, 2]])
-    # The rate of 1000 is best for two of the seeds, and the third has diverged there.
-    assert (best.lr, best.seeds.tolist()) == (100.0, [1000.0, 10000.0, 1000.0])
-    assert (largest.lr, largest.seeds.tolist()) == (100.0, [1000.0, 100.0, 10000.0])
-    assert within == (100.0, 100.0)
-    best, largest, within = synthetic([[2, 0.9, 0.5, 0.7], [2, 1.0, 0.9, 1.0]])  # mean .7, std .28
-    assert (best.lr, largest.lr, within) == (100.0, 1000.0, (10.0, 1000.0))
-    best, largest, within = synthetic([[np.nan, 9.0], [np.nan, 1.0]])
-    assert (best.found, largest.found, within) == (False, False, None)
-    assert best.why == "at every rate some seed diverged: write a smaller min_lr"
-    assert best.seeds.tolist()[1] == 10.0
+    nan = math.nan
+    found = told([[2, 1.0, 0.50, 0.1, nan], [2, 1.2, 0.52, 9.0, 0.1], [2, 1, 0.54, 0.53, 2]])
+    best, largest = found.suggestions.values()
+    assert found.diverged.tolist() == [[False] * 4 + [True], [False] * 3 + [True, False], [False] * 5]  # 9 > 4 x 2
+    # The rate of 1000 is best for two of the seeds, and the second has diverged there.
+    assert [best.lr, *best.seeds] == pytest.approx([100.0, 1000.0, 10000.0, 1000.0])
+    assert [largest.lr, *largest.seeds] == pytest.approx([100.0, 1000.0, 100.0, 10000.0])
+    assert found.within == pytest.approx((100.0, 100.0))
+    assert found.valid_losses[1].tolist() == np.float32([2, 1.2, 0.52, 9.0, 0.1]).tolist()
 
 
-def test_the_ends_of_a_grid_are_remarked():
-    found = find_lr(line(), 1e-4, 1e-3, steps=5, seeds=2, mode="grid", rates=3)
-    np.testing.assert_allclose(found.lrs, [1e-4, 10**-3.5, 1e-3])
-    assert found.suggestion("best").lr == 1e-3
-    assert "The best is the largest rate: write a max_lr above 0.001." in str(found)
+def test_a_grid_in_which_several_are_as_good():
+    found = told([[2, 1.0, 0.7, 0.5], [2, 1.0, 0.9, 0.9]])  # the last has mean .7, std .28
+    best, largest = found.suggestions.values()
+    assert (best.lr, largest.lr) == pytest.approx((1000.0, 1000.0))
+    assert found.within == pytest.approx((100.0, 1000.0))
+    np.testing.assert_allclose(found.lrs, [1, 10, 100, 1000])
+    assert "Rates from 100 to 1e+03 are within a standard deviation of the best." in str(found)
+    assert "The best is the largest rate: write a max_lr above 1000." in str(found)
     assert not found.diverged.any()
+
+
+def test_a_grid_in_which_every_rate_is_lost():
+    found = told([[math.nan, 9.0], [math.nan, 1.0]])
+    best, largest = found.suggestions.values()
+    assert (best.found, largest.found, found.within) == (False, False, None)
+    assert best.why == "at every rate some seed diverged: write a smaller min_lr"
+    assert best.seeds[1] == pytest.approx(10.0)
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------
@@ -536,9 +548,9 @@ def test_to_dict_is_json(result, grid):
 
 
 def test_the_words(result, grid):
-    assert repr(result).startswith("<FinderResult: range test of 60 rates from 0.001 to 10000 with 3 seeds, ")
+    assert repr(result).startswith("<FinderResult: range test of 60 rates from 0.01 to 1000 with 3 seeds, ")
     lines = str(result).splitlines()
-    assert lines[0] == "Range test of 60 rates from 0.001 to 10000 with 3 seeds"
+    assert lines[0] == "Range test of 60 rates from 0.01 to 1000 with 3 seeds"
     assert lines[1].startswith("  valley   ")
     assert lines[5].startswith("All seeds stopped at steps ")
     assert str(grid).startswith("Grid of 20 steps of 6 rates from 0.01 to 1000 with 2 seeds\n  best     ")

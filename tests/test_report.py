@@ -16,7 +16,6 @@ import pytest
 
 import jaxsched as js
 from jaxsched.sweep import SweepResult
-from jaxsched.sweep.report import _Gathered, _last, _means, _number_axis
 from jaxsched.viz import page as pages
 
 HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>\"' &amp; $data {0} %s \u2028"
@@ -102,6 +101,16 @@ def decoded(text, columns):
     return np.array(numbers).reshape(-1, columns)
 
 
+def drawn(panel):
+    """The steps and values of each curve of a panel."""
+    if "x" in panel:
+        return [(np.array(panel["x"]), row) for row in decoded(panel["y"], len(panel["x"]))]
+    raw = base64.b64decode(panel["steps"])
+    steps = [int.from_bytes(raw[i : i + 3], "big") * panel["unit"] for i in range(0, len(raw), 3)]
+    ends = np.cumsum(panel["sizes"])[:-1]
+    return list(zip(np.split(np.array(steps), ends), np.split(decoded(panel["y"], 1)[:, 0], ends), strict=True))
+
+
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
@@ -123,44 +132,144 @@ def test_a_page_stays_small(settings, panels):
     assert points == 32 or 4 * settings * panels * points <= 7_000_000
 
 
-def test_a_curve_is_drawn_by_stretches():
-    curves = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 2.0, 3.0, np.nan, np.nan, np.nan]])
-    edges = np.array([1, 3, 5])
-    np.testing.assert_array_equal(_means(curves, edges), [[1.5, 3.5, 5.5], [1.5, 3.0, np.nan]])
-    np.testing.assert_array_equal(_last(curves, edges), [[2.0, 4.0, 6.0], [2.0, 3.0, np.nan]])
+def test_long_curves_are_drawn_by_stretches_and_rungs_stay(tmp_path):
+    """Of a stretch of windows the mean in training, and the last in validation."""
+    windows = 600
+    curves = np.random.default_rng(0).uniform(1, 2, (2, 1, windows))
+    result = make(GRID_OF_TWO, [[1.0], [1.5]], curves=curves, pruned={1: 235}, steps=windows, log_every=1)
+    valid, train = read(result, tmp_path).data["curves"]
+    assert valid["x"] == train["x"]
+    edges = valid["x"]
+    assert 200 <= len(edges) <= 257
+    assert 235 in edges
+    assert edges[-1] == windows
+    stretches = [slice(a, b) for a, b in zip([0, *edges[:-1]], edges, strict=True)]
+    assert max(part.stop - part.start for part in stretches) > 2
+    for rank in (0, 1):
+        kept = [part for part in stretches if rank == 0 or part.stop <= 235]
+        for panel, true in (
+            (valid, [curves[rank, 0, part][-1] for part in kept]),
+            (train, [curves[rank, 0, part].mean() / 2 for part in kept]),
+        ):
+            values = drawn(panel)[rank][1]
+            assert values[: len(kept)] == pytest.approx(true, rel=2.0**-16)
+            assert np.isnan(values[len(kept) :]).all()
 
 
-def test_long_curves_are_thinned_and_rungs_stay():
-    windows = 5_000
-    losses = np.linspace(3, 1, windows) * np.ones((2, 1, 1))
-    result = make(GRID_OF_TWO, [[1.0], [1.0]], curves=losses, pruned={1: 1_234}, steps=windows, log_every=1)
-    panel = _Gathered(result, "valid_loss", None).curves()[0]
-    assert 200 <= len(panel.x) <= 257
-    assert 1_234 in panel.x
-    assert panel.x[-1] == windows
-    at = panel.x.tolist().index(1_234)
-    assert panel.curves[1, at] == pytest.approx(losses[1, 0, 1_233])
-    assert np.isnan(panel.curves[1, at + 1 :]).all()
-    assert panel.curves[0] == pytest.approx(losses[0, 0, panel.x - 1])
+def test_a_stretch_with_gaps(tmp_path):
+    curves = np.ones((2, 1, 600))
+    curves[0, 0, 300:302] = np.nan, 7.0
+    curves[1, 0, 100:400] = np.nan
+    result = make(GRID_OF_TWO, [[1.0], [1.5]], curves=curves, steps=600, log_every=1)
+    valid, train = (drawn(panel) for panel in read(result, tmp_path).data["curves"])
+    assert np.nanmax(valid[0][1]) == 7.0
+    assert np.nanmax(train[0][1]) in (3.5, 2.0)  # alone in its stretch, or beside a 1
+    assert np.isfinite(valid[0][1]).all()
+    assert 0.4 < np.isnan(valid[1][1]).mean() < 0.6
 
 
 GRID_OF_TWO = js.grid(js.Linear, init_value=[0.1, 0.2], end_value=0.0, steps=STEPS)
 
 
-def test_axes_have_round_numbers():
-    powers = _number_axis("rate", np.geomspace(2e-5, 0.5, 50))
-    assert [text for _, text in powers.ticks] == ["0.0001", "0.001", "0.01", "0.1"]
-    assert powers.heights[0] == 0
-    assert powers.heights[-1] == 1
-    assert np.diff(powers.heights) == pytest.approx(1 / 49)
-    even = _number_axis("warmup", np.arange(0.0, 500.0))
-    assert [text for _, text in even.ticks] == ["0", "100", "200", "300", "400"]
-    few = _number_axis("some", np.array([1.0, np.nan, 3.0]))
-    assert few.ticks == [(-0.1, "none"), (0.0, "1"), (1.0, "3")]
-    assert few.heights.tolist() == [0.0, -0.1, 1.0]
+def test_axes_have_round_numbers(tmp_path):
+    rates, warmups = np.geomspace(2e-5, 0.5, 50), np.linspace(0, 499, 50).round()
+    S = js.stack(*(js.WarmupConstant(rate, int(n)) for rate, n in zip(rates, warmups, strict=True)))
+    panel = read(make(S, np.linspace(1, 2, 50)[:, None]), tmp_path).data["parallel"]
+    powers, even, _ = panel["axes"]
+    assert [text for _, text in powers["ticks"]] == ["0.0001", "0.001", "0.01", "0.1"]
+    assert [text for _, text in even["ticks"]] == ["0", "100", "200", "300", "400"]
+    heights = decoded(panel["y"], 3)
+    assert heights[:, 0] == pytest.approx(np.linspace(0, 1, 50), abs=1e-4)
+    assert heights[:, 1] == pytest.approx(warmups / 499, abs=1e-4)
+    some = [{"rate": js.Constant(0.1), "b": 1.0}, {"rate": js.Constant(0.1)}, {"rate": js.Constant(0.1), "b": 3.0}]
+    panel = read(make(some, [[1.0], [2.0], [3.0]]), tmp_path).data["parallel"]
+    k = [axis["label"] for axis in panel["axes"]].index("b")
+    assert panel["axes"][k]["ticks"] == [[-0.1, "none"], [0.0, "1"], [1.0, "3"]]
+    assert decoded(panel["y"], len(panel["axes"]))[:, k] == pytest.approx([0.0, -0.1, 1.0], rel=1e-4)
 
 
-# --- what the page says ----------------------------------------------------------------------------------------------
+# --- schedules -------------------------------------------------------------------------------------------------------
+
+
+def test_every_restart_is_drawn(tmp_path):
+    result = make(
+        js.grid(js.CosineWarmRestarts, peak_value=0.1, period=[40, 20]), [[1.0], [2.0]], steps=10_000, log_every=100
+    )
+    for (steps, values), count in zip(drawn(read(result, tmp_path).data["schedules"][0]), (125, 250), strict=True):
+        up = (values[1:] > 0.099) & (values[:-1] < 0.01)
+        assert (up & (steps[1:] >= 5_000)).sum() == count
+        # Each is upright, at its step.
+        assert (np.diff(steps)[up] == 0).all()
+        np.testing.assert_array_equal(steps[1:][up], np.arange(1, 10_000 // (5_000 // count)) * (5_000 // count))
+
+
+def test_a_milestone_stands_at_its_step(tmp_path):
+    S = js.grid(js.PiecewiseConstant, boundaries=[[4, 9_970]], values=[[0.1, 0.05, 0.01], [0.2, 0.1, 0.02]])
+    result = make(S, [[1.0], [2.0]], steps=10_000, log_every=100)
+    for rank, (steps, values) in enumerate(drawn(read(result, tmp_path).data["schedules"][0])):
+        assert values[steps < 4] == pytest.approx(0.1 * (rank + 1), rel=1e-4)
+        assert values[(steps > 4) & (steps < 9_970)] == pytest.approx(0.05 * (rank + 1), rel=1e-4)
+        assert values[steps > 9_970] == pytest.approx(0.01 * (rank + 1), rel=1e-4)
+        assert values[steps == 9_970] == pytest.approx([0.05 * (rank + 1), 0.01 * (rank + 1)], rel=1e-4)
+        assert (steps[0], steps[-1]) == (0, 9_999)
+
+
+def test_the_lows_and_highs_of_thousands_are_drawn(tmp_path):
+    """In every stretch of a hundredth of the training, to its steps."""
+    periods = np.arange(2_000) % 37 + 5
+    S = js.CosineWarmRestarts(*(np.broadcast_to(x, 2_000) for x in (0.1, periods, 1.0, 0.0, 1.0)))
+    result = make(S, np.arange(2_000)[:, None], steps=1_000)
+    path = result.report(tmp_path / "report.html")
+    assert path.stat().st_size < 15e6
+    panel = Reader(path.read_text(encoding="utf-8")).data["schedules"][0]
+    assert sum(panel["sizes"]) <= 7e6 / 8 / 2
+    lines = drawn(panel)
+    for rank in (0, 1, 36, 1_000, 1_999):
+        steps, values = lines[rank]
+        true = 0.05 * (1 + np.cos(np.pi * (np.arange(1_000) % periods[rank]) / periods[rank]))
+        for part in (slice(at, at + 50) for at in range(0, 1_000, 50)):
+            inside = values[(steps >= part.start) & (steps < part.stop)]
+            assert inside.max() == pytest.approx(true[part].max(), rel=1e-4)
+            assert inside.min() == pytest.approx(true[part].min(), rel=1e-3, abs=2e-3)
+
+
+def test_the_highest_step_is_said_exactly(tmp_path):
+    S = js.grid(js.WarmupCosine, peak_value=[0.1, 0.2], warmup_steps=5_013, total_steps=10_000)
+    page = read(make(S, [[1.0], [2.0]], steps=10_000, log_every=100), tmp_path)
+    said = "The best starts at 0, is highest at step 5,013 with 0.1 and ends at "
+    assert said in page.data["schedules"][0]["says"]
+    long = make(js.grid(js.WarmupCosine, peak_value=[0.1, 0.2], warmup_steps=123_456_789, total_steps=2**31 - 1),
+                [[1.0], [2.0]], steps=2**31 - 1, log_every=2**29)  # fmt: skip
+    panel = read(long, tmp_path).data["schedules"][0]
+    said = re.search(r"is highest at step ([\d,]+) with 0.1", panel["says"])
+    assert abs(int(said.group(1).replace(",", "")) - 123_456_789) < 8  # where a float32 first is 0.1
+    steps, values = drawn(panel)[0]
+    assert panel["unit"] > 1
+    assert steps[-1] == pytest.approx(2**31, rel=1e-6)
+    assert abs(steps[values.argmax()] - 123_456_789) <= panel["unit"]
+
+
+def test_a_setting_that_is_too_long_is_marked_as_cut(tmp_path):
+    """Nothing is cut where there is room; and what is cut cannot be copied."""
+
+    def tables(count):
+        values = np.round(np.random.default_rng(0).uniform(0.1, 1, (count, 600)), 5)
+        rows = [js.PiecewiseConstant(list(range(1, 600)), row.tolist()) for row in values]
+        return make(js.stack(*rows), np.arange(count)[:, None])
+
+    few = tables(3)
+    assert len(repr(few.settings[1])) > 6_000
+    data = read(few, tmp_path).data
+    assert data["expressions"] == [repr(setting) for setting in few.settings]
+    assert data["cut"] == []
+    many = tables(200)
+    data = read(many, tmp_path).data
+    assert data["expressions"][0] == repr(many.settings[0])
+    assert data["cut"] == list(range(1, 200))
+    assert all(len(text) <= 5_000 and text.endswith("...") for text in data["expressions"][1:])
+
+
+# --- what the page says -----------------------------------------------------------------------------------------------
 
 
 def test_everything_is_in_the_order_of_the_ranks(plain, tmp_path):
@@ -179,10 +288,11 @@ def test_everything_is_in_the_order_of_the_ranks(plain, tmp_path):
     assert data["lost"] == [5]
     assert data["expressions"] == [repr(plain.settings[i]) for i in plain.order()]
     panel = data["schedules"][0]
-    values = decoded(panel["y"], len(panel["x"]))
-    for rank, setting in enumerate(plain.order()):
-        true = np.asarray(plain.settings[setting](jnp.asarray(panel["x"])), np.float64)
-        assert np.abs(values[rank] - true).max() <= 2.0**-16 * true.max()
+    for setting, (steps, values) in zip(plain.order(), drawn(panel), strict=True):
+        once = np.append(np.diff(steps) > 0, True)  # and not before a jump
+        np.testing.assert_array_equal(steps[once], np.arange(100))
+        true = np.asarray(plain.settings[setting](jnp.arange(100)), np.float64)
+        assert np.abs(values[once] - true).max() <= 2.0**-16 * true.max()
     losses = data["curves"]
     assert [panel["label"] for panel in losses] == ["valid loss", "train loss"]
     assert [panel["other"] for panel in losses] == [1, 0]
@@ -207,9 +317,9 @@ def test_what_the_text_says(plain, tmp_path):
         f"jaxsched {js.__version__}",
     ):
         assert words in page.text, words
-    # The rungs: at 20 two trainings went, at 50 four more.
+    # The rungs: at 20 two trainings went, at 50 four more, and one had diverged at 33.
     assert "20 2 160 10" in page.text
-    assert "50 4 200 6" in page.text
+    assert "50 4 200 5" in page.text
     labels = [value for tag, name, value in page.attributes if name == "aria-label" and tag == "div"]
     assert len([label for label in labels if "best valid loss 0.25 at peak_value=0.001" in label]) == 1
     assert page.tags.count("caption") == page.tags.count("table") == 4  # the ranking, its head, two tables
@@ -238,9 +348,9 @@ def test_pytrees_and_families(tmp_path):
     page = read(make(LISTED, [[0.2, 0.3], [0.1, 0.3]]), tmp_path)
     data = page.data
     assert [panel["label"] for panel in data["schedules"]] == ["learning rate", "decay"]
-    decay = decoded(data["schedules"][1]["y"], len(data["schedules"][1]["x"]))
-    assert np.isnan(decay[0]).all()  # the best has none
-    assert decay[1] == pytest.approx(0.01, rel=1e-4)
+    (_, none), (_, decay) = drawn(data["schedules"][1])
+    assert none.tolist() == []  # the best has none
+    assert decay == pytest.approx(0.01, rel=1e-4)
     columns = {column["label"]: column["values"] for column in data["columns"]}
     assert columns["b1"] == [0.95, 0.9]
     assert columns["learning_rate.peak_value"] == [0.2, None]
@@ -249,18 +359,18 @@ def test_pytrees_and_families(tmp_path):
     assert 'id="schedules-select"' in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_what_diverged_does_not_choose_the_view():
+def test_what_diverged_does_not_choose_the_view(tmp_path):
     curves = np.ones((2, 1, 10)) * np.linspace(2, 1, 10)
     curves[1, 0, 3] = 1e30
     result = make(GRID_OF_TWO, [[1.0], [1.0]], curves=curves, diverged=[(1, 0, 45)])
-    panel = _Gathered(result, "valid_loss", None).curves()[0]
-    assert 0.9 < panel.low < 1
-    assert 2 < panel.high < 2.2
-    rates = _Gathered(
-        make(js.grid(js.Linear, init_value=[1e-4, 0.1], end_value=0.0, steps=100), [[1.0], [1.0]]), "valid_loss", None
-    )
-    assert rates.schedules()[0].log
-    assert not panel.log
+    panel = read(result, tmp_path).data["curves"][0]
+    assert 0.9 < panel["low"] < 1
+    assert 2 < panel["high"] < 2.2
+    finite = read(make(GRID_OF_TWO, [[1.0], [1.0]], curves=curves), tmp_path).data["curves"][0]
+    assert (finite["low"], finite["high"]) == (panel["low"], panel["high"])  # exploded, and not marked as diverged
+    rates = make(js.grid(js.Linear, init_value=[1e-4, 0.1], end_value=0.0, steps=100), [[1.0], [1.0]])
+    assert read(rates, tmp_path).data["schedules"][0]["log"]
+    assert not panel["log"]
 
 
 # --- the odd ones ----------------------------------------------------------------------------------------------------

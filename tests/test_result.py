@@ -818,6 +818,8 @@ def test_the_figure_of_a_thousand_settings(tmp_path):
     schedules, losses, _ = figure.axes
     assert len(schedules.lines) == 1024
     assert losses.get_ylim()[1] < 1e3
+    result.metrics["valid_loss"][7, :, 1] = 1e30  # and stays finite to the end
+    assert result.plot().axes[1].get_ylim()[1] < 1e3
     assert len(losses.collections[0].get_offsets()) == 700
 
 

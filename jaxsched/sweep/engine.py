@@ -141,22 +141,17 @@ class Plan:
         if drawn_from(schedules):
             raise TypeError(f"sweep: schedules={shown(schedules)} is a space; draw from it: sample(space, 64).")
         groups = grouped_settings(schedules)
-        _whole("steps", steps, 1)
+        check_whole("sweep", "steps", steps, 1)
         log_every = min(50, steps) if log_every is None else log_every
-        _whole("log_every", log_every, 1)
+        check_whole("sweep", "log_every", log_every, 1)
         if log_every > steps:
             raise ValueError(f"sweep: log_every={log_every} and steps={steps}; write log_every={steps} or less.")
-        seeds = _seeds(seeds)
-        if len(seeds) > 1 and not task.seeded:
-            raise ValueError(
-                f"sweep: seeds={shown(seeds)}, but the trainings of this task do not depend on a seed: init and loss "
-                "use no key, and the batches are the same for all; write seeds=1."
-            )
+        seeds, key = check_seeds("sweep", seeds, task), check_key("sweep", key)
         if chunk != "auto":
-            _whole("chunk", chunk, 1)
+            check_whole("sweep", "chunk", chunk, 1)
         if prune is not None:
             _check_pruner(prune, task, steps, log_every)
-        return cls(task, groups, steps, seeds, _random_key(key), log_every, chunk, prune, checkpoint, _devices(devices))
+        return cls(task, groups, steps, seeds, key, log_every, chunk, prune, checkpoint, _devices(devices))
 
     @property
     def settings(self) -> int:
@@ -172,7 +167,7 @@ class Plan:
         """Runs the sweep; `programs` of an earlier plan of the same task on the same devices are not compiled again."""
         if progress is not None and not callable(progress):
             raise TypeError(f"sweep: progress={shown(progress)}; progress must be a function of a Status, or None.")
-        self._try_optimizers()
+        self.try_optimizers()
         from .distributed import current
 
         processes = current()
@@ -188,7 +183,7 @@ class Plan:
         with Store.open(self.checkpoint, who, processes.index, processes.count) as store:
             return Run(self, programs, processes, store, progress)()
 
-    def _try_optimizers(self) -> None:
+    def try_optimizers(self) -> None:
         """Makes the optimizer of each setting with numbers beside its schedules once, for the checks at its door: in
         the program numbers are traced, and nothing can be said of them any more."""
         for group in self.groups:
@@ -234,27 +229,37 @@ def _devices(devices: Any) -> list[Any]:
     return list(found)
 
 
-def _whole(name: str, value: Any, least: int) -> None:
+def check_whole(owner: str, name: str, value: Any, least: int, why: str = "") -> None:
+    """Refuses what is no integer from `least` to 2**31 - 1; `why` says why it must be so large."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"sweep: {name}={shown(value)}; {name} must be an integer, {least} or more.")
+        raise TypeError(f"{owner}: {name}={shown(value)}; {name} must be an integer, {least} or more.")
     if value < least or value >= 2**31:
-        raise ValueError(f"sweep: {name}={shown(value)}; {name} must be {least} or more, and below 2**31.")
+        raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be {least} or more, and below 2**31{why}.")
 
 
-def _seeds(seeds: Any) -> tuple[int, ...]:
+def check_seeds(owner: str, seeds: Any, task: Task) -> tuple[int, ...]:
+    """The seeds that `seeds` counts or lists, or an error that says what to write."""
     if isinstance(seeds, (list, tuple, range, np.ndarray)):
         for seed in seeds:
-            _whole("seeds", seed, 0)
+            check_whole(owner, "seeds", seed, 0)
         if not len(seeds) or len({int(seed) for seed in seeds}) < len(seeds):
-            raise ValueError(f"sweep: seeds={shown(seeds)}; write how many, or a list of different integers.")
-        return tuple(int(seed) for seed in seeds)
-    _whole("seeds", seeds, 1)
-    return tuple(range(seeds))
+            raise ValueError(f"{owner}: seeds={shown(seeds)}; write how many, or a list of different integers.")
+        made = tuple(int(seed) for seed in seeds)
+    else:
+        check_whole(owner, "seeds", seeds, 1)
+        made = tuple(range(int(seeds)))
+    if len(made) > 1 and not task.seeded:
+        raise ValueError(
+            f"{owner}: seeds={shown(seeds)}, but the trainings of this task do not depend on a seed: init and loss use "
+            "no key, and the batches are the same for all; write seeds=1."
+        )
+    return made
 
 
-def _random_key(key: Any) -> jax.Array:
+def check_key(owner: str, key: Any) -> jax.Array:
+    """The random key that `key` is or numbers, or an error that says what to write."""
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0:
         return key
     if isinstance(key, bool) or not isinstance(key, (int, np.integer)):
-        raise TypeError(f"sweep: key={shown(key)}; key must be an integer or jax.random.key(...).")
+        raise TypeError(f"{owner}: key={shown(key)}; key must be an integer or jax.random.key(...).")
     return jax.random.key(int(key))

@@ -144,9 +144,20 @@ def _draw_losses(ax: Any, result: SweepResult, order: np.ndarray, styles: list[A
     if len(seen) and seen.min() > 0:
         ax.set_yscale("log")
         # What diverged explodes first, over as many powers of ten as there are: it does not choose the limits.
-        ax.set_ylim(seen.min() / 1.2, seen.max() * 1.2)
+        ax.set_ylim(seen.min() / 1.2, ceiling(valid[kept] if len(kept) else valid) * 1.2)
     ax.set(title="loss, mean over the seeds", xlabel="step", ylabel="loss")
     ax.legend(frameon=False, loc="best")
+
+
+def ceiling(curves: np.ndarray) -> float:
+    """The top of the axis of losses (settings, windows): the largest, but for those that have exploded. These are
+    above ten times what most settings begin with."""
+    seen = curves[np.isfinite(curves)]
+    if not len(seen):
+        return 1.0
+    first = curves[:, 0][np.isfinite(curves[:, 0])]
+    usual = 10 * float(np.median(first)) if len(first) else float("inf")
+    return float(seen[seen <= usual].max(initial=seen.min()))
 
 
 def _mark_pruned(ax: Any, result: SweepResult, at: np.ndarray, valid: np.ndarray, styles: list[Any]) -> None:

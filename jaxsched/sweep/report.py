@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
+from ..outline import outline
 from ..schedules.fields import shown
 from ..version import __version__
+from ..viz.curves import Curve, Group, curves
 from ..viz.page import Axis, Column, Page, Panel, Spread, Table, most_points, write
-from .figure import schedules_by_place
+from .figure import ceiling, schedules_by_place
 from .frames import columns, ends, family
+from .settings import grouped_settings
 
 if TYPE_CHECKING:
     from .result import Mode, SweepResult
@@ -44,7 +47,16 @@ _DECADES = 20
 """Numbers whose largest is so many times their smallest lie on a scale of powers of ten."""
 
 _LONGEST = 4_000
-"""Characters of an expression in the page."""
+"""Characters of an expression that stand in the page however many there are."""
+
+_EXPRESSIONS = 1_000_000
+"""Characters of all expressions together that a page has room for."""
+
+_COLUMNS = 1_024
+"""Of the schedules in a figure: no screen shows more points side by side."""
+
+_LOOKED_AT = 2**20
+"""Steps of the schedules that are evaluated at once."""
 
 
 def report(
@@ -91,7 +103,10 @@ class _Gathered:
         # The rate first, whatever its name in the alphabet.
         places = dict(sorted(schedules_by_place(result).items(), key=lambda item: "learning_rate" not in item[0]))
         metrics = [name for name, x in result.metrics.items() if x.shape[2]]
-        self.points = most_points(len(self.rows), len(places) + len(metrics))
+        panels = 2 * len(places) + len(metrics)  # a schedule has steps of its own beside its values
+        self.points = most_points(len(self.rows), panels)
+        self.places_points = most_points(len(self.rows), panels, 4 * _COLUMNS)
+        self.longest = max(_LONGEST, _EXPRESSIONS // len(self.rows))
         self.places = {name: [column[i] for i in self.order] for name, column in places.items()}
         self.logged = sorted(metrics, key=lambda name: (name != metric, _base(name) != _base(metric), name))
 
@@ -100,13 +115,16 @@ class _Gathered:
         schedules, curves, axes = self.schedules(), self.curves(), self.axes()
         spread = self.spread()
         command = result.run.get("command") if command is None else command
+        expressions = [repr(setting) for setting in self.settings]
+        long = [i for i, text in enumerate(expressions) if i and len(text) > self.longest]
         return Page(
             title=f"{_many(len(self.rows), 'setting')}, by {self.words}" if title is None else title,
             lead=self.lead(),
             facts=self.facts(),
             best=self.best,
             best_says=self.best_says(),
-            expressions=[_cut(repr(s)) if i else repr(s) for i, s in enumerate(self.settings)],
+            expressions=[_cut(text, self.longest) if i else text for i, text in enumerate(expressions)],
+            cut=long,
             lost=np.flatnonzero(self.lost).tolist(),
             ranking_note=self.ranking_note(),
             ranking_caption=f"The settings by {self.words}, the best first.",
@@ -233,29 +251,28 @@ class _Gathered:
     # --- curves ------------------------------------------------------------------------------------------------------
 
     def schedules(self) -> list[Panel]:
-        at = _steps(self.result.steps, self.points)
-        steps, found = jnp.asarray(at), []
+        found = []
         for name, column in self.places.items():
-            values = np.full((len(column), len(at)), np.nan)
-            for i, schedule in enumerate(column):  # one compilation for each structure
-                if schedule is not None:
-                    values[i] = np.asarray(schedule(steps).astype(jnp.result_type(float)), np.float64)
-            there = np.array([schedule is not None for schedule in column])
-            low, high, log = _limits(values, ~self.lost & there, _top)
             label = _words(name) or "learning rate"
-            says = self.schedule_says(label, values[:1], at, int(there.sum()))
-            found.append(Panel(label, at, values, low, high, log, says))
+            drawn = _drawn(label, column, self.result.steps, self.places_points)
+            extremes = np.array([_extremes(curve.values) for curve in drawn])
+            low, high, log = _limits(extremes, ~self.lost & np.isfinite(extremes[:, 0]), _top)
+            says = self.schedule_says(label, column)
+            x, y = [curve.steps for curve in drawn], [curve.values for curve in drawn]
+            found.append(Panel(label, x, y, low, high, log, says))
         return found
 
-    def schedule_says(self, label: str, first: np.ndarray, at: np.ndarray, count: int) -> str:
-        curves = f"{_capital(label)}, {_many(count, 'schedule')} over {_many(self.result.steps, 'step')}"
-        values = first[0]
-        if self.best is None or not np.isfinite(values).all():
-            return f"{curves}."
-        peak = int(values.argmax())
+    def schedule_says(self, label: str, column: Sequence[Any]) -> str:
+        count = sum(schedule is not None for schedule in column)
+        text = f"{_capital(label)}, {_many(count, 'schedule')} over {_many(self.result.steps, 'step')}."
+        if self.best is None or column[0] is None:
+            return text
+        best = outline(column[0], self.result.steps)
+        if not np.isfinite([best.first, best.peak, best.last]).all():
+            return text
         return (
-            f"{curves}. The best starts at {_short(values[0])}, is highest near step {at[peak]:,} with "
-            f"{_short(values[peak])} and ends at {_short(values[-1])}."
+            f"{text} The best starts at {_short(best.first)}, is highest at step {best.peak_step:,} with "
+            f"{_short(best.peak)} and ends at {_short(best.last)}."
         )
 
     def curves(self) -> list[Panel]:
@@ -269,7 +286,10 @@ class _Gathered:
             # NaN, which is not drawn, from where any seed diverged.
             with np.errstate(invalid="ignore"):
                 values = pick(x.mean(axis=1), edges)
-            low, high, log = _limits(values, ~self.lost, _bottom if name.endswith("loss") else None)
+            loss = name.endswith("loss")
+            # What explodes and stays finite does not choose the view either.
+            seen = np.where(values <= ceiling(values[~self.lost]), values, np.nan) if loss else values
+            low, high, log = _limits(seen, ~self.lost, _bottom if loss else None)
             other = _beside(name, self.logged)
             says = self.curve_says(name, other is not None)
             found.append(Panel(_words(name), ends(self.result)[edges], values, low, high, log, says, other))
@@ -395,9 +415,11 @@ class _Gathered:
         steps = self.pruned_at[self.pruned_at >= 0]
         if not len(steps):
             return None
-        left, rows, bars = self.pruned_at.size, [], []
+        rows, bars = [], []
         for step, count in sorted(Counter(steps.tolist()).items()):
-            left -= count
+            pruned = (self.pruned_at >= 0) & (self.pruned_at <= step)
+            diverged = (self.diverged_at >= 0) & (self.diverged_at < step)
+            left = int((~pruned & ~diverged).sum())
             rows.append([f"{step:,}", f"{count:,}", f"{count * (self.result.steps - step):,}", f"{left:,}"])
             bars.append(left / self.pruned_at.size)
         heads = ["rung, a step", "trainings pruned", "steps spared", "trainings left"]
@@ -446,7 +468,7 @@ def _seconds(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5_400 else f"{seconds / 3_600:.1f} h"
 
 
-def _cut(text: str, length: int = _LONGEST) -> str:
+def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
@@ -488,11 +510,32 @@ def _place(value: Any, k: int) -> float:
 # --- curves ----------------------------------------------------------------------------------------------------------
 
 
-def _steps(steps: int, points: int) -> np.ndarray:
-    """Steps to draw schedules at: even ones, and closer ones at the start, where a short warmup lies."""
-    even = np.linspace(0, steps - 1, max(2, points * 3 // 4))
-    early = np.geomspace(1, max(1, steps - 1), points // 4) - 1
-    return np.unique(np.concatenate([even, early]).round().astype(np.int64))
+def _drawn(label: str, column: Sequence[Any], steps: int, points: int) -> list[Curve]:
+    """The curve of each schedule, with its lows, its highs and its jumps, empty for None; `points` each on average."""
+    there = [i for i, schedule in enumerate(column) if schedule is not None]
+    groups = grouped_settings([column[i] for i in there])
+    room, wide = points * len(there), min(_COLUMNS, points * 2 // 5)  # a smooth one has 2 points in each column
+    while True:
+        found = [Curve(np.zeros(0, np.int64), np.zeros(0))] * len(column)
+        for group in groups:
+            # Few at once, that every single step is looked at; and not too few, for steps without end.
+            n = len(group.index)
+            size = min(n, max(1, _LOOKED_AT // steps, -(-n // 16)))
+            for start in range(0, n, size):
+                index = group.index[start : start + size].tolist()
+                part = jax.tree.map(lambda x, at=start, size=size: x[at : at + size], group.settings)
+                made = curves("SweepResult", Group(label, part, len(index)), steps, wide)
+                for i, curve in zip(index, made, strict=True):
+                    found[there[i]] = curve
+        total = sum(len(curve.steps) for curve in found)
+        if total <= room or wide <= 8:
+            return found
+        wide = max(8, wide * room // total)
+
+
+def _extremes(values: np.ndarray) -> tuple[float, float]:
+    known = values[np.isfinite(values)]
+    return (float(known.min()), float(known.max())) if len(known) else (np.nan, np.nan)
 
 
 def _edges(result: SweepResult, points: int) -> np.ndarray:

@@ -363,15 +363,15 @@ class SweepResult:
             "seeds": list(self.seeds),
             "seconds": self.seconds,
             "compile_seconds": self.compile_seconds,
-            "run": _plain(self.run),
+            "run": plain(self.run),
             "settings": [
-                {"schedule": repr(setting), "hyperparameters": _plain(hyperparameters(setting))}
+                {"schedule": repr(setting), "hyperparameters": plain(hyperparameters(setting))}
                 for setting in self.settings
             ],
             "diverged_at": self.diverged_at.tolist(),
             "pruned_at": self.pruned_at.tolist(),
-            "final": _plain(self.final),
-            "metrics": _plain(self.metrics),
+            "final": plain(self.final),
+            "metrics": plain(self.metrics),
         }
 
     def to_json(self, path: str | os.PathLike[str]) -> pathlib.Path:
@@ -485,12 +485,12 @@ class SweepResult:
         return report(self, path, metric, mode, command, title)
 
 
-def _plain(x: Any) -> Any:
+def plain(x: Any) -> Any:
     """Lists and Python numbers, with None for what JSON cannot say."""
     if isinstance(x, dict):
-        return {str(key): _plain(value) for key, value in x.items()}
+        return {str(key): plain(value) for key, value in x.items()}
     if isinstance(x, (np.ndarray, np.generic, jax.Array)):
-        return _plain(np.asarray(x).tolist())
+        return plain(np.asarray(x).tolist())
     if isinstance(x, (list, tuple)):
-        return [_plain(value) for value in x]
+        return [plain(value) for value in x]
     return None if isinstance(x, float) and not np.isfinite(x) else x

@@ -13,7 +13,7 @@ import numpy as np
 
 from .data import Feed
 from .program import Program, Programs
-from .training import Data
+from .training import Data, training_keys
 
 if TYPE_CHECKING:
     from .engine import Plan
@@ -85,7 +85,7 @@ class Stage:
         self.group_of, self.place_of = (np.empty(plan.settings, np.int64) for _ in range(2))
         for g, group in enumerate(plan.groups):
             self.group_of[group.index], self.place_of[group.index] = g, np.arange(len(group.index))
-        self.keys = jax.vmap(lambda seed: jax.random.fold_in(plan.key, seed))(jnp.asarray(plan.seeds, jnp.uint32))
+        self.keys = training_keys(plan.key, plan.seeds)
         self.valid = self._put(plan.task.valid)
         # The most batches from the host in a segment, or the most epochs that it may touch.
         self.fed = self.epochs = 0

@@ -46,6 +46,11 @@ class Data(NamedTuple):
     begin: Any
 
 
+def training_keys(key: jax.Array, seeds: tuple[int, ...]) -> jax.Array:
+    """The key of the trainings with each seed."""
+    return jax.vmap(lambda seed: jax.random.fold_in(key, seed))(jnp.asarray(seeds, jnp.uint32))
+
+
 class Training:
     """The functions of one training of `task`, to be mapped over settings, parameters and keys."""
 

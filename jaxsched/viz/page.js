@@ -12,14 +12,25 @@
 
   // --- small things --------------------------------------------------------------------------------------------------
 
-  // Numbers are sent as floats of 24 bits, four characters of base64 each: 16 bits of precision, which is a curve's.
-  function floats(text) {
+  // Numbers are sent as 24 bits, four characters of base64 each.
+  function words(text) {
     const bytes = atob(text);
     const bits = new Uint32Array(bytes.length / 3);
     for (let i = 0, k = 0; i < bits.length; i += 1, k += 3) {
-      bits[i] = (bytes.charCodeAt(k) << 24) | (bytes.charCodeAt(k + 1) << 16) | (bytes.charCodeAt(k + 2) << 8);
+      bits[i] = (bytes.charCodeAt(k) << 16) | (bytes.charCodeAt(k + 1) << 8) | bytes.charCodeAt(k + 2);
     }
-    return new Float32Array(bits.buffer);
+    return bits;
+  }
+
+  // The points of a panel, one curve after the other: that of a rank lies from starts[rank] to starts[rank + 1].
+  function unpack(panel) {
+    if (panel.values) return;
+    panel.values = new Float32Array(words(panel.y).map((bits) => bits << 8).buffer); // 16 bits of precision, a curve's
+    const { x, sizes } = panel;
+    panel.starts = new Uint32Array(count + 1);
+    for (let rank = 0; rank < count; rank += 1) panel.starts[rank + 1] = panel.starts[rank] + (x ? x.length : sizes[rank]);
+    panel.steps = x ? Float64Array.from(panel.values, (_, k) => x[k % x.length]) : Float64Array.from(words(panel.steps), (step) => step * panel.unit);
+    panel.ends = panel.steps.reduce(([low, high], step) => [Math.min(low, step), Math.max(high, step)], [Infinity, -Infinity]);
   }
 
   function shown(value) {
@@ -122,21 +133,22 @@
 
     choose(index) {
       this.panel = this.panels[index];
-      this.panel.values ??= floats(this.panel.y);
+      unpack(this.panel);
       const other = this.panel.other;
       this.beside = other === null ? null : this.panels[other];
-      if (this.beside) this.beside.values ??= floats(this.beside.y);
-      this.size = this.panel.x.length;
+      if (this.beside) unpack(this.beside);
     }
 
     row(panel, rank) {
-      return rank === null || panel === null ? [] : Array.from(panel.values.subarray(rank * this.size, (rank + 1) * this.size));
+      if (rank === null || panel === null) return { x: [], y: [] };
+      const part = (all) => Array.from(all.subarray(panel.starts[rank], panel.starts[rank + 1]));
+      return { x: part(panel.steps), y: part(panel.values) };
     }
 
     axes() {
       const { panel } = this;
       const range = panel.log ? [Math.log10(panel.low), Math.log10(panel.high)] : [panel.low, panel.high];
-      const [first, last] = [panel.x[0], panel.x[panel.x.length - 1]];
+      const [first, last] = panel.ends;
       const along = first < last ? [first, last] : [first - 1, last + 1];
       const title = (text) => ({ text: plain(text), standoff: 8 });
       return {
@@ -147,7 +159,7 @@
 
     traces() {
       const line = (rank, panel, name, options) => ({
-        type: "scatter", mode: this.size > 1 ? "lines" : "markers", name, meta: { rank }, x: this.panel.x, y: this.row(panel, rank),
+        type: "scatter", mode: this.panel.ends[0] < this.panel.ends[1] ? "lines" : "markers", name, meta: { rank }, ...this.row(panel, rank),
         connectgaps: false, line: { simplify: false, ...options }, marker: { color: options.color, size: 8 },
       });
       const { best, ink } = state.colours;
@@ -182,8 +194,8 @@
     refilter() { this.drawn = ""; this.paint(); }
 
     light(rank) {
-      const y = [this.row(this.panel, rank), this.row(this.beside, rank)];
-      Plotly.restyle(this.plot, { y, meta: [{ rank }, { rank }] }, [2, 3]);
+      const rows = [this.row(this.panel, rank), this.row(this.beside, rank)];
+      Plotly.restyle(this.plot, { x: rows.map(({ x }) => x), y: rows.map(({ y }) => y), meta: [{ rank }, { rank }] }, [2, 3]);
     }
 
     // From data to pixels of the box, as plotly's axes have it now.
@@ -219,27 +231,27 @@
       pen.rect(scales.left, scales.top, scales.width, scales.height);
       pen.clip();
       pen.lineJoin = "round";
-      const across = Float64Array.from(this.panel.x, scales.x);
-      for (let rank = count - 1; rank >= 0; rank -= 1) if (state.shown[rank]) this.stroke(pen, rank, across, scales);
+      for (let rank = count - 1; rank >= 0; rank -= 1) if (state.shown[rank]) this.stroke(pen, rank, scales);
     }
 
-    stroke(pen, rank, across, scales) {
+    stroke(pen, rank, scales) {
+      const { steps, values, starts } = this.panel;
       const pale = count > MANY && rank >= MANY;
       const gone = lost.has(rank);
       pen.strokeStyle = pen.fillStyle = gone ? state.colours.lost : state.colours.ranks[rank];
       pen.globalAlpha = (pale ? Math.max(0.12, 0.8 * Math.sqrt(MANY / count)) : 0.85) * (gone ? 0.7 : 1);
       pen.lineWidth = pale ? 0.8 : 1.3;
       pen.beginPath();
-      const at = rank * this.size;
       let before = false;
-      for (let k = 0; k < this.size; k += 1) {
-        const y = scales.y(this.panel.values[at + k]);
+      for (let k = starts[rank]; k < starts[rank + 1]; k += 1) {
+        const x = scales.x(steps[k]);
+        const y = scales.y(values[k]);
         const there = y < 1e7 && y > -1e7; // neither NaN nor the logarithm of what has none
-        if (there && before) pen.lineTo(across[k], y);
+        if (there && before) pen.lineTo(x, y);
         else if (there) {
-          pen.moveTo(across[k], y);
-          const next = k + 1 < this.size ? this.panel.values[at + k + 1] : NaN;
-          if (Number.isNaN(next)) pen.rect(across[k] - 1.5, y - 1.5, 3, 3); // a point alone has no line
+          pen.moveTo(x, y);
+          const next = k + 1 < starts[rank + 1] ? values[k + 1] : NaN;
+          if (Number.isNaN(next)) pen.rect(x - 1.5, y - 1.5, 3, 3); // a point alone has no line
         }
         before = there;
       }
@@ -253,31 +265,39 @@
       const scales = this.scales();
       const inside = px >= scales.left - 8 && px <= scales.left + scales.width + 8 && py >= scales.top - 8 && py <= scales.top + scales.height + 8;
       if (!inside) return null;
-      const under = scales.step(px);
-      const right = this.panel.x.findIndex((x) => x >= under);
-      const middle = right < 0 ? this.size - 1 : right;
-      const from = Math.max(0, middle - 2);
-      const to = Math.min(this.size - 1, middle + 1);
+      const reach = [scales.step(px - REACH), scales.step(px + REACH)];
       let [found, least] = [null, REACH * REACH];
       for (let rank = 0; rank < count; rank += 1) {
         if (!state.shown[rank]) continue;
-        const far = this.distance(rank, from, to, px, py, scales);
+        const far = this.distance(rank, reach, px, py, scales);
         if (far < least - 1e-6) [found, least] = [rank, far];
       }
       return found;
     }
 
-    distance(rank, from, to, px, py, scales) {
-      const { x, values } = this.panel;
-      const at = rank * this.size;
+    // The square of the distance from the pointer to a curve, as far as it lies in reach.
+    distance(rank, reach, px, py, scales) {
+      const { steps, values, starts } = this.panel;
+      const [first, last] = [starts[rank], starts[rank + 1] - 1];
+      const after = (step) => { // the first point behind a step
+        let [low, high] = [first, last + 1];
+        while (low < high) {
+          const middle = (low + high) >> 1;
+          if (steps[middle] > step) high = middle;
+          else low = middle + 1;
+        }
+        return low;
+      };
+      const from = Math.max(first, after(reach[0]) - 1);
+      const to = Math.min(last, after(reach[1]));
       let least = Infinity;
       for (let k = from; k <= to; k += 1) {
-        const ax = scales.x(x[k]) - px;
-        const ay = scales.y(values[at + k]) - py;
+        const ax = scales.x(steps[k]) - px;
+        const ay = scales.y(values[k]) - py;
         let far = ax * ax + ay * ay;
         if (k < to) {
-          const dx = scales.x(x[k + 1]) - px - ax;
-          const dy = scales.y(values[at + k + 1]) - py - ay;
+          const dx = scales.x(steps[k + 1]) - px - ax;
+          const dy = scales.y(values[k + 1]) - py - ay;
           const share = Math.min(1, Math.max(0, -(ax * dx + ay * dy) / (dx * dx + dy * dy)));
           const straight = (ax + share * dx) ** 2 + (ay + share * dy) ** 2;
           if (straight < far) far = straight; // not if it is NaN
@@ -360,7 +380,7 @@
       for (let rank = 0; rank < count; rank += 1) {
         state.shown[rank] = 1;
         for (const [k, [low, high]] of this.brushes) {
-          const value = this.panel.values[rank * this.size + k];
+          const value = this.panel.values[this.panel.starts[rank] + k];
           if (!(value >= low && value <= high)) state.shown[rank] = 0;
         }
       }
@@ -646,8 +666,11 @@
     const name = state.active === null || state.active === undefined ? "Best" : `Rank ${rank + 1}`;
     const kept = rank === state.pinned ? ", kept" : "";
     const expression = element("code", { id: "lit-expression" }, data.expressions[rank]);
-    const button = element("button", { type: "button", dataset: { copy: "lit-expression" } }, "Copy");
-    button.setAttribute("aria-label", "Copy this setting");
+    let button = element("span", { className: "note" }, "cut, too long for the page");
+    if (!data.cut.includes(rank)) {
+      button = element("button", { type: "button", dataset: { copy: "lit-expression" } }, "Copy");
+      button.setAttribute("aria-label", "Copy this setting");
+    }
     box.replaceChildren(
       element("p", {}, element("strong", {}, `${name}${kept}: `), words.join(", ")),
       element("div", { className: "line" }, expression, button),

@@ -57,8 +57,8 @@ class Panel:
 
     Fields:
       label: what the curves are.
-      x: (points,), rising.
-      curves: (ranks, points); NaN where there is nothing.
+      x: (points,), rising, of all curves; or a list with the steps of each curve, integers of 0 or more.
+      curves: (ranks, points), or a list with as many points for each as it has steps; NaN where there is nothing.
       low, high: the limits of the view.
       log: whether the axis is one of powers of ten.
       says: a sentence about it, for those who do not see it too.
@@ -67,8 +67,8 @@ class Panel:
     """
 
     label: str
-    x: np.ndarray
-    curves: np.ndarray
+    x: np.ndarray | Sequence[np.ndarray]
+    curves: np.ndarray | Sequence[np.ndarray]
     low: float
     high: float
     log: bool
@@ -118,6 +118,7 @@ class Page:
     best: int | None
     best_says: str
     expressions: Sequence[str]
+    cut: Sequence[int]
     lost: Sequence[int]
     ranking_note: str
     ranking_caption: str
@@ -195,9 +196,9 @@ def render(page: Page) -> str:
     )
 
 
-def most_points(settings: int, panels: int) -> int:
+def most_points(settings: int, panels: int, most: int = _MOST_POINTS) -> int:
     """How many points a curve may have, so that a page of so many is no larger than it may be."""
-    return max(_FEWEST_POINTS, min(_MOST_POINTS, _CURVES // (4 * max(1, settings * panels))))
+    return max(_FEWEST_POINTS, min(most, _CURVES // (4 * max(1, settings * panels))))
 
 
 def escape(text: str) -> str:
@@ -214,13 +215,30 @@ def encode(values: np.ndarray) -> str:
       >>> encode(np.array([1.0, -2.0, np.inf]))
       'P4AAwAAAf8AA'
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # beyond float32
         x = np.ravel(np.asarray(values)).astype(np.float32)
     bits = np.where(np.isfinite(x), x, np.float32(0)).view(np.uint32).astype(np.uint64)
     rounded = (bits + 0x80) >> 8
     # Beyond the largest that there is, and what was no number.
     rounded = np.where(np.isfinite(x) & (rounded & 0x7FFFFF < 0x7F8000), rounded, 0x7FC000)
-    places = np.stack([rounded >> 16, (rounded >> 8) & 255, rounded & 255], axis=1)
+    return _three_bytes(rounded)
+
+
+def encode_steps(steps: np.ndarray) -> tuple[str, int]:
+    """Steps as integers of 24 bits in base64, and the unit that they count: 1 up to 16,777,215.
+
+    Example:
+      >>> import numpy as np
+      >>> from jaxsched.viz.page import encode_steps
+      >>> encode_steps(np.array([0, 1, 9_970]))
+      ('AAAAAAABACby', 1)
+    """
+    unit = int(np.max(steps, initial=0)) // (2**24 - 1) + 1
+    return _three_bytes(np.round(np.asarray(steps) / unit).astype(np.uint64)), unit
+
+
+def _three_bytes(x: np.ndarray) -> str:
+    places = np.stack([x >> 16, (x >> 8) & 255, x & 255], axis=1)
     return base64.b64encode(places.astype(np.uint8).tobytes()).decode("ascii")
 
 
@@ -253,6 +271,7 @@ def _data(page: Page) -> dict[str, Any]:
         "best": page.best,
         "lost": list(page.lost),
         "expressions": list(page.expressions),
+        "cut": list(page.cut),
         "columns": [_column(column) for column in page.columns],
         "schedules": [_panel(panel) for panel in page.schedules],
         "curves": [_panel(panel) for panel in page.curves],
@@ -285,11 +304,16 @@ def _plain(value: Any) -> Any:
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
-    return {
+    if isinstance(panel.x, np.ndarray):
+        points = {"x": [_plain(x) for x in panel.x], "y": encode(np.asarray(panel.curves))}
+    else:
+        nothing = np.zeros(0, np.int64)
+        steps, unit = encode_steps(np.concatenate([nothing, *panel.x]))
+        points = {"steps": steps, "unit": unit, "sizes": [len(x) for x in panel.x]}
+        points["y"] = encode(np.concatenate([nothing, *panel.curves]))
+    return points | {
         "label": panel.label,
         "x_label": panel.x_label,
-        "x": [_plain(x) for x in panel.x],
-        "y": encode(panel.curves),
         "low": float(panel.low),
         "high": float(panel.high),
         "log": panel.log,

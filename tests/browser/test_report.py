@@ -9,7 +9,7 @@ import pytest
 
 import jaxsched as js
 
-from .conftest import cosines, trained
+from .conftest import cosines, tables, trained
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
@@ -38,6 +38,7 @@ def pages(tmp_path_factory):
         "thousands": trained(cosines(2_000), 2_000, pruned=thousands, diverged=lost),
         "mixed": trained(mixed, 8, pruned={3: 220}),
         "one": trained([js.Constant(0.1)], 1, seeds=1, steps=1, log_every=1),
+        "tables": trained(tables(200), 200, seeds=1),
         "lost": trained(cosines(4), 4, diverged=[(i, 0, 20 * i) for i in range(4)]),
     }
     title = {"ten": HOSTILE}
@@ -101,7 +102,7 @@ def pixel_of(driver, name, rank, share):
     const data = JSON.parse(document.getElementById('data').textContent);
     const plot = document.querySelector(`#${name} .plot`);
     const panel = data[name][0];
-    const k = Math.floor(share * (panel.x.length - 1));
+    const k = Math.floor(share * (panel.x.length - 1)); // of curves, which share their x
     const bytes = atob(panel.y.slice(4 * (rank * panel.x.length + k), 4 * (rank * panel.x.length + k) + 4));
     const view = new DataView(new ArrayBuffer(4));
     for (let i = 0; i < 3; i += 1) view.setUint8(i, bytes.charCodeAt(i));
@@ -294,6 +295,18 @@ def test_copy(open_page, way):
     text = driver.execute_async_script(read)
     assert text == repr(js.unstack(cosines(10))[0])
     WebDriverWait(driver, 5).until(lambda _: button.text == "Copy")
+
+
+def test_what_is_cut_has_no_button(open_page):
+    driver = open_page("tables")
+    button = '#readout [data-copy="lit-expression"]'
+    assert driver.find_elements(By.CSS_SELECTOR, button)  # the best, which is whole
+    row = driver.find_element(By.CSS_SELECTOR, '#ranking tr[data-rank="2"]')
+    ActionChains(driver).scroll_to_element(row).move_to_element(row).perform()
+    settle(driver)
+    assert "Rank 3" in driver.find_element(By.ID, "readout").text
+    assert "too long" in driver.find_element(By.ID, "readout").text
+    assert not driver.find_elements(By.CSS_SELECTOR, button)
 
 
 # --- how it looks ----------------------------------------------------------------------------------------------------

@@ -9,7 +9,19 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from .outline import Curve, Jump, Outline, check_schedule, check_total, describe, evaluate, is_noisy, read
+from .outline import (
+    Curve,
+    Jump,
+    Outline,
+    calm,
+    check_schedule,
+    check_total,
+    describe,
+    evaluate,
+    is_blurred,
+    read,
+    spikes,
+)
 from .schedules.base import Cooldown, Hold, Join, PerEpoch, Repeat, Schedule, Shift
 from .schedules.fields import shown
 from .schedules.untuned import UntunedWarmup
@@ -20,7 +32,7 @@ _LEAST = 0.01
 """The share of a height, or of the horizon, from which on something is said."""
 
 _MOST_JUMPS = 3
-"""Jumps that are told one by one; of more the number is told."""
+"""Jumps, and values that stand alone, that are told one by one; of more the number is told."""
 
 _PEAKS = ("peak_value", "peak_lr", "max_lr")
 """The fields that name the value at the top, here and at the peers."""
@@ -60,12 +72,15 @@ class _Part(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """All that the checks look at; `end` is the step and the value at which the curve comes to rest after its horizon,
-    or None where it does not."""
+    """All that the checks look at. `raw` is what was read, `curve` the same without the values that stand `alone` at
+    their steps; `end` is the step and the value at which the curve comes to rest after its horizon, or None where it
+    does not."""
 
     schedule: Schedule
     total: int
+    raw: Curve
     curve: Curve
+    alone: tuple[int, ...]
     outline: Outline
     parts: tuple[_Part, ...]
     end: tuple[int, float] | None
@@ -73,7 +88,7 @@ class _Look(NamedTuple):
 
     @property
     def updates(self) -> np.ndarray:
-        return self.curve.values[self.curve.steps < self.total]
+        return self.raw.values[self.raw.steps < self.total]
 
     @property
     def height(self) -> float:
@@ -89,7 +104,9 @@ _Findings = Iterator[LintFinding]
 def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[LintFinding]:
     """What is wrong with a schedule for a training of `total_steps`, sorted by step; [] for a healthy one.
 
-    The checks read the values, so they work for every schedule; a few read fields by their names as well.
+    The checks read the values, so they work for every schedule; a few read fields by their names as well. Up to 2**24
+    steps they read every one; of a longer horizon those that `outline` reads, and a value that is wrong for a few steps
+    may be missed there.
       not-finite: a value that is NaN or infinite.
       negative: a value below 0.
       all-zero: a rate that is 0 at every step.
@@ -98,6 +115,7 @@ def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Li
         warmup from 0 costs is usual, and not told.
       zero-stretch: a rate of 0 between others.
       jump: a step up or down that belongs to neither stairs down (or several up) nor a warm restart.
+      spike: a value that stands alone: far above or far below for one update, and back at the next.
       peak: a `peak_value` that is never reached, for the horizon ends before.
       warmup: a rise that is longer than all that comes after it.
       short-horizon: the schedule ends before the horizon: a warning if the rest of the rate is 0, a note if it is held
@@ -105,8 +123,10 @@ def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Li
       cut-off: a decay that the horizon ends above its end.
       overrun: pieces, cycles, a first stair or a `total_steps` that the horizon does not reach.
       constant: a decay that never changes the value.
-      cut-cycle: a last cycle that the horizon ends before its value has come down.
+      cut-cycle: a last cycle that the horizon ends before its value has come down: a warning if it is the last update
+        that runs at its peak.
       momentum: a momentum of 1 or more.
+      part-step: a length such as `warmup_steps=0.1`, below one step: a share was meant.
       b2: a warmup shorter than the `2 / (1 - b2)` steps in which Adam learns its second moment.
 
     Args:
@@ -129,10 +149,12 @@ def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Li
     Source: Ma and Yarats (1910.04209) for `b2`.
     """
     schedule, total = check_schedule("lint", schedule), check_total("lint", total_steps)
-    curve = read("lint", schedule, total)
+    raw = read("lint", schedule, total)
+    finite = bool(np.isfinite(raw.values).all())
+    curve, alone = (calm(raw), raw.steps[spikes(raw)]) if finite else (raw, ())
     parts = tuple(_parts(_Part(schedule, 0, total, 1, True)))
-    end = None if is_noisy(curve) else _rest(schedule, curve)
-    look = _Look(schedule, total, curve, describe(curve), parts, end, _check_b2(b2))
+    end = None if is_blurred(curve) else _rest(schedule, curve)
+    look = _Look(schedule, total, raw, curve, tuple(map(int, alone)), describe(raw), parts, end, _check_b2(b2))
     for first in (_not_finite, _all_zero):  # after which nothing else is worth saying
         if found := list(first(look)):
             return found
@@ -219,7 +241,7 @@ def _rest(schedule: Schedule, curve: Curve) -> tuple[int, float] | None:
 
 def _first(look: _Look, holds: Callable[[np.ndarray], np.ndarray]) -> int | None:
     """The first step at which the values are so; between the steps that were read it is searched for."""
-    steps, values, _ = look.curve
+    steps, values = look.raw[:2]
     hit = np.flatnonzero(holds(values) & (steps < look.total))
     if not len(hit):
         return None
@@ -301,7 +323,7 @@ def _momentum(look: _Look) -> _Findings:
 
 def _is_stair(look: _Look, jump: Jump) -> bool:
     """Whether a jump leads from one plateau to the next, downwards or as one of several upwards."""
-    if is_noisy(look.curve):
+    if is_blurred(look.curve):
         return jump.after < jump.before
     i = int(np.searchsorted(look.curve.steps, jump.step))
     if not (_is_level(look, i - 1, -1) and (jump.step == look.total - 1 or _is_level(look, i, 1))):
@@ -313,7 +335,7 @@ def _is_stair(look: _Look, jump: Jump) -> bool:
 def _is_level(look: _Look, i: int, way: int) -> bool:
     """Whether a plateau begins at index `i`, or ends there: one that lasts, or whose other side is a true change too. A
     slope so small that rounding makes stairs of it is none."""
-    steps, values, eps = look.curve
+    steps, values, eps = look.curve[:3]
     if not 0 <= i + way < len(steps) or values[i + way] != values[i]:
         return not 0 <= i + way < len(steps)
     others = np.flatnonzero((values[i:] if way > 0 else values[i::-1]) != values[i])
@@ -325,14 +347,31 @@ def _is_level(look: _Look, i: int, way: int) -> bool:
     return abs(steps[away] - steps[away - way]) == 1 and abs(values[away] - values[i]) > 16 * eps * look.height
 
 
+def _wrong_jumps(look: _Look) -> list[Jump]:
+    """The jumps that belong neither to stairs nor to a value that stands alone."""
+    sides = {step + way for step in look.alone for way in (0, 1)}
+    return [jump for jump in look.outline.jumps if jump.step not in sides and not _is_stair(look, jump)]
+
+
 def _jump(look: _Look) -> _Findings:
-    found = [jump for jump in look.outline.jumps if not _is_stair(look, jump)]
+    found = _wrong_jumps(look)
     for jump in found[:_MOST_JUMPS]:
         says = f"jump from {_g(jump.before)} to {_g(jump.after)}"
         if len(found) > _MOST_JUMPS and jump is found[_MOST_JUMPS - 1]:
             says += f", and {len(found) - _MOST_JUMPS} more such jumps"
         fix = f"write a next piece that begins at {_g(jump.before)}, or a ramp to it"
         yield LintFinding(jump.step, "warning", "jump", says, fix)
+
+
+def _spike(look: _Look) -> _Findings:
+    for step in look.alone[:_MOST_JUMPS]:
+        i = int(np.searchsorted(look.raw.steps, step))
+        before, here, after = look.raw.values[i - 1 : i + 2]
+        says = f"the value is {_g(here)} for one update, between {_g(before)} and {_g(after)}"
+        if len(look.alone) > _MOST_JUMPS and step == look.alone[_MOST_JUMPS - 1]:
+            says += f", and so {len(look.alone) - _MOST_JUMPS} times more"
+        fix = "write pieces that meet: the one before it ends where the one after it begins"
+        yield LintFinding(step, "warning", "spike", says, fix)
 
 
 def _peak(look: _Look) -> _Findings:
@@ -369,6 +408,9 @@ def _warmup_end(look: _Look) -> int:
 
 def _warmup(look: _Look) -> _Findings:
     stop = _warmup_end(look)
+    height = look.outline.peak - look.outline.first
+    if any(jump.step <= stop and jump.after - jump.before > 0.5 * height for jump in _wrong_jumps(look)):
+        return  # it is no rise
     if stop > look.total - stop and not list(_peak(look)):
         rest = look.total - stop
         says = f"the warmup takes {stop} of {look.total} steps, more than all that comes after it ({rest})"
@@ -387,7 +429,8 @@ def _b2(look: _Look) -> _Findings:
     says = f"{has}, and Adam's b2={look.b2:g} asks for {needed}, 2 / (1 - b2)"
     fix = f"write a warmup of {needed} steps, or the schedule * untuned_warmup({look.b2:g})"
     if needed > look.total / 2:
-        fix = f"write a smaller b2: {_g(1 - 20 / max(look.total, 40))} asks for a tenth of the horizon"
+        fix = f"write the schedule * untuned_warmup({look.b2:g}), or a longer training; of the values of b2, "
+        fix += f"{_g(1 - 20 / max(look.total, 40))} asks for a tenth of the horizon"
     yield LintFinding(0, "warning", "b2", says, fix)
 
 
@@ -402,7 +445,7 @@ def _fix_end(look: _Look) -> str:
 def _short_horizon(look: _Look) -> _Findings:
     values = look.curve.values
     moves = np.flatnonzero(np.diff(values))
-    if not len(moves) or is_noisy(look.curve):
+    if not len(moves) or is_blurred(look.curve):
         return
     i = int(moves[-1])
     start, rest = int(look.curve.steps[i + 1]), float(values[-1])
@@ -423,7 +466,8 @@ def _unreached(part: _Part) -> tuple[str, float, str] | None:
     schedule, length = part.schedule, part.length
     for name in ("boundaries", "milestones", "knots"):
         table = [] if (given := getattr(schedule, name, None)) is None else [_float(x) for x in given]
-        beyond = [x for x in table if x > length] or [x for x in table[:1] if x >= length]
+        # What begins at the horizon is never used; a knot at it is the end of what is.
+        beyond = [x for x in table if x >= length and (name != "knots" or x > length)]
         if beyond:
             return name, beyond[0], f"{len(beyond)} of {len(table)} {name} lie"
     name = "step_size" if hasattr(schedule, "step_size") else "decay_steps"
@@ -455,7 +499,8 @@ def _horizon(look: _Look) -> _Findings:
             found = True
             name, step, what = missed
             where = part.start + int(step) * part.unit
-            says = f"{what} beyond the horizon of {look.total} steps ({type(part.schedule).__name__}: step {where})"
+            at = "at" if where == look.total else "beyond"
+            says = f"{what} {at} the horizon of {look.total} steps ({type(part.schedule).__name__}: step {where})"
             fix = f"write {name} below {part.length}, or train for more than {where} steps"
             yield LintFinding(look.total, "warning", "overrun", says, fix)
     if found or list(_peak(look)):
@@ -489,26 +534,44 @@ def _constant(look: _Look) -> _Findings:
 
 def _cut_cycle(look: _Look) -> _Findings:
     restarts = look.outline.restarts
-    if not restarts or is_noisy(look.curve):
+    if not restarts or is_blurred(look.curve):
         return
-    steps, values, _ = look.curve
+    steps, values = look.curve[:2]
     start = int(np.searchsorted(steps, restarts[-1]))
     before = values[start - 1]
     if not values[start] > before or values[start] - before < 0.5 * (look.outline.peak - before):
         return  # it has turned, and not jumped
     left = (look.outline.last - before) / (values[start] - before)
-    if left > 0.1 and restarts[-1] < look.total - 1:
+    fix = f"write a horizon at the end of a cycle, such as {restarts[-1]} steps"
+    if restarts[-1] == look.total - 1:
+        says = (
+            f"a cycle begins at the last update: it runs at {_g(look.outline.last)}, and the one before at {_g(before)}"
+        )
+        yield LintFinding(restarts[-1], "warning", "cut-cycle", says, fix)
+    elif left > 0.1:
         says = f"the cycle that begins here is cut off at {_g(look.outline.last)}, {100 * left:.0f}% of its height"
-        fix = f"write a horizon at the end of a cycle, such as {restarts[-1]} steps"
         yield LintFinding(restarts[-1], "note", "cut-cycle", says, fix)
 
 
+def _part_step(look: _Look) -> _Findings:
+    for part in look.parts:
+        for field in part.schedule._fields:
+            length = _number(part.schedule, field.name) if field.name.endswith("steps") and field.counts else None
+            if length is not None and 0 < length < 1:
+                says = f"{field.name}={length:g} of {type(part.schedule).__name__} is less than one step"
+                share = round(length * look.total)
+                fix = f"write {field.name}={share}, if {100 * length:g}% of {look.total} steps is meant"
+                yield LintFinding(part.start, "warning", "part-step", says, fix)
+
+
 _CHECKS: tuple[Callable[[_Look], _Findings], ...] = (
+    _part_step,
     _negative,
     _zero_start,
     _zero_stretch,
     _momentum,
     _jump,
+    _spike,
     _peak,
     _warmup,
     _b2,

@@ -14,7 +14,13 @@ from .schedules.base import Schedule, axes, lift
 from .schedules.fields import is_traced, shown
 
 _DENSE = 2**20
-"""A horizon below it is read at every step."""
+"""A horizon below it is read, and kept, at every step."""
+
+_READ = 2**24 + 1
+"""A horizon below it is read at every step too, about a second; those steps are kept that tell the others."""
+
+_BLOCK = 2**18
+"""Steps that are read in one call then; always as many, for there to be one program and little memory."""
 
 _GRID = 2**16
 """Steps of the grid of a longer horizon."""
@@ -25,8 +31,14 @@ _BATCH = 2**12
 _MARKS = 2**12
 """Steps at which something may happen, for what the hyperparameters say; the steps beside them are read too."""
 
+_FLIPS = 0.25
+"""The share of the moves that go against the move before, from which on they are noise."""
+
 _STEEP = 4.0
 """A jump is this many times as steep as the curve beside it. The steepest of smooth starts, 1 - sqrt(u), is 2.4."""
+
+_LARGE = 0.01
+"""The share of the range of the values from which on a leap is told; small values leap by a fifth of their own."""
 
 _TURN = 1e-3
 """The share of the range of the values that a turn goes back at least."""
@@ -56,9 +68,10 @@ class Outline(NamedTuple):
 
     Fields:
       phases: all steps, in order. "warmup" is the first rise, "rise" a later one, "decay" a fall (stairs down are
-        one), "stable" a plateau.
-      restarts: the steps at which the value jumps up again, or turns up again, after a decay.
-      jumps: the other steps that do not follow from the step before.
+        one), "stable" a plateau. A value that stands alone for one step is in the phase around it.
+      restarts: the steps at which the value jumps up again after a decay, or turns up again if it does so more than
+        once: one smooth fall and rise, as that of a momentum, is no restart.
+      jumps: the other steps that do not follow from the step before; both steps of a value that stands alone.
       peak_step, peak: the first step with the largest value, and that value.
       first, last: the values at steps 0 and `total_steps - 1`.
     """
@@ -73,11 +86,13 @@ class Outline(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """The values of a schedule at sorted `steps`, from 0 to `total_steps`; `eps` is the rounding of their type."""
+    """The values of a schedule at sorted `steps`, from 0 to `total_steps`; `eps` is the rounding of their type, and
+    `sure` whether the steps at which something happens are among them."""
 
     steps: np.ndarray
     values: np.ndarray
     eps: float
+    sure: bool = True
 
     @property
     def total_steps(self) -> int:
@@ -87,9 +102,12 @@ class Curve(NamedTuple):
 def outline(schedule: Any, total_steps: int) -> Outline:
     """What a schedule does in a training of `total_steps`: where it warms up, stays, decays, restarts and jumps.
 
-    It is read off the values, so it works for every schedule. Up to 2**20 steps each one is read; of a longer horizon
+    It is read off the values, so it works for every schedule. Up to 2**24 steps each one is read; of a longer horizon
     a grid, all steps near those that the hyperparameters speak of, and ever more steps where something happens, until
-    its step is known. Where random noise hides the steps, the phases are those of the medians of 64 stretches.
+    its step is known; what happens only between the steps of the grid is not seen. Where random noise hides the steps,
+    the phases are those of the medians of 64 stretches, and restarts are known to their stretch. So the phases are
+    where more happens than can be followed, as many thousands of restarts beyond 2**24 steps; no restarts and no jumps
+    are told then, and no restarts of noise beyond 2**20 steps.
 
     Args:
       schedule: a schedule, a callable or a number; of stacked settings one.
@@ -159,20 +177,88 @@ def read(owner: str, schedule: Any, total_steps: Any) -> Curve:
     if total < _DENSE:
         steps = np.arange(total + 1)
         return Curve(steps, *evaluate(schedule, steps))
+    if total < _READ:
+        return _read_all(schedule, total)
     # Jittered, so that no period stands still on it
     grid = np.arange(_GRID) * (total // _GRID) + np.random.default_rng(0).integers(0, total // _GRID, _GRID)
     steps = np.unique(np.concatenate([grid, _near(_marks(schedule, total), total)]))
     curve = Curve(steps, *evaluate(schedule, steps))
     for _ in range(64):
-        more = _unclear(curve)
-        if not len(more) or len(curve.steps) > 2 * _DENSE:
+        wide = _wide(curve)
+        if not len(wide):
+            return curve
+        if len(wide) > 4 * _BATCH or len(curve.steps) > 2 * _DENSE:
             break
-        for start in range(0, len(more), _BATCH):
-            batch = more[start : start + _BATCH]
-            filled = np.pad(batch, (0, _BATCH - len(batch)), mode="edge")
-            values = evaluate(schedule, filled)[0][: len(batch)]
-            where = np.searchsorted(curve.steps, batch)
-            curve = Curve(np.insert(curve.steps, where, batch), np.insert(curve.values, where, values), curve.eps)
+        curve = _finer(schedule, curve, wide)
+    return curve._replace(sure=False)
+
+
+def _read_all(schedule: Schedule, total: int) -> Curve:
+    """The curve of all steps, without most of those between which it goes evenly."""
+    cell = 1 << int(total // _GRID).bit_length()
+    offsets = np.arange(_BLOCK, step=cell)
+    random = np.random.default_rng(0)
+    parts, eps, told = [], 0.0, 0
+    for start in range(0, total + 1, _BLOCK - 8):  # what happens at the end of one is in the midst of the next
+        steps = np.minimum(np.arange(start, start + _BLOCK), total)
+        values, eps = evaluate(schedule, steps)
+        known = np.isfinite(values)
+        grid, tells = np.zeros(_BLOCK, bool), np.zeros(_BLOCK, bool)
+        grid[[0, 1, -1, *(offsets + random.integers(0, cell, len(offsets)))]] = True
+        grid[steps == total - 1] = True
+        grid[[np.argmax(np.where(known, values, -np.inf)), np.argmin(np.where(known, values, np.inf))]] = True
+        _add(grid, np.flatnonzero(known[1:] != known[:-1]), 0, 1)
+        if told <= _DENSE:
+            tells = _telling(np.where(known, values, 0.0), eps, cell)
+            told += np.count_nonzero(tells)
+        keep = grid | tells
+        parts.append((steps[keep], values[keep], grid[keep]))
+    steps, values, grid = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if told > _DENSE:
+        steps, values = steps[grid], values[grid]
+    steps, order = np.unique(steps, return_index=True)
+    return Curve(steps, values[order], eps, bool(told <= _DENSE))
+
+
+def _telling(values: np.ndarray, eps: float, cell: int) -> np.ndarray:
+    """Which steps of a block may be a jump, a turn, a value that stands alone, the edge of a plateau or the highest or
+    lowest of its cell, and those beside them. Of noise none."""
+    keep = np.zeros(len(values), bool)
+    change = np.diff(values)
+    size = np.abs(change)
+    moves = np.flatnonzero(size > 16 * eps * np.maximum(np.abs(values[1:]), np.abs(values[:-1])))
+    turns = np.flatnonzero(np.diff(np.sign(change[moves])))
+    if len(turns) > max(_FLIPS * len(moves), 1024):
+        return keep
+    for side in (moves[turns] + 1, moves[turns + 1]):
+        _add(keep, side, -4, 4)  # so many that a wave is not taken for noise
+    beside = np.maximum(np.append(0.0, size[:-1]), np.append(size[1:], 0.0))
+    _add(keep, np.flatnonzero((size > 1.5 * beside) & (size > 16 * eps * np.max(np.abs(values)))), -1, 2)
+    ends = np.flatnonzero(change)
+    ends = ends[(np.diff(ends, prepend=-cell) >= cell) | (np.diff(ends, append=len(values) + cell) >= cell)]
+    _add(keep, ends, 0, 1)
+    cells, first = values.reshape(-1, cell), np.arange(0, len(values), cell)
+    for extremes in (cells.argmin(axis=1), cells.argmax(axis=1)):
+        _add(keep, first + extremes, -1, 1)
+    return keep
+
+
+def _add(keep: np.ndarray, at: np.ndarray, low: int, high: int) -> None:
+    for offset in range(low, high + 1):
+        keep[np.clip(at + offset, 0, len(keep) - 1)] = True
+
+
+def _finer(schedule: Schedule, curve: Curve, wide: np.ndarray) -> Curve:
+    """The curve with seven steps more in each of the intervals."""
+    start, gap = curve.steps[wide], np.diff(curve.steps)[wide]
+    inner = np.unique(np.concatenate([start + gap // 8 * k + gap % 8 * k // 8 for k in range(1, 8)]))
+    more = np.setdiff1d(inner, curve.steps, assume_unique=True)
+    for low in range(0, len(more), _BATCH):
+        batch = more[low : low + _BATCH]
+        filled = np.pad(batch, (0, _BATCH - len(batch)), mode="edge")
+        values = evaluate(schedule, filled)[0][: len(batch)]
+        where = np.searchsorted(curve.steps, batch)
+        curve = Curve(np.insert(curve.steps, where, batch), np.insert(curve.values, where, values), curve.eps)
     return curve
 
 
@@ -203,23 +289,19 @@ def _near(marks: np.ndarray, total: int) -> np.ndarray:
     return near[(near >= 0) & (near <= total)]
 
 
-def _unclear(curve: Curve) -> np.ndarray:
-    """Steps to read next: inside of every stretch in which a jump, a turn or the edge of a plateau hides."""
-    curve = _finite(curve)
-    steps = curve.steps
-    if len(steps) < 3 or is_noisy(curve):
+def _wide(curve: Curve) -> np.ndarray:
+    """The intervals, by their first index, inside of which a jump, a turn or the edge of a plateau hides."""
+    known = _finite(curve)
+    if len(known.steps) < 3 or is_blurred(known):
         return np.array([], np.int64)
-    pivots = np.array(_pivots(curve)[1:-1], int)
-    edges = np.array([i for pair in _flats(curve) for i in pair], int)
+    pivots = np.array(_pivots(known)[1:-1], int)
+    edges = np.array([i for pair in _flats(known) for i in pair], int)
     here = np.concatenate([pivots - 1, pivots, edges - 1, edges])
-    wanted = _breaks(curve)
+    wanted = _breaks(known)
     wanted[np.clip(here, 0, len(wanted) - 1)] = True
-    wide = np.flatnonzero(wanted & (np.diff(steps) > 1))
-    if len(wide) > _BATCH:  # stairs as fine as the grid: at this distance a smooth curve
-        return np.array([], np.int64)
-    start, gap = steps[wide], np.diff(steps)[wide]
-    inner = np.unique(np.concatenate([start + gap // 8 * k + gap % 8 * k // 8 for k in range(1, 8)]))
-    return np.setdiff1d(inner, steps, assume_unique=True)
+    wide = np.flatnonzero(wanted & (np.diff(known.steps) > 1))
+    found = np.searchsorted(curve.steps, known.steps[wide])
+    return found[np.diff(curve.steps)[found] > 1]
 
 
 # --- describing ------------------------------------------------------------------------------------------------------
@@ -229,24 +311,31 @@ def describe(curve: Curve) -> Outline:
     """The outline of a curve that has been read. What is not finite is passed over."""
     total = curve.total_steps
     first, last = float(curve.values[0]), float(curve.values[np.searchsorted(curve.steps, total - 1, "right") - 1])
-    known = _finite(curve)
-    updates = known.values[known.steps < total]
+    raw = _finite(curve)
+    updates = raw.values[raw.steps < total]
     if not len(updates):
         return Outline((), (), (), 0, float("nan"), first, last)
-    peak = int(np.argmax(updates))
+    peak, alone = int(np.argmax(updates)), spikes(raw)
+    known = calm(raw)
     if len(known.steps) > 2 and known.steps[-2] == total - 1 and _breaks(known)[-1]:
         # A jump to what comes after the training is none of it.
         known = known._replace(values=np.append(known.values[:-1], known.values[-2]))
-    if is_noisy(known):
-        phases, restarts, jumps = _through_noise(known, total)
-    else:
-        phases, restarts, jumps = _exactly(known, total)
-    return Outline(phases, restarts, jumps, int(known.steps[peak]), float(updates[peak]), first, last)
+    phases, restarts, jumps = (_through_noise if is_blurred(known) else _exactly)(known, total)
+    if not curve.sure:
+        restarts = jumps = ()
+    if len(alone):
+        at = {jump.step: jump for jump in (*jumps, *(_jump_at(raw, i) for k in alone for i in (k, k + 1)))}
+        jumps = tuple(at[step] for step in sorted(at) if step < total and step not in restarts)
+    return Outline(phases, restarts, jumps, int(raw.steps[peak]), float(updates[peak]), first, last)
+
+
+def _jump_at(curve: Curve, i: int) -> Jump:
+    return Jump(int(curve.steps[i]), float(curve.values[i - 1]), float(curve.values[i]))
 
 
 def _finite(curve: Curve) -> Curve:
     known = np.isfinite(curve.values)
-    return curve if known.all() else Curve(curve.steps[known], curve.values[known], curve.eps)
+    return curve if known.all() else curve._replace(steps=curve.steps[known], values=curve.values[known])
 
 
 def _floor(curve: Curve) -> float:
@@ -258,9 +347,11 @@ def _is_flat(curve: Curve) -> bool:
     return float(np.ptp(curve.values)) <= _floor(curve)
 
 
-def is_noisy(curve: Curve) -> bool:
-    """Whether up and down follow one another nearly at every step, which no smooth curve does and no long cycle."""
-    return not _is_flat(curve) and _flips(curve) > 0.25 and len(_pivots(curve, noise=0.0)) > 18
+def is_blurred(curve: Curve) -> bool:
+    """Whether single steps tell nothing: some may be missing, or up and down follow one another nearly at every step,
+    which no smooth curve does and no long cycle."""
+    noisy = not _is_flat(curve) and _flips(curve) > _FLIPS and len(_pivots(curve, noise=0.0)) > 18
+    return noisy or not curve.sure
 
 
 def _flips(curve: Curve) -> float:
@@ -281,7 +372,7 @@ def _noise(curve: Curve) -> float:
 def _breaks(curve: Curve) -> np.ndarray:
     """Whether each interval is far steeper than those beside it, by its difference and by its ratio too (a fast
     exponential is steep beside what comes after it)."""
-    steps, values, _ = curve
+    steps, values = curve[:2]
     if len(steps) < 3:
         return np.zeros(len(steps) - 1, bool)
     width, change = np.diff(steps), np.diff(values)
@@ -299,6 +390,42 @@ def _stands_out(slope: np.ndarray) -> np.ndarray:
     beside = np.maximum(np.abs(before), np.abs(after))
     against = (before * known < 0) & (after * known < 0)  # up in the midst of a decay
     return ~(np.abs(slope) <= np.where(against, 1.5, _STEEP) * beside)
+
+
+def spikes(curve: Curve) -> np.ndarray:
+    """The indices of the values that stand alone: the curve leaps there, and back at the very next step. In noise the
+    leap is far larger than all others."""
+    steps, values = curve[:2]
+    if len(steps) < 3:
+        return np.array([], int)
+    change = np.diff(values)
+    size, width = np.abs(change), np.diff(steps)
+    least = np.minimum(size[:-1], size[1:])
+    large = np.minimum(_LARGE * float(np.ptp(values)), 0.2 * np.max(np.abs([values[:-2], values[1:-1]]), axis=0))
+    back = (change[:-1] * change[1:] < 0) & (width[:-1] == 1) & (width[1:] == 1)
+    found = np.flatnonzero(back & (least > np.maximum(large, max(_floor(curve), 10 * _noise(curve)))))
+    if not len(found):
+        return found
+    if np.count_nonzero(change) > 0.25 * len(change) and is_blurred(curve):
+        top = found[[np.argmax(least[found])]]
+        others = np.delete(size, [top[0], top[0] + 1])
+        return top[least[top] > _STEEP * np.max(others, initial=0.0)] + 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.abs(np.diff(np.log(np.where(values > 0, values, np.nan))))
+    for slope in (size / width, ratio / width):  # beside a fast exponential its first step is none
+        padded = np.nan_to_num(np.concatenate([[0.0], slope, [0.0]]), posinf=0.0)
+        beside = np.maximum(padded[found], padded[found + 3])
+        found = found[~(np.fmin(slope[found], slope[found + 1]) <= _STEEP * beside)]
+    return found + 1
+
+
+def calm(curve: Curve) -> Curve:
+    """The curve without the values that stand alone."""
+    curve = _finite(curve)
+    alone = spikes(curve)
+    values = curve.values.copy()
+    values[alone] = values[alone - 1]
+    return curve._replace(values=values) if len(alone) else curve
 
 
 def _pivots(curve: Curve, noise: float | None = None) -> list[int]:
@@ -333,7 +460,7 @@ def _turns(values: np.ndarray, far: Callable[[Any, Any], bool]) -> list[int]:
 
 def _flats(curve: Curve) -> list[tuple[int, int]]:
     """The plateaus, as the indices of their first and their last step."""
-    steps, values, _ = curve
+    steps, values = curve[:2]
     still = np.concatenate([[0], (np.diff(values) == 0).astype(np.int8), [0]])
     starts, stops = np.flatnonzero(np.diff(still) == 1), np.flatnonzero(np.diff(still) == -1)
     length = steps[stops] - steps[starts]
@@ -342,7 +469,7 @@ def _flats(curve: Curve) -> list[tuple[int, int]]:
 
 
 def _exactly(curve: Curve, total: int) -> tuple[tuple[Phase, ...], tuple[int, ...], tuple[Jump, ...]]:
-    steps, values, _ = curve
+    steps, values = curve[:2]
     if len(steps) < 2 or _is_flat(curve):
         return (Phase("stable", 0, total),), (), ()
     breaks = _breaks(curve) & (np.diff(steps) == 1)
@@ -360,40 +487,46 @@ def _exactly(curve: Curve, total: int) -> tuple[tuple[Phase, ...], tuple[int, ..
     names = _names([int(ways[i]) for i in (0, *cuts)])
     ends = [0, *steps[cuts].tolist(), total]
     phases = tuple(Phase(name, a, b) for name, (a, b) in zip(names, itertools.pairwise(ends), strict=True))
-    wide = 0.01 * float(np.ptp(values))
+    wide = _LARGE * float(np.ptp(values))
     jumps = tuple(
         Jump(int(steps[i + 1]), float(values[i]), float(values[i + 1]))
         for i in np.flatnonzero(breaks).tolist()
         if i not in leaps and abs(values[i + 1] - values[i]) > min(wide, 0.2 * max(abs(values[i]), abs(values[i + 1])))
     )
     cliffs = {jump.step for jump in jumps}
-    return phases, tuple(s for s in valleys if s < total and s not in cliffs), jumps
+    return phases, _restarts([(s, leap) for s, leap in valleys if s < total and s not in cliffs]), jumps
 
 
-def _valleys(curve: Curve, pivots: list[int], breaks: np.ndarray) -> tuple[list[int], set[int]]:
-    """The steps at which the value rises again, and the intervals of those that do it by a jump."""
-    steps, values, _ = curve
-    found: list[int] = []
+def _restarts(found: list[tuple[int, bool]]) -> tuple[int, ...]:
+    """Of the steps, and whether there is a jump, those that count: a single smooth turn does not."""
+    turns = sum(not leap for _, leap in found)
+    return tuple(step for step, leap in found if leap or turns > 1)
+
+
+def _valleys(curve: Curve, pivots: list[int], breaks: np.ndarray) -> tuple[list[tuple[int, bool]], set[int]]:
+    """The steps at which the value rises again and whether it jumps there, and the intervals of these jumps."""
+    steps, values = curve[:2]
+    found: list[tuple[int, bool]] = []
     leaps: set[int] = set()
     for before, valley, top, *_ in zip(pivots, pivots[1:], pivots[2:], strict=False):
         if not values[before] > values[valley] < values[top]:
             continue
-        left = valley + int(np.argmax(values[valley:] != values[valley])) - 1  # the last step of the bottom
+        left = valley + int(np.argmax(values[valley : top + 1] != values[valley])) - 1  # the last step of the bottom
         if not breaks[left]:
-            found.append(int(steps[left]))
+            found.append((int(steps[left]), False))
             continue
         # To jump up and stay there is no restart: after it comes another decay, or its first steps at the least.
         rest = values[left + 1 :]
-        stays = top == len(values) - 1 and bool(np.all(rest >= rest[0])) and len(rest) > 2
+        stays = top == len(values) - 1 and len(rest) > 2 and bool(np.all(rest >= rest[0]))
         if not stays or found:
-            found.append(int(steps[left + 1]))
+            found.append((int(steps[left + 1]), True))
             leaps.add(left)
     return found, leaps
 
 
 def _lay_flats(curve: Curve, ways: np.ndarray, breaks: np.ndarray) -> None:
     """Mark the plateaus in `ways`; those between two jumps down, or two up, are the stairs of a decay or a rise."""
-    steps, values, _ = curve
+    steps, values = curve[:2]
     flats = _flats(curve)
     moves = np.sign(np.diff(values)).astype(int) * breaks
     sides = [(moves[a - 1] if a else 0, moves[b] if b < len(moves) else 0) for a, b in flats]
@@ -428,11 +561,15 @@ def _names(ways: list[int]) -> list[str]:
 
 def _through_noise(curve: Curve, total: int) -> tuple[tuple[Phase, ...], tuple[int, ...], tuple[Jump, ...]]:
     """As `_exactly`, of the medians of stretches of steps; a step is known to a stretch."""
-    steps, values, _ = curve
+    steps, values = curve[:2]
     count = min(64, len(steps) // 8)
     bounds = np.linspace(0, len(steps), count + 1).astype(int)
     middles = np.array([np.median(values[a:b]) for a, b in itertools.pairwise(bounds)])
     spread = float(np.quantile(np.abs(np.diff(values)), 0.8)) / np.sqrt(len(steps) / count)
+    sampled = bool(np.any(np.diff(steps) > 1))
+    spread *= 1 + sampled  # it may be waves and no noise
+    if not curve.sure:  # of waves that are cut anywhere the medians differ without a course
+        spread = max(spread, float(np.median([np.std(values[a:b]) for a, b in itertools.pairwise(bounds)])) / 8)
     least = max(4 * spread, 0.02 * float(np.ptp(middles)))
     if np.ptp(middles) <= least:
         return (Phase("stable", 0, total),), (), ()
@@ -457,14 +594,14 @@ def _through_noise(curve: Curve, total: int) -> tuple[tuple[Phase, ...], tuple[i
             # The turn is in this stretch or beside it; where it is a jump, its step is known.
             a, b = bounds[max(p - 1, 0)], bounds[min(p + 3, count)] - 1
             leaps = [j for j in jumps if steps[a] < j.step <= steps[b] and j.after > j.before]
-            restarts.append(leaps[0].step if leaps else int(steps[bounds[p]]))
+            restarts.append((leaps[0].step, True) if leaps else (int(steps[bounds[p]]), False))
             jumps = [j for j in jumps if j not in leaps]
-    return phases, tuple(restarts), tuple(jumps)
+    return phases, _restarts([(step, leap) for step, leap in restarts if leap or not sampled]), tuple(jumps)
 
 
 def _jumps_through_noise(curve: Curve, total: int) -> tuple[Jump, ...]:
     """Where a step is far larger than those around it and the values stay there: noise comes back, a jump does not."""
-    steps, values, _ = curve
+    steps, values = curve[:2]
     change, side = np.abs(np.diff(values)), 16
     if len(change) <= 2 * side:
         return ()

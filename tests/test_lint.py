@@ -114,7 +114,19 @@ def nan_at(t: Any) -> Any:
     return jnp.where(t >= 51, jnp.nan, 0.1)
 
 
+class Alone(js.Schedule):
+    """A schedule with a value of its own at one step."""
+
+    schedule: js.Schedule
+    at: js.Steps
+    height: js.Scalar
+
+    def value(self, step: Any) -> Any:
+        return jnp.where(step == self.at, self.height, self.schedule.value(step))
+
+
 cosine = js.WarmupCosine(0.1, 100, 1000)
+level = js.Constant(0.1)
 step = js.StepDecay(0.1, 0.1, 30)
 FOUND: dict[str, tuple[Any, int, list[tuple[int | None, str, str]]]] = {
     "nan": (js.Lambda(nan_at), 100, [(51, "error", "not-finite")]),
@@ -123,6 +135,11 @@ FOUND: dict[str, tuple[Any, int, list[tuple[int | None, str, str]]]] = {
     "minus": (-js.Constant(0.1), 100, [(0, "error", "negative")]),
     "zero": (js.Constant(0.0), 100, [(0, "error", "all-zero")]),
     "zero at the only step": (cosine, 1, [(0, "error", "all-zero")]),
+    "a share for steps": (
+        js.WarmupCosine(0.1, 0.1, 100),
+        100,
+        [(0, "warning", "part-step"), (0, "warning", "zero-start")],
+    ),
     "a warmup of five": (js.WarmupCosine(0.1, 5, 100), 100, [(0, "warning", "zero-start")]),
     "a warmup of five from above 0": (js.WarmupCosine(0.1, 5, 100, init_value=0.01), 100, []),
     "a warmup of ten": (js.WarmupCosine(0.1, 10, 100), 100, []),
@@ -175,7 +192,27 @@ FOUND: dict[str, tuple[Any, int, list[tuple[int | None, str, str]]]] = {
     "a first stair": (step, 31, []),
     "a decay that never begins": (js.WarmupStableDecay(0.1, 100, 2000, 400), 1000, [(1000, "warning", "overrun")]),
     "a piece beyond": (js.PiecewiseConstant([50, 200], [0.5, 0.1, 0.01]), 100, [(100, "warning", "overrun")]),
-    "a piece at the end": (js.PiecewiseConstant([50, 100], [0.5, 0.1, 0.01]), 100, []),
+    "a piece at the end": (js.PiecewiseConstant([50, 100], [0.5, 0.1, 0.01]), 100, [(100, "warning", "overrun")]),
+    "a milestone at the end": (js.MultiStepDecay(0.1, 0.1, [500, 1000]), 1000, [(1000, "warning", "overrun")]),
+    "a milestone before it": (js.MultiStepDecay(0.1, 0.1, [500, 999]), 1000, []),
+    "a knot at the end": (js.PiecewiseInterpolate([0, 50, 100], [0.1, 0.1, 0.0]), 100, []),
+    "a jump at the end": (js.PiecewiseConstant([999], [0.1, 0.5]), 1000, [(999, "warning", "jump")]),
+    "a restart at the end": (js.CosineWarmRestarts(0.1, 333), 1000, [(999, "warning", "cut-cycle")]),
+    "one restart, at the end": (js.CosineWarmRestarts(0.1, 999), 1000, [(999, "warning", "cut-cycle")]),
+    "a spike": (
+        js.Linear(0.0, 0.1, 100).then(js.Constant(1.0), at=100).then(js.Cosine(0.1, 0.0, 899), at=101),
+        1000,
+        [(100, "warning", "spike")],
+    ),
+    "a dip": (
+        js.Linear(0.0, 0.1, 100).then(js.Constant(1e-5), at=100).then(js.Cosine(0.1, 0.0, 899), at=101),
+        1000,
+        [(100, "warning", "spike")],
+    ),
+    "a dip to zero": (Alone(level, 500, 0.0), 1000, [(500, "warning", "spike")]),
+    "a spike in a constant": (Alone(level, 500, 5.0), 1000, [(500, "warning", "spike")]),
+    "a spike in noise": (Alone(level, 500, 5.0).noise(0.1), 1000, [(500, "warning", "spike")]),
+    "noise alone": (Alone(level, 500, 0.1).noise(0.1), 1000, []),
     "a join beyond": (js.Constant(0.1).then(js.Cosine(0.1, 0.0, 50), at=200), 100, [(100, "warning", "overrun")]),
     "less than a cycle": (js.CosineWarmRestarts(0.1, 100), 70, [(70, "warning", "overrun")]),
     "one cycle of many": (js.CosineWarmRestarts(0.1, 100), 100, []),
@@ -242,6 +279,7 @@ def test_b2() -> None:
     (short,) = lint(js.WarmupCosine(1e-3, 100, 1000), 1000, b2=0.999)
     assert "warmup takes 100 steps" in short.message
     assert "asks for 2000" in short.message
+    assert short.suggestion.startswith("write the schedule * untuned_warmup(0.999)"), "and not another Adam"
     assert "0.98 asks for a tenth of the horizon" in short.suggestion  # 2 / (1 - 0.98) = 100 of 1000
     assert lint(js.WarmupCosine(1e-3, 100, 1000), 1000) == [], "not asked"
     for wrong, kind in ((1.0, ValueError), (-0.1, ValueError), (float("nan"), ValueError), ("0.9", TypeError)):
@@ -261,6 +299,22 @@ def test_far_horizons() -> None:
     assert (jump.step, jump.check) == (777_777_777, "jump")
     with x64():
         assert lint(js.WarmupCosine(1e-3, 2**40, 2**50), 2**50) == []
+
+
+def test_one_wrong_step_of_many() -> None:
+    def checks(height: float) -> list[tuple[int | None, str]]:
+        return [(f.step, f.check) for f in lint(Alone(level, 1_234_567, height), 2_000_000)]
+
+    hole = js.Lambda(lambda t: jnp.where(t == 1_234_567, jnp.nan, 0.1))
+    assert [(f.step, f.check) for f in lint(hole, 2_000_000)] == [(1_234_567, "not-finite")]
+    assert checks(-0.01)[0] == (1_234_567, "negative")
+    assert checks(1.0) == checks(0.0) == [(1_234_567, "spike")]
+
+
+def test_many_spikes_are_counted() -> None:
+    found = lint(js.Lambda(lambda t: jnp.where(t % 100 == 50, 1.0, 0.1)), 1000)
+    assert [(f.step, f.check) for f in found] == [(50, "spike"), (150, "spike"), (250, "spike")]
+    assert found[2].message.endswith("the value is 1 for one update, between 0.1 and 0.1, and so 7 times more")
 
 
 def test_peers() -> None:

@@ -77,6 +77,36 @@ def test_restarts() -> None:
     assert outline(js.CosineWarmRestarts(1.0, period=50), 100).restarts == (50,), "100 is after the training"
 
 
+def test_one_smooth_turn_is_no_restart() -> None:
+    assert outline(js.OneCycleMomentum(0.85, 0.95, 1000), 1000).restarts == ()
+    assert outline(js.CyclicTriangular(0.0, 1.0, 200, 300), 1000).restarts == (), "up, down, up and down: one turn"
+    assert outline(js.CosineWarmRestarts(1.0, period=600), 1000).restarts == (600,), "a jump is one"
+
+
+class Alone(js.Schedule):
+    """A schedule with a value of its own at one step."""
+
+    schedule: js.Schedule
+    at: js.Steps
+    height: js.Scalar
+
+    def value(self, step: Any) -> Any:
+        return jnp.where(step == self.at, self.height, self.schedule.value(step))
+
+
+@pytest.mark.parametrize("course", [js.Constant(0.1), js.Cosine(0.1, 0.0, 1000)], ids=["stable", "decay"])
+def test_a_value_that_stands_alone(course: js.Schedule) -> None:
+    (phase,) = outline(course, 1000).phases
+    for height in (1.0, 5.0, 1e-5, 0.0):
+        found = outline(Alone(course, 500, height), 1000)
+        assert found.phases == (phase,)
+        assert found.restarts == ()
+        before, after = found.jumps
+        assert (before.step, after.step) == (500, 501)
+        assert before.after == after.before == pytest.approx(height)
+        assert found.peak_step == (500 if height > 0.1 else 0)
+
+
 def test_jumps() -> None:
     found = outline(js.PiecewiseConstant([30, 60], [1.0, 0.5, 0.125]), 90)
     assert found.jumps == (Jump(30, 1.0, 0.5), Jump(60, 0.5, 0.125))
@@ -95,7 +125,7 @@ def test_jumps() -> None:
 
 @pytest.mark.parametrize("shape", ["linear", "cosine", "sqrt", "1-sqrt", "square", "1-square", "mirror-cosine"])
 def test_smooth_shapes_do_not_jump(shape: Any) -> None:
-    for total in (20, 5000):
+    for total in (20, 1000):  # one program
         found = outline(js.WarmupStableDecay(1.0, total // 5, total, total // 4, decay_shape=shape), total)
         assert not found.jumps
         assert not found.restarts
@@ -207,6 +237,35 @@ def test_far_jumps_are_exact() -> None:
     # Just beyond the horizons of which every step is read
     stairs = outline(js.StepDecay(1.0, 0.5, 130_011), 2**20 + 1)
     assert [jump.step for jump in stairs.jumps] == [130_011 * k for k in range(1, 9)]
+
+
+def test_long_horizons_are_read_at_every_step() -> None:
+    restarts = js.CosineWarmRestarts(0.1, 1000)
+    found = outline(restarts, 2_000_000)
+    assert found.restarts == tuple(range(1000, 2_000_000, 1000))
+    assert found.phases == tuple(Phase("decay", k, k + 1000) for k in range(0, 2_000_000, 1000))
+    assert outline(js.CosineWarmRestarts(0.1, 30), 1_100_000).restarts == tuple(range(30, 1_100_000, 30))
+    # More of them than can be kept
+    fast = outline(js.CosineWarmRestarts(0.1, 20), 5_000_000)
+    assert fast[:4] == ((Phase("stable", 0, 5_000_000),), (), (), 0)
+    assert fast.last == pytest.approx(0.05 * (1 + np.cos(0.95 * np.pi)))
+    # One step of two million, at the border of two blocks too
+    for at in (1_234_567, 2**18 - 4, 2**19 - 16):
+        found = outline(Alone(js.Constant(0.1), at, 5.0), 2_000_000)
+        assert [jump.step for jump in found.jumps] == [at, at + 1]
+        assert (found.peak_step, found.peak) == (at, 5.0)
+
+
+def test_far_restarts_are_exact_or_not_told() -> None:
+    assert outline(js.CosineWarmRestarts(0.1, 1_000_003), LAST).restarts == tuple(range(1_000_003, LAST, 1_000_003))
+    for period in (1000, 200_000, 300_000):
+        found = outline(js.CosineWarmRestarts(0.1, period), LAST)
+        assert found.phases == (Phase("stable", 0, LAST),), "the course of all of them"
+        assert found.restarts == ()
+        assert found.jumps == ()
+    halves = outline(js.CosineWarmRestarts(0.1, 300_000, peak_mult=0.999), LAST)
+    assert halves.restarts == ()
+    assert halves.phases[0].name == "decay"
 
 
 def test_far_horizons_read_a_bounded_number_of_steps() -> None:

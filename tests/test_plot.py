@@ -124,6 +124,8 @@ def test_restarts_are_marked() -> None:
     many = plot(js.CosineWarmRestarts(0.1, period=10), 800)
     assert not len(many.collections)
     assert "over 60 restarts" in written(many)
+    smooth = plot(js.OneCycleMomentum(0.85, 0.95, 100))
+    assert written(smooth) == ["decay", "rise"], "one turn is no restart"
     crowded = plot(js.CyclicTriangular(0.1, 1.0, 50, 50), 800)
     names = [text.get_text() for text in crowded.get_legend().get_texts()]
     assert names[:3] == ["warmup", "decay", "rise"]
@@ -168,8 +170,26 @@ def test_steps() -> None:
         (js.Linear(1.0, 0.0, 10).repeat(10, period_mult=2, cycles=3), 70),
         (js.PiecewiseInterpolate([0, 5, 33], [0.0, 1.0, 0.0]), 33),
         (js.TriStage(1.0, 10, 20, 30), 60),
+        (js.Linear(1.0, 0.0, 10).repeat(10, cycles=10**9), None),
+        (js.Linear(1.0, 0.0, 10).repeat(10, cycles=10**8), 10**9),
+        (js.Linear(1.0, 0.0, 10).repeat(10, period_mult=2, cycles=27), 10 * (2**27 - 1)),
+        (js.Linear(1.0, 0.0, 10).repeat(10, period_mult=2, cycles=2000), None),
+        (js.Cosine(1.0, 0.5, 100).warmup(200), 200),
+        (js.Cosine(1.0, 0.0, 100).warmup(200), 100),
+        (js.Cosine(1.0, 0.5, 100).warmup(20), 100),
+        (js.Linear(1.0, 0.0, 100) + js.StepDecay(1.0, 0.5, 10), None),
+        (js.Linear(1.0, 0.0, 100) + js.Linear(1.0, 0.0, 70), 100),
+        (js.Linear(1.0, 0.0, 100) * js.StepDecay(1.0, 0.5, 10), 100),
+        (js.Linear(1.0, 0.5, 100) * js.StepDecay(1.0, 0.5, 10), None),
+        (js.Linear(1.0, 0.5, 100) * js.untuned_warmup(0.99), 200),
+        (js.PiecewiseConstant([30, 60], [0.1, 0.03, 0.01]), 90),
+        (js.MultiStepDecay(0.1, 0.1, [30, 60, 80]), 107),
+        (js.Linear(0.0, 1.0, 10).then(1.0, at=10), 20),
+        (js.Constant(0.1).warmup(50), 100),
+        (js.StepDecay(0.1, 0.5, 10).warmup(50), None),
         (js.CosineWarmRestarts(0.1, 10).warmup(5), None),
         (js.Constant(0.1), None),
+        (js.Constant(0.1) * 0.5 + 1.0, None),
     ],
     ids=repr,
 )
@@ -328,6 +348,7 @@ GRID = js.grid(js.Linear, init_value=[0.1, 0.2], end_value=0.0, steps=9)
 
 ERRORS = [
     (lambda: plot(js.Constant(0.1)), "write steps="),
+    (lambda: plot(js.WarmupConstant), r"a class; write a schedule of it: WarmupConstant\(peak_value, warmup_steps"),
     (lambda: plot([]), "schedules=\\[\\] is empty"),
     (lambda: plot("Linear(1, 0, 5)"), "schedules='Linear.*is text"),
     (lambda: plot([js.Constant(1.0), None], 5), r"schedules\[1\]=None is a NoneType"),

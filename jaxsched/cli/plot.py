@@ -10,6 +10,7 @@ from tyro import conf
 
 from ..schedules.base import Schedule, axes
 from ..units import Timeline
+from ..viz.plot import PHASES
 from .errors import fail, refusals, say
 from .reading import UNKNOWN, Horizon
 
@@ -196,9 +197,8 @@ def _shade(figure: Any, schedules: list[Schedule], timeline: Timeline, size: flo
 
     if len(schedules) != 1 or _stacked(schedules[0]):
         return
-    shades = {"warmup": "#E69F00", "stable": "#999999", "decay": "#56B4E9", "rise": "#009E73"}
     with refusals():
         phases = outline(schedules[0], timeline.total_steps).phases
     for phase in phases if len(phases) <= 12 else ():
         place = {"x0": phase.start * size, "x1": phase.stop * size, "annotation_text": phase.name}
-        figure.add_vrect(**place, fillcolor=shades.get(phase.name, "#999999"), opacity=0.15, line_width=0)
+        figure.add_vrect(**place, fillcolor=PHASES[phase.name], opacity=0.15, line_width=0)

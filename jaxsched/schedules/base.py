@@ -71,10 +71,14 @@ def lift(owner: str, name: str, value: Any) -> Schedule:
         return value
     if hasattr(value, "init") and hasattr(value, "update"):
         raise TypeError(f"{owner}: {name} is an optimizer; {name} must be a schedule, a callable or a number.")
+    if isinstance(value, type) and issubclass(value, Schedule):
+        call = f"{value.__name__}{value.__signature__}"
+        raise TypeError(f"{owner}: {name}={value.__name__} is a class; write a schedule of it: {call}.")
     if callable(value):
         return Lambda(value)
     if isinstance(value, str):
-        raise TypeError(f"{owner}: {name}={value!r} is text; {name} must be a schedule, a callable or a number.")
+        hint = "a schedule, a callable or a number (parse(text) makes a schedule of an expression)"
+        raise TypeError(f"{owner}: {name}={shown(value)} is text; {name} must be {hint}.")
     try:
         return Constant(value)
     except TypeError:

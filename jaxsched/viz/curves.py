@@ -12,6 +12,7 @@ import numpy as np
 
 from ..outline import evaluate
 from ..schedules.base import (
+    Constant,
     Cooldown,
     Join,
     Lambda,
@@ -22,13 +23,15 @@ from ..schedules.base import (
     Schedule,
     Shift,
     Sum,
+    Warmup,
     axes,
     lift,
 )
 from ..schedules.cycles import PolynomialDecay
 from ..schedules.fields import is_traced, nearest_name, shown
-from ..schedules.pieces import PiecewiseInterpolate
+from ..schedules.pieces import MultiStepDecay, PiecewiseConstant, PiecewiseInterpolate
 from ..schedules.stacking import stack, unstack
+from ..schedules.untuned import UntunedWarmup
 from ..units import Timeline
 
 _POINTS = 2**20
@@ -205,46 +208,101 @@ def _whole(length: Any) -> int | None:
 
 
 def last_step(schedule: Schedule) -> int | None:
-    """The step from which on the schedule holds its value by its own words, or None: a decay without an end.
+    """How many steps a schedule tells of: up to the one from which on it holds its value; or None, for one without an
+    end, and for more steps than can be counted. To stairs and to what ends as a constant as many steps are added as
+    their pieces have on the mean, for the last piece to be seen.
 
     Example:
       >>> import jaxsched as js
       >>> from jaxsched.viz.curves import last_step
       >>> last_step(js.Linear(0.0, 1.0, steps=10).then(js.Cosine(1.0, 0.0, steps=90), at=10) * 0.5)
       100
+      >>> last_step(js.PiecewiseConstant([30, 60], [0.1, 0.03, 0.01]))
+      90
       >>> last_step(js.CosineWarmRestarts(0.1, period=10)) is None
       True
     """
     end = _span(schedule)
-    return None if end is None else _whole(end)
+    counted = end is not None and end <= np.iinfo(jnp.result_type(int)).max
+    return _whole(end) if end is not None and counted else None
 
 
 def _span(s: Any) -> float | None:
+    """As `last_step`; 0 for a constant."""
     names = {f.name for f in s._fields}
+    if isinstance(s, Constant):
+        return 0.0
+    if isinstance(s, UntunedWarmup):
+        return 2 / (1 - float(s.b2)) if float(s.b2) < 1 else None
     if "total_steps" in names:
         return float(s.total_steps)
-    if isinstance(s, Cooldown):
-        return float(s.at) + float(s.steps)
     if isinstance(s, Join):
         last = _span(s.schedules[-1])
-        return None if last is None else last + (float(s.boundaries[-1]) if s.boundaries else 0.0)
-    if isinstance(s, (Sum, Product)):
-        return max((end for part in s.schedules if (end := _span(part)) is not None), default=None)
+        return None if last is None else _stairs(s.boundaries) if last == 0 else last + float([0, *s.boundaries][-1])
+    if isinstance(s, Sum):
+        return _together(s.schedules)
+    if isinstance(s, Product):
+        over = [end for part in s.schedules if (end := _span(part)) and _is_zero(part, end)]
+        return min(over) if over else _together(s.schedules)
     if isinstance(s, Repeat):
-        growth = 1.0 if s.period_mult is None else float(s.period_mult)
-        return None if s.cycles is None else float(sum(float(s.period) * growth**i for i in range(int(s.cycles))))
+        return _cycles(s)
     if isinstance(s, Recipe):
         return _span(s.build())
+    if isinstance(s, (PiecewiseConstant, MultiStepDecay)):
+        return _stairs(s.boundaries if isinstance(s, PiecewiseConstant) else s.milestones)
     if isinstance(s, PolynomialDecay):
         return None if s.cycle else float(s.decay_steps)
     if isinstance(s, PiecewiseInterpolate):
         return float(np.asarray(s.knots)[-1])
-    if "schedule" in names:  # what a method made
-        inner = _span(s.schedule)
-        if inner is not None and isinstance(s, Shift):
-            inner += float(s.steps)
-        return inner * float(s.steps_per_epoch) if inner is not None and isinstance(s, PerEpoch) else inner
-    return float(s.steps) if "steps" in names else None
+    return _span_of_method(s) if "schedule" in names else float(s.steps) if "steps" in names else None
+
+
+def _span_of_method(s: Any) -> float | None:
+    if isinstance(s, Cooldown):
+        return float(s.at) + float(s.steps)
+    inner = _span(s.schedule)
+    if not inner and not isinstance(s, Warmup):
+        return inner
+    if inner is None:
+        return None
+    if isinstance(s, Warmup):
+        rise = float(s.steps)
+        return 2 * rise if inner == 0 else rise if inner < rise and not _is_zero(s.schedule, inner) else inner
+    if isinstance(s, Shift):
+        return inner + float(s.steps)
+    return inner * float(s.steps_per_epoch) if isinstance(s, PerEpoch) else inner
+
+
+def _together(parts: Any) -> float | None:
+    """Of a sum: when the last of its parts ends, if each does."""
+    ends = [_span(part) for part in parts]
+    return None if None in ends else max(end for end in ends if end is not None)
+
+
+def _is_zero(schedule: Schedule, step: float) -> bool:
+    """Whether it holds 0 from there on, so that a product with it does."""
+    known = jax.tree.leaves(schedule)
+    if step > np.iinfo(jnp.result_type(int)).max - 1 or any(np.ndim(x) > 1 for x in known):
+        return False
+    return evaluate(schedule, np.array([int(np.ceil(step))]))[0][0] == 0
+
+
+def _stairs(boundaries: Any) -> float:
+    """Up to the last of the steps, and one piece more."""
+    steps = [float(x) for x in boundaries]
+    return steps[-1] * (1 + 1 / len(steps)) if steps else 0.0
+
+
+def _cycles(s: Repeat) -> float | None:
+    """The steps of all cycles: `period * (1 + mult + ... + mult^(cycles - 1))`."""
+    if s.cycles is None:
+        return None
+    growth, cycles = 1.0 if s.period_mult is None else float(s.period_mult), int(s.cycles)
+    try:
+        times = float(cycles) if growth == 1 else (growth**cycles - 1) / (growth - 1)
+    except OverflowError:
+        return None
+    return float(s.period) * times
 
 
 # --- its values ------------------------------------------------------------------------------------------------------

@@ -15,13 +15,13 @@ from ..schedules.fields import nearest_name, shown
 from ..units import Timeline
 from .curves import Curve, Group, count, curves, cut, floor_of_log, groups, horizon, number, texts, varied
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's, told apart with any colour vision, without their yellow, which is lost on white."""
 
 _LINES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 """Four, where the colours are seven: no two of 28 curves share both, and no two neighbours either."""
 
-_PHASES = {"warmup": "#E69F00", "rise": "#CC79A7", "stable": "#8C8C8C", "decay": "#56B4E9"}
+PHASES = {"warmup": "#E69F00", "rise": "#CC79A7", "stable": "#8C8C8C", "decay": "#56B4E9"}
 
 _NAMES = {"warmup": "#8A5A00", "rise": "#8E3A6B", "stable": "#555555", "decay": "#0B5A8A"}
 """The phases' colours as ink: dark enough to read."""
@@ -215,7 +215,7 @@ def _styles(members: list[Group]) -> list[list[dict[str, Any]]]:
     """For each group the style of each of its curves; of several stacks each has one colour."""
     found = []
     for i, member in enumerate(members):
-        style = {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _LINES[i % len(_LINES)], "linewidth": 1.8}
+        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": _LINES[i % len(_LINES)], "linewidth": 1.8}
         if member.size:
             style |= {"linewidth": 0.8, "alpha": max(0.25, min(1.0, (_MANY / 2 / member.size) ** 0.5))}
         found.append([style] * max(member.size, 1))
@@ -248,7 +248,7 @@ def _family_styles(member: Group, field: Any) -> tuple[list[list[dict[str, Any]]
     if isinstance(field, str) and field not in differ:
         raise ValueError(f"plot: labels={field!r} does not differ in this stack; {nearest_name(field, differ)}")
     many = member.size > _MANY
-    style: dict[str, Any] = {"linewidth": 0.7 if many else 1.5, "alpha": 0.7 if many else 1.0, "color": _COLOURS[0]}
+    style: dict[str, Any] = {"linewidth": 0.7 if many else 1.5, "alpha": 0.7 if many else 1.0, "color": COLOURS[0]}
     if not differ:
         return [[style] * member.size], None
     name = field if isinstance(field, str) else max(differ, key=lambda n: len(np.unique(differ[n])))
@@ -326,12 +326,12 @@ def _draw_outline(ax: Any, found: Outline, curve: Curve, per: float) -> bool:
     end = ax.get_xlim()[1]
     spans = [(p.name, p.start * per, min(p.stop * per, end)) for p in found.phases if p.start * per < end]
     for name, start, stop in spans:
-        ax.axvspan(start, stop, color=_PHASES.get(name, "0.6"), alpha=0.16, linewidth=0, zorder=0)
+        ax.axvspan(start, stop, color=PHASES.get(name, "0.6"), alpha=0.16, linewidth=0, zorder=0)
     at = np.asarray([r for r in found.restarts if r * per <= end], np.int64)
     told = ""
     if 0 < len(at) <= _MOST_RESTARTS:
         told = f"\u25b3 {_plural(len(at), 'restart')}"
-        style = {"marker": "^", "s": 34, "facecolor": "white", "edgecolor": _COLOURS[1], "linewidth": 1.4}
+        style = {"marker": "^", "s": 34, "facecolor": "white", "edgecolor": COLOURS[1], "linewidth": 1.4}
         ax.scatter(at * per, curve.value_at(at), zorder=3, label="_restarts", **style)
         for x in at * per:
             ax.axvline(x, color="0.45", linewidth=0.6, linestyle=(0, (2, 2)), zorder=1, label="_restart")
@@ -350,7 +350,7 @@ def _name_phases(ax: Any, spans: list[tuple[str, float, float]], restarts: str) 
     low, high = ax.get_xlim()
     named = [(text, _NAMES.get(name, "0.3"), (middle - low) / (high - low)) for text, name, middle in _runs(spans)]
     if restarts:
-        named.append((restarts, _COLOURS[1], 1.0))
+        named.append((restarts, COLOURS[1], 1.0))
     wide = ax.get_position().width * ax.figure.get_figwidth() * 72
     half = np.array([len(text) * 0.3 * 9 / wide + 0.006 for text, _, _ in named])
     if named and len(named) <= _MOST_NAMES and 2 * half.sum() <= 1.0:
@@ -360,7 +360,7 @@ def _name_phases(ax: Any, spans: list[tuple[str, float, float]], restarts: str) 
             ax.annotate(text, (x, 1.0), (0, 4), fontsize=9, color=ink, **place)
         return True
     for name in dict.fromkeys(name for name, _, _ in spans):
-        ax.fill_between([], [], color=_PHASES.get(name, "0.6"), alpha=0.3, linewidth=0, label=name)
+        ax.fill_between([], [], color=PHASES.get(name, "0.6"), alpha=0.3, linewidth=0, label=name)
     if restarts:
         ax.plot([], [], " ", label=restarts)
     return False
@@ -446,6 +446,6 @@ def _save(figure: Any, path: Any, kind: str | None) -> None:
     import matplotlib as mpl
 
     # The same picture is the same file, whenever it is made.
-    metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind or "", {})
+    metadata: Any = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind or "")
     with mpl.rc_context({"svg.hashsalt": "jaxsched"}):
         figure.savefig(path, dpi=150, metadata=metadata)

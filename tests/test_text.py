@@ -18,7 +18,9 @@ import yaml
 
 import jaxsched as js
 from jaxsched.sweep import field
-from jaxsched.text import MOST_CHARACTERS, MOST_DEPTH, evaluate
+from jaxsched.text import evaluate
+from jaxsched.text.names import MOST_DEPTH
+from jaxsched.text.parsing import MOST_CHARACTERS
 
 from . import mutations
 from .cases import CASES, x64

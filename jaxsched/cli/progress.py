@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..sweep.run import Status
+from ..viz.curves import count
 from .errors import say
 
 if TYPE_CHECKING:
@@ -113,17 +114,10 @@ def _status_text(status: Status, pace: float | None) -> str:
         parts.append(f"best valid loss {status.best:.4g}")
     if pace is not None and pace > 0:
         left = status.seconds_left * status.steps_per_second / pace  # its steps that are left, at this pace
-        parts.append(f"{short_count(pace)} steps/s")
+        parts.append(f"{count(pace, 3)} steps/s")
         if math.isfinite(left):
             parts.append(f"{_duration(left)} left")
     return ", ".join(parts)
-
-
-def short_count(number: float) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.3g}"
 
 
 def _duration(seconds: float) -> str:

@@ -29,10 +29,11 @@ from ..sweep.result import SweepResult
 from ..sweep.run import Interrupted
 from ..sweep.task import Task
 from ..units import Timeline
+from ..viz.curves import count
 from . import advice, files, space
 from .console import console, print_text
 from .errors import FINDINGS, Refused, Stopped, fail, refusals, say
-from .progress import OURS, Progress, plain_warnings, short_count
+from .progress import OURS, Progress, plain_warnings
 from .reading import training
 
 N = Annotated[int, conf.arg(metavar="N")]
@@ -388,7 +389,7 @@ def _run(plan: Plan, processes: Processes) -> SweepResult:
     saved = result.run.get("steps_saved", 0)
     say(
         f"compiled in {result.compile_seconds:.1f} s, trained in {result.seconds:.1f} s"
-        + (f": {short_count(progress.speed)} steps/s" if progress.speed else "")
+        + (f": {count(progress.speed, 3)} steps/s" if progress.speed else "")
         + (f"; {saved / (done + saved):.0%} of the steps were spared (diverged or pruned)" if saved else "")
     )
     return result

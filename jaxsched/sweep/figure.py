@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..viz.curves import cut
 from .frames import ends, family
 from .settings import is_schedule, path_text
 
@@ -120,12 +121,8 @@ def _name_families(ax: Any, column: list[Any], styles: list[Any]) -> None:
 
     lines = {family(s): style["linestyle"] for s, style in zip(column, styles, strict=True) if s is not None}
     if len(lines) > 1:
-        handles = [Line2D([], [], color="0.35", linestyle=line, label=_cut(name)) for name, line in lines.items()]
+        handles = [Line2D([], [], color="0.35", linestyle=line, label=cut(name, 40)) for name, line in lines.items()]
         ax.legend(handles=handles[:6], edgecolor="none", framealpha=0.85, loc="best", fontsize="small", handlelength=3)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _draw_losses(ax: Any, result: SweepResult, order: np.ndarray, styles: list[Any]) -> None:

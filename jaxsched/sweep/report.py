@@ -16,7 +16,7 @@ import numpy as np
 from ..outline import outline
 from ..schedules.fields import shown
 from ..version import __version__
-from ..viz.curves import Curve, Group, curves
+from ..viz.curves import Curve, Group, curves, cut
 from ..viz.page import Axis, Column, Page, Panel, Spread, Table, most_points, write
 from .figure import ceiling, schedules_by_place
 from .frames import columns, ends, family
@@ -123,7 +123,7 @@ class _Gathered:
             facts=self.facts(),
             best=self.best,
             best_says=self.best_says(),
-            expressions=[_cut(text, self.longest) if i else text for i, text in enumerate(expressions)],
+            expressions=[cut(text, self.longest) if i else text for i, text in enumerate(expressions)],
             cut=long,
             lost=np.flatnonzero(self.lost).tolist(),
             ranking_note=self.ranking_note(),
@@ -172,7 +172,7 @@ class _Gathered:
         """The hyperparameters that differ, of one rank."""
         named = {"family": [repr(name) for name in self.families]} if self.families else {}
         parts = [
-            f"{name}={_cut(_short(v[rank]), 60)}" for name, v in (named | self.varied).items() if v[rank] is not None
+            f"{name}={cut(_short(v[rank]), 60)}" for name, v in (named | self.varied).items() if v[rank] is not None
         ]
         return ", ".join(parts[:6]) + (", ..." if len(parts) > 6 else "")
 
@@ -391,9 +391,7 @@ class _Gathered:
             seeds = ", ".join(f"{self.result.seeds[j]} at {at[j]:,}" for j in hit[:8].tolist())
             more = f" and {len(hit) - 8} more" if len(hit) > 8 else ""
             share = f"{len(hit)} of {len(at)}"
-            rows.append(
-                [f"{rank + 1:,}", f"{first[rank]:,}", share, seeds + more, _cut(repr(self.settings[rank]), 400)]
-            )
+            rows.append([f"{rank + 1:,}", f"{first[rank]:,}", share, seeds + more, cut(repr(self.settings[rank]), 400)])
         heads = ["rank", "first step", "seeds", "seed at step", "setting"]
         return Table("What diverged, the earliest first", heads, rows, frozenset({0, 1}))
 
@@ -468,17 +466,13 @@ def _seconds(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5_400 else f"{seconds / 3_600:.1f} h"
 
 
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 3]}..."
-
-
 def _cell(value: Any) -> Any:
     """A hyperparameter in the ranking: a number, the text of a table, or None."""
     if value is None:
         return None
     array = np.asarray(value)
     if array.ndim:
-        return _cut(str(array.tolist()), 200)
+        return cut(str(array.tolist()), 200)
     return int(array) if array.dtype.kind in "iu" else float(array)
 
 
@@ -643,5 +637,5 @@ def _names_axis(label: str, names: Sequence[str]) -> Axis:
     """Names as heights from 0 to 1, in their order."""
     known = sorted(set(names))
     at = {name: i / (len(known) - 1) for i, name in enumerate(known)}
-    ticks = [(y, _cut(name, 100)) for name, y in at.items()]
+    ticks = [(y, cut(name, 100)) for name, y in at.items()]
     return Axis(label, np.array([at[name] for name in names]), ticks)

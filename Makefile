@@ -14,10 +14,12 @@ sweep: $(VENV)/.ready-sweep
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# What takes longer, or more than Python: killed and distributed processes, a real terminal (tmux), 100,000 broken
-# expressions, and the report in a real browser (Debian's chromium and chromium-driver).
+# What takes longer, or more than Python: what is marked as a trial (the laws of every peer's schedule, the examples
+# trained, processes that are killed), several processes, a real terminal (tmux), 100,000 broken expressions, and the
+# report in a real browser (Debian's chromium and chromium-driver).
 PLAIN := -o addopts="--strict-config --strict-markers -p no:cacheprovider" --dist worksteal
 trials: $(VENV)/.ready-test browser
+	$(BIN)/python -m pytest -n auto --dist worksteal -m trial
 	$(BIN)/python -m pytest $(PLAIN) -n auto tests/processes tests/terminal tests/fuzz
 
 browser: $(VENV)/.ready-test

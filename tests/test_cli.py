@@ -342,6 +342,7 @@ def whole(tmp_path_factory):
     return curves(folder / "runs" / "slope" / "result.json")
 
 
+@pytest.mark.trial
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_was_stopped_goes_on_to_the_same_bits(folder, whole, capsys, number):
     code, _, err = came(driven(folder, LINE, number))
@@ -378,6 +379,7 @@ def test_without_checkpoints_nothing_is_saved_and_a_second_signal_waits_for_noth
     assert err.splitlines()[-1] == f"to go on: jaxsched {LINE} --out there"
 
 
+@pytest.mark.trial
 def test_two_processes_share_a_sweep_and_go_on_after_a_death(folder, whole):
     def both(number, after):
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -453,6 +455,7 @@ def test_the_digits_example(monkeypatch, tmp_path):
     assert result.final["valid_accuracy"].max() > 0.9
 
 
+@pytest.mark.trial
 @pytest.mark.parametrize("name", ["digits", "digits_cnn", "character_model"])
 def test_the_examples_are_swept_by_the_command(name, tmp_path, capsys):
     """A network, a convolutional one (Flax NNX) and a recurrent one over text: all settings, two steps each."""

@@ -89,6 +89,7 @@ def columns(case: Case, group: list[dict[str, Any]]) -> tuple[tuple[Any, ...], t
     return floats, tuple(None if c.dtype.kind == "f" else c.astype(np.int32) for c in stacked)
 
 
+@pytest.mark.trial
 @by_case
 def test_it_obeys_the_laws(peer: str, case: Case) -> None:
     """vmap over every number, one trace for all, and finite gradients; and the values are still the peer's."""

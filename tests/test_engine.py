@@ -257,7 +257,7 @@ def test_batches_from_the_host_are_those_of_a_plain_loop():
 
 def test_seeds_that_make_no_difference_are_refused():
     task = dataclasses.replace(LIGHT, train=host_batches, batch_size=None)
-    with pytest.raises(ValueError, match=r"seeds=\(0, 7\), but the trainings .* write seeds=1"):
+    with pytest.raises(ValueError, match=r"seeds=\[0, 7\], but the trainings .* write seeds=1"):
         sweep(task, SETTINGS, **SMALL)
 
 
@@ -424,6 +424,7 @@ def finish(process):
     return out
 
 
+@pytest.mark.trial
 @pytest.mark.parametrize("prune", ["", "prune", "auto"])
 def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path, prune):
     rng = random.Random(7)

@@ -67,6 +67,7 @@ def test_the_task_can_be_swept(name: str) -> None:
         assert {x.shape for x in metrics.values()} == {()}
 
 
+@pytest.mark.trial
 def test_plateau_cnn(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
     """At a rate at which nothing gets better, the network that listens is cut in its fifth epoch."""
     module = load("plateau_cnn")
@@ -82,6 +83,7 @@ def test_plateau_cnn(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
     assert is_picture(tmp_path / "plateau.png")
 
 
+@pytest.mark.trial
 def test_character_model(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
     """Also at this size a bad batch throws back the training that has no guard, and only that."""
     module = load("character_model")
@@ -102,6 +104,7 @@ def test_character_model(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
     assert is_picture(tmp_path / "model.png")
 
 
+@pytest.mark.trial
 def test_transfer(monkeypatch: Any, tmp_path: Path) -> None:
     """Frozen layers keep the old digits to the bit, whatever the rate; others do not, and all of them learn."""
     module = load("transfer")
@@ -115,6 +118,7 @@ def test_transfer(monkeypatch: Any, tmp_path: Path) -> None:
     assert is_picture(tmp_path / "transfer.png")
 
 
+@pytest.mark.trial
 def test_one_cycle(tmp_path: Path) -> None:
     module = load("one_cycle")
     histories = module.main(tmp_path / "cycle.png", steps=20, runs=2)
@@ -128,6 +132,7 @@ def test_one_cycle(tmp_path: Path) -> None:
     assert is_picture(tmp_path / "cycle.png")
 
 
+@pytest.mark.trial
 def test_zigzag(tmp_path: Path) -> None:
     """Momentum is nearer to the minimum early, and decay at the end."""
     module = load("zigzag")

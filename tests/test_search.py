@@ -361,6 +361,7 @@ def start(url, trials, killed=False):
     return subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True, cwd=root)
 
 
+@pytest.mark.trial
 def test_two_processes_share_a_study(tmp_path):
     url = f"sqlite:///{tmp_path}/search.db"
     both = [start(url, 24) for _ in range(2)]
@@ -382,6 +383,7 @@ def test_two_processes_share_a_study(tmp_path):
     assert len({str(trial.params) for trial in whole.study.trials}) == len(trained)
 
 
+@pytest.mark.trial
 @pytest.mark.skipif(not os.path.exists("/proc/self/ns/pid"), reason="elsewhere a dead process is found by its silence")
 def test_what_a_killed_process_trained_is_proposed_again(tmp_path):
     url = f"sqlite:///{tmp_path}/search.db"

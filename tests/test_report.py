@@ -368,6 +368,12 @@ def test_what_diverged_does_not_choose_the_view(tmp_path):
     assert 2 < panel["high"] < 2.2
     finite = read(make(GRID_OF_TWO, [[1.0], [1.0]], curves=curves), tmp_path).data["curves"][0]
     assert (finite["low"], finite["high"]) == (panel["low"], panel["high"])  # exploded, and not marked as diverged
+    curves = np.full((3, 1, 10), 0.05)
+    curves[2] = np.linspace(15, 3, 10)  # learns slowly, where the others had learned in the first window
+    slow = make(js.grid(js.Linear, init_value=[0.1, 0.2, 1e-4], end_value=0.0, steps=100), [[0.05]] * 3, curves=curves)
+    assert read(slow, tmp_path).data["curves"][0]["high"] >= 15
+    assert slow.plot().axes[1].get_ylim()[1] >= 15
+    assert "swatch grey" not in slow.report(tmp_path / "slow.html").read_text().partition("</section>")[0]
     rates = make(js.grid(js.Linear, init_value=[1e-4, 0.1], end_value=0.0, steps=100), [[1.0], [1.0]])
     assert read(rates, tmp_path).data["schedules"][0]["log"]
     assert not panel["log"]

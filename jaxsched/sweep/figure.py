@@ -148,12 +148,12 @@ def _draw_losses(ax: Any, result: SweepResult, order: np.ndarray, styles: list[A
 
 def ceiling(curves: np.ndarray) -> float:
     """The top of the axis of losses (settings, windows): the largest, but for those that have exploded. These are
-    above ten times what most settings begin with."""
+    above a thousand times what most settings begin with; one that only learns more slowly than most is not."""
     seen = curves[np.isfinite(curves)]
     if not len(seen):
         return 1.0
     first = curves[:, 0][np.isfinite(curves[:, 0])]
-    usual = 10 * float(np.median(first)) if len(first) else float("inf")
+    usual = 1_000 * float(np.median(first)) if len(first) else float("inf")
     return float(seen[seen <= usual].max(initial=seen.min()))
 
 

@@ -187,6 +187,7 @@ def render(page: Page) -> str:
         if page.parallel
         else _paragraph(page.parallel_says),
         spread=_figure("spread", page.spread.says) if page.spread else _paragraph(page.spread_says),
+        grey='<span class="key"><span class="swatch grey"></span>diverged</span>' if page.diverged else "",
         diverged=_paragraph(page.diverged_says) + (_table(page.diverged) if page.diverged else ""),
         pruned=_paragraph(page.pruned_says) + (_table(page.pruned) if page.pruned else ""),
         origin=_origin(page),

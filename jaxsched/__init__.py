@@ -19,6 +19,7 @@ WarmupCosine(peak_value=0.0003, warmup_steps=2000, total_steps=100000).warmup(st
 from typing import TYPE_CHECKING
 
 from . import compat as compat
+from . import predict as predict
 from .finder import FinderResult as FinderResult
 from .finder import Suggestion as Suggestion
 from .finder import find_lr as find_lr

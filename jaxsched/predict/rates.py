@@ -1,0 +1,71 @@
+"""What a prediction is made from: the rate of every step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..schedules.base import Schedule, axes
+from ..schedules.fields import is_traced, shown
+from ..schedules.shapes import floating
+
+
+def rates_of(owner: str, lrs: Any, total_steps: int | None = None) -> jax.Array:
+    """The rates of steps 0 to `total_steps - 1`, floats (total_steps,): `lrs` itself, or the values of a schedule.
+
+    Numbers that are there to be looked at are checked: finite, none below 0, and one above 0 at least.
+
+    Errors: TypeError and ValueError that begin with `owner`, name the argument and say the step.
+    """
+    if isinstance(lrs, Schedule):
+        if axes(lrs) - {0}:
+            raise ValueError(
+                f"{owner}: lrs={shown(lrs)} is several schedules, stacked; write jax.vmap(lambda s: ...)(schedules)."
+            )
+        steps = checked_steps(owner, "total_steps", total_steps)
+        rates = lrs(jnp.arange(steps))
+        name = f"the values of {shown(lrs)}"
+    else:
+        if total_steps is not None and np.shape(lrs) != (total_steps,):
+            raise ValueError(
+                f"{owner}: total_steps={shown(total_steps)} beside rates of shape {np.shape(lrs)}; leave it out: it "
+                "says how long a schedule is."
+            )
+        try:
+            rates = jnp.asarray(lrs)
+        except (TypeError, ValueError):
+            raise TypeError(f"{owner}: lrs={shown(lrs)}; write an array of rates or a schedule.") from None
+        name = "lrs"
+    if rates.ndim != 1 or rates.size == 0:
+        raise ValueError(
+            f"{owner}: lrs has the shape {rates.shape}; write one rate a step, (steps,), and jax.vmap for several "
+            "schedules."
+        )
+    if not (jnp.issubdtype(rates.dtype, jnp.floating) or jnp.issubdtype(rates.dtype, jnp.integer)):
+        raise TypeError(f"{owner}: lrs holds {rates.dtype}; write an array of rates or a schedule.")
+    rates = floating(rates)
+    if not is_traced(rates):
+        _check(owner, name, np.asarray(rates))
+    return rates
+
+
+def checked_steps(owner: str, name: str, value: Any, least: int = 1) -> int:
+    """A number of steps as a Python integer."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be a number of steps, {least} or more.")
+    return int(value)
+
+
+def _check(owner: str, name: str, rates: np.ndarray) -> None:
+    for bad, instead in (
+        (~np.isfinite(rates), "write finite rates"),
+        (rates < 0, "write rates of 0 or more, such as schedule.clip(0.0, 1.0)"),
+    ):
+        if bad.any():
+            step = int(np.argmax(bad))
+            raise ValueError(f"{owner}: {name}: the rate at step {step} is {rates[step]:g}; {instead}.")
+    if not rates.any():
+        raise ValueError(f"{owner}: {name}: all {rates.size} rates are 0; write one above 0.")

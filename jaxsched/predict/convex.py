@@ -129,7 +129,7 @@ def _sums(rates: jax.Array, squares: jax.Array) -> tuple[jax.Array, jax.Array, j
         share = jnp.where(moves, rate * noise[0] / jnp.where(moves, total[0] * after, 1), 0)
         return (total, noise, _add(last, share)), None
 
-    totals, _ = jax.lax.scan(back, ((zero, zero),) * 3, (rates, squares), reverse=True, unroll=4)
+    totals, _ = jax.lax.scan(back, ((zero, zero), (zero, zero), (zero, zero)), (rates, squares), reverse=True, unroll=4)
     return totals[0][0], totals[1][0], totals[2][0]
 
 

@@ -326,3 +326,35 @@ def test_a_missing_scipy_says_what_to_install(monkeypatch):
         sample(js.Linear, 2, init_value=uniform(0, 1), end_value=0, steps=4)
     with warnings.catch_warnings():
         assert len(sample(js.Linear, 2, "random", init_value=uniform(0, 1), end_value=0, steps=4).steps) == 2
+
+
+TOGETHER = {
+    "dependent": space(
+        js.WarmupStableDecay,
+        peak_value=log_uniform(0.01, 3.0),
+        warmup_steps=int_uniform(0, 125),
+        total_steps=500,
+        decay_steps=int_uniform(0, field("total_steps") - field("warmup_steps")),
+    ),
+    "pytree": {
+        "rate": space(js.WarmupCosine(0.1, 10, 500), peak_value=uniform(0.1, 1.0)),
+        "b1": choice(0.8, 0.9),
+        "b2": 1,
+    },
+    "tables": space(js.PiecewiseConstant([10, 20], [1.0, 0.5, 0.1]), boundaries=choice([1, 2], [3, 4])),
+    "integers and floats": space(js.Linear, init_value=choice(1, 2.5), end_value=uniform(0.0, 1.0), steps=choice(5, 7)),
+    "refused": space(js.WarmupCosine, peak_value=0.1, warmup_steps=int_uniform(0, 150), total_steps=100),
+}
+
+
+@pytest.mark.filterwarnings("ignore:sample. WarmupCosine refused")
+@pytest.mark.parametrize("kind", TOGETHER)
+def test_settings_made_together_are_those_made_one_by_one(kind, monkeypatch):
+    together = [sample(x, 50) for x in (TOGETHER[kind], [TOGETHER[kind], TOGETHER["dependent"]])]
+    monkeypatch.setattr(Draws, "together", lambda *args: None)
+    one_by_one = [sample(x, 50) for x in (TOGETHER[kind], [TOGETHER[kind], TOGETHER["dependent"]])]
+    assert repr(together) == repr(one_by_one)
+    for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(one_by_one), strict=True):
+        assert type(a) is type(b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+        assert np.array_equal(a, b)

@@ -51,7 +51,9 @@ def columns(settings: Sequence[Any], taken: Collection[str]) -> dict[str, list[A
     for i, setting in enumerate(settings):
         for name, value in hyperparameters(setting).items():
             name = f"setting.{name}" if name in taken else name or "value"
-            found.setdefault(name, [None] * len(settings))[i] = value
+            if name not in found:
+                found[name] = [None] * len(settings)
+            found[name][i] = value
     return found
 
 

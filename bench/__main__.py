@@ -5,7 +5,7 @@ import importlib
 import subprocess
 import sys
 
-TABLES = ("table", "call", "pieces", "step", "plateau", "imports", "accuracy", "sweep", "scale")
+TABLES = ("table", "call", "pieces", "step", "plateau", "imports", "accuracy", "sweep", "scale", "predict", "plan", "refine")
 
 
 def main() -> int:

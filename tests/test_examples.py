@@ -19,7 +19,7 @@ from jaxsched.sweep.engine import Plan
 from jaxsched.sweep.training import Data, Training
 
 FOLDER = Path(__file__).parent.parent / "examples"
-NAMES = ["character_model", "digits", "digits_cnn", "one_cycle", "plateau_cnn", "transfer", "zigzag"]
+NAMES = ["character_model", "digits", "digits_cnn", "one_cycle", "plateau_cnn", "prediction", "transfer", "unrolled", "zigzag"]
 mpl.use("Agg")  # an example that opened a window would hang here
 
 
@@ -142,3 +142,29 @@ def test_zigzag(tmp_path: Path) -> None:
     assert far["momentum"][0] < 0.5 * far["plain SGD"][0]
     assert far["momentum and decay"][1] < 0.5 * min(far["momentum"][1], far["plain SGD"][1])
     assert is_picture(tmp_path / "path.png")
+
+
+@pytest.mark.trial
+def test_prediction(tmp_path: Path) -> None:
+    """Also at this size the ranking holds over the whole range; among the best it is told whichever way it comes out."""
+    module = load("prediction")
+    trained = module.main(tmp_path / "prediction.png", n=1_000, kept=12, seeds=2)
+    (near, far) = trained.values()
+    assert all(x.shape == (12,) and np.isfinite(x).all() for way in (near, far) for x in way[:2])
+    assert np.all(np.diff(near[0]) >= 0)
+    assert np.all(np.diff(far[0]) >= 0)
+    rho, low, high = far[2]
+    assert rho > 0.4
+    assert -1 <= low <= rho <= high <= 1
+    assert near[1].mean() < 0.5 * far[1].mean()
+    assert is_picture(tmp_path / "prediction.png")
+
+
+@pytest.mark.trial
+def test_unrolled(tmp_path: Path) -> None:
+    """A few steps downhill on the schedule, through trainings of 40 steps, are already better on other seeds."""
+    module = load("unrolled")
+    path, table = module.main(tmp_path / "unrolled.png", steps=40, outer=5, runs=2)
+    assert path[-1][1] < path[0][1]
+    assert table["after"] < table["before"]
+    assert is_picture(tmp_path / "unrolled.png")

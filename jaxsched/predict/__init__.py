@@ -1,3 +1,33 @@
-"""What a schedule will do before it is run: bounds, laws, plans and gradients of the hyperparameters."""
+"""What a schedule will do before it is run: bounds, laws, plans and gradients of the hyperparameters.
 
+`convex`, `power_law`, `annealing` and `plan` are modules, by the theory that they come from; what goes with all of them
+stands here.
+"""
+
+from . import annealing as annealing
 from . import convex as convex
+from . import plan as plan
+from . import power_law as power_law
+from .curves import Curve as Curve
+from .descent import Optimized as Optimized
+from .descent import bounds as bounds
+from .descent import falling as falling
+from .descent import fixed as fixed
+from .descent import fixed_peak as fixed_peak
+from .descent import knots as knots
+from .descent import optimize as optimize
+from .fitted import FittedLaw as FittedLaw
+from .fitted import Prediction as Prediction
+from .fitted import Ranking as Ranking
+from .fitted import rank as rank
+from .gradients import HypergradientState as HypergradientState
+from .gradients import UnrolledGradient as UnrolledGradient
+from .gradients import hypergradient as hypergradient
+from .gradients import unroll_grad as unroll_grad
+from .gradients import unrolled_loss as unrolled_loss
+from .many import sweep as sweep
+from .refinement import GradNorms as GradNorms
+from .refinement import GradNormState as GradNormState
+from .refinement import record_grad_norms as record_grad_norms
+from .refinement import recorded_grad_norms as recorded_grad_norms
+from .refinement import refine as refine

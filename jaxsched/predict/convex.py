@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..schedules.base import Schedule
 from ..schedules.fields import Number, is_traced, shown
+from ..schedules.shapes import floating
 from .rates import rates_of
 
 Total: TypeAlias = tuple[jax.Array, jax.Array]
 """A sum and what rounding has added to it so far."""
+
+_BLOCK = 128
+"""Steps whose rates are there at one time: a thousand vmapped schedules stay in the caches, and their memory small."""
 
 
 class BestScale(NamedTuple):
@@ -35,7 +41,7 @@ def bound(lrs: Any, distance: Number = 1.0, grad_norm: Any = 1.0, *, total_steps
     + 1/2 sum_{k<T} [e_k / sum_{t>k} e_t] [sum_{t>=k} e_t^2 G_t^2 / sum_{t>=k} e_t]`.
 
     One pass from the end to the start with compensated sums, so a schedule of T steps costs O(T), and nothing is
-    subtracted. It can be traced, vmapped and differentiated. Steps of rate 0 at the end change nothing.
+    subtracted. A schedule is evaluated on the way, so that many vmapped ones take little memory. It can be traced, vmapped and differentiated. Steps of rate 0 at the end change nothing.
 
     Args:
       lrs: the rates of all steps, (T,), 0 or more; or a schedule, with `total_steps`.
@@ -61,8 +67,7 @@ def bound(lrs: Any, distance: Number = 1.0, grad_norm: Any = 1.0, *, total_steps
     Source: Schaipp et al., "The surprising agreement between convex optimization theory and learning-rate scheduling",
     2025, arXiv 2501.18965, theorem 10.
     """
-    rates = rates_of("convex.bound", lrs, total_steps)
-    unit, (far, near, last) = _terms("convex.bound", rates, distance, grad_norm)
+    unit, (far, near, last) = _terms("convex.bound", lrs, total_steps, distance, grad_norm)
     return far / unit + unit * (near + last)
 
 
@@ -92,13 +97,13 @@ def best_scale(lrs: Any, total_steps: int | None = None, distance: Number = 1.0,
 
     Source: Schaipp et al., 2025, arXiv 2501.18965, corollary 12.
     """
-    rates = rates_of("convex.best_scale", lrs, total_steps)
-    unit, (far, near, last) = _terms("convex.best_scale", rates, distance, grad_norm)
+    unit, (far, near, last) = _terms("convex.best_scale", lrs, total_steps, distance, grad_norm)
     return BestScale(jnp.sqrt(far / (near + last)) / unit, 2 * jnp.sqrt(far * (near + last)))
 
 
-def _terms(owner: str, rates: jax.Array, distance: Any, grad_norm: Any) -> tuple[jax.Array, list[jax.Array]]:
-    """The largest rate, and the three terms of the bound for rates that are measured by it."""
+def _terms(owner: str, lrs: Any, total_steps: Any, distance: Any, grad_norm: Any) -> tuple[jax.Array, list[jax.Array]]:
+    """A unit, and the three terms of the bound for rates that are measured by it."""
+    rates = rates_of(owner, lrs, total_steps)
     for name, value in (("distance", distance), ("grad_norm", grad_norm)):
         if not is_traced(value) and not np.all(np.isfinite(seen := np.asarray(value, np.float64)) & (seen > 0)):
             raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be above 0 and finite.")
@@ -107,30 +112,56 @@ def _terms(owner: str, rates: jax.Array, distance: Any, grad_norm: Any) -> tuple
             f"{owner}: distance has the shape {np.shape(distance)} and grad_norm {np.shape(grad_norm)} beside "
             f"{rates.size} rates; write numbers, or one grad_norm for each step."
         )
-    # Squares of squares of small rates leave float32; measured by the largest rate they do not. The bound does not
-    # depend on the unit, so that it takes no gradient.
-    unit = jax.lax.stop_gradient(jnp.max(rates))
-    rates = rates / unit
-    total, noise, last = _sums(rates, jnp.square(rates * jnp.asarray(grad_norm)))
+    source = lrs if isinstance(lrs, Schedule) else rates
+    unit, (total, noise, last) = _sums(source, jnp.asarray(grad_norm, rates.dtype), rates.size)
     return unit, [jnp.square(jnp.asarray(distance)) / (2 * total), noise / (2 * total), last / 2]
 
 
-@jax.jit
-def _sums(rates: jax.Array, squares: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The sum of the rates, that of the squares, and that of the shares of the last iterate."""
-    zero = jnp.zeros((), squares.dtype)
+@functools.partial(jax.jit, static_argnames="steps")
+def _sums(lrs: Any, norms: jax.Array, steps: int) -> tuple[jax.Array, list[jax.Array]]:
+    """A unit, and measured by it the sum of the rates, that of the squares, and that of the shares of the last iterate.
+
+    Squares of squares of small rates leave float32; measured by about the largest rate so far they do not.
+    """
+    zero = jnp.zeros((), norms.dtype)
+    tiny = zero + jnp.finfo(norms.dtype).tiny
 
     def back(totals: tuple[Total, Total, Total], step: Any) -> tuple[tuple[Total, Total, Total], None]:
-        rate, square = step
+        rate, norm = step
         total, noise, last = totals
         after = total[0]
-        total, noise = _add(total, rate), _add(noise, square)
-        moves = after > 0  # where nothing moves any more, the iterate before is the last one
-        share = jnp.where(moves, rate * noise[0] / jnp.where(moves, total[0] * after, 1), 0)
+        total, noise = _add(total, rate), _add(noise, jnp.square(rate * norm))
+        # Where nothing moves any more, the iterate before is the last one, and has no share.
+        share = rate * noise[0] / jnp.where(after > 0, total[0] * after, jnp.inf)
         return (total, noise, _add(last, share)), None
 
-    totals, _ = jax.lax.scan(back, ((zero, zero), (zero, zero), (zero, zero)), (rates, squares), reverse=True, unroll=4)
-    return totals[0][0], totals[1][0], totals[2][0]
+    def block(carry: Any, start: jax.Array) -> tuple[Any, None]:
+        unit, (total, noise, last) = carry
+        at = start + jnp.arange(_BLOCK)
+        inside = jnp.minimum(at, steps - 1)
+        rates = floating(lrs(inside)) if isinstance(lrs, Schedule) else lrs[inside]
+        rates = jnp.where(at < steps, rates, 0)  # what is after the end has no rate, and changes nothing
+        norm = norms[inside] if norms.ndim else jnp.broadcast_to(norms, at.shape)
+        new = jnp.maximum(unit, _power_of_two(jnp.max(rates)))
+        less = unit / new
+        totals = _scaled(total, less), _scaled(noise, less * less), _scaled(last, less)
+        return (new, jax.lax.scan(back, totals, (rates / new, norm), reverse=True, unroll=4)[0]), None
+
+    begin = (tiny, ((zero, zero),) * 3)
+    (unit, totals), _ = jax.lax.scan(block, begin, jnp.arange(0, steps, _BLOCK), reverse=True)
+    return unit, [total for total, _ in totals]
+
+
+def _power_of_two(x: jax.Array) -> jax.Array:
+    """The largest power of 2 that is not above x: what is divided by it stays exact. The bound does not depend on the
+    unit, so that it takes no gradient."""
+    digits = jnp.finfo(x.dtype).nmant
+    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(x), jnp.int32 if digits < 32 else jnp.int64)
+    return jax.lax.bitcast_convert_type(bits >> digits << digits, x.dtype)
+
+
+def _scaled(total: Total, factor: jax.Array) -> Total:
+    return total[0] * factor, total[1] * factor
 
 
 def _add(total: Total, x: jax.Array) -> Total:

@@ -1,0 +1,429 @@
+"""What a fit knows: the law, how far it may be wrong, where it was never tried, and which schedules it tells apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..schedules.base import Schedule, axes
+from ..schedules.fields import shown
+from ..schedules.stacking import unstack
+from .curves import Curve, admit_curves, in_float64, warmup_of
+from .rates import rates_of
+
+_SLACK = 0.01
+"""By how much of itself a number may be outside of what was fitted, and still count as inside."""
+_ROWS = 512
+
+
+class Settings(NamedTuple):
+    """The arguments of a fit, apart from the curves; `MultiPowerLaw.fit` says what they are."""
+
+    starts: int
+    seed: int
+    huber: float
+    prior: float
+    bootstrap: int
+    max_steps: int
+    block: int | None
+    confidence: float
+
+
+class Prediction(NamedTuple):
+    """Losses with their intervals, arrays of the shape of the steps that they were asked for.
+
+    Fields:
+      loss: what the law says.
+      low, high: the interval in which a new training should lie, at the `confidence` of the fit.
+      extrapolates: what of these rates lies outside of all fitted curves, in words; empty if nothing does. The
+        interval is not wider for it, and cannot be relied on.
+    """
+
+    loss: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    extrapolates: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class FittedLaw:
+    """A law that was fitted, and how far it may be wrong: what `MultiPowerLaw.fit` and `AnnealingLaw.fit` return.
+
+    Two things make it wrong. Its numbers might be others: `laws` are those of residuals drawn again. And no law of few
+    numbers is true: what it misses by is alike along a curve and differs from curve to curve, so no number of points
+    tells it. Each curve is left out in turn, and `misfits` are by how much the law of the others misses its end. Three
+    curves are three such numbers, so intervals take the quantile of Student's t for them.
+
+    Formula, of an interval of the logarithm of a loss: `+- sqrt(t_n^2 M^2 + z^2 (P^2 + R^2))`, with M the root mean
+    square of the n `misfits`, P that of the differences between `laws` and `law`, R the `residual`, and the quantiles
+    t_n of Student's t with n degrees of freedom and z of a normal.
+
+    Fields:
+      law: the law.
+      laws: of the bootstrap, one law with stacked numbers: `jax.vmap(lambda law: law.final(lrs))(fitted.laws)`.
+      converged: whether the best start came to a minimum; where not, the fit has warned.
+      residual: root mean square of the differences between the logarithms of the losses and of the law.
+      agreeing: how many of the starts came to the same value as the best.
+      misfits: of each curve, the logarithm of the loss less that of the law of the other curves, mean over the last
+        tenth of its losses; empty for a single curve. Then the `residual` stands for it, with one degree of freedom.
+      curves: the curves.
+      at: of each curve, the steps that were fitted: those after its warmup.
+      residuals: of each curve, the logarithms of its losses less those of the law.
+      settings: the arguments of the fit.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.predict.annealing import AnnealingLaw
+      >>> from jaxsched.predict.curves import Curve
+      >>> truth, steps = AnnealingLaw(L0=3.0, A=0.5, alpha=0.5, C=0.4), range(100, 2_000, 50)
+      >>> schedules = [js.Linear(0.01, end, 2_000) for end in (0.01, 0.004, 0.001)]
+      >>> curves = [Curve(s, steps, truth.predict(s, at=list(steps), total_steps=2_000), total_steps=2_000)
+      ...           for s in schedules]
+      >>> fitted = AnnealingLaw.fit(curves, starts=8, bootstrap=5)
+      >>> fitted
+      <FittedLaw: AnnealingLaw of 3 curves, 114 losses, residual 0.00%, converged, reached by 8 of 8 starts>
+      >>> seen = fitted.predict(js.Linear(0.01, 0.002, 4_000), at=[1_999, 3_999], total_steps=4_000)
+      >>> seen.extrapolates
+      ('4000 steps, where the longest fitted curve has 1951', 'rates of the sum 24, where the fitted go up to 19.5')
+    """
+
+    law: Any
+    laws: Any
+    converged: bool
+    residual: float
+    agreeing: int
+    misfits: tuple[float, ...]
+    curves: tuple[Curve, ...]
+    at: tuple[np.ndarray, ...]
+    residuals: tuple[np.ndarray, ...]
+    settings: Settings
+
+    def __repr__(self) -> str:
+        return (
+            f"<FittedLaw: {type(self.law).__name__} of {len(self.curves)} curves, {sum(a.size for a in self.at)} "
+            f"losses, residual {self.residual:.2%}, {'converged' if self.converged else 'NOT CONVERGED'}, reached by "
+            f"{self.agreeing} of {self.settings.starts} starts>"
+        )
+
+    def predict(self, lrs: Any, at: Any = None, *, total_steps: int | None = None) -> Prediction:
+        """The losses at the steps `at` with their intervals; for the losses alone, traceable, see `law.predict`.
+
+        Args: as those of `law.predict`; the whole spread at every step of a long training takes its time, so name some.
+
+        Returns: a `Prediction`.
+
+        Errors: as those of `law.predict`.
+        """
+        owner = f"{type(self).__name__}.predict"
+        rates = self._rates(owner, lrs, total_steps)
+        with in_float64():
+            loss = np.asarray(self.law.predict(rates, at))
+        steps = np.arange(rates.size) if at is None else np.asarray(at)
+        away = self._away([rates], [steps.reshape(-1)])
+        parameters = np.mean(away**2, axis=0).reshape(steps.shape)
+        half = np.sqrt(self._t**2 * self._misfit**2 + self._z**2 * (parameters + self.residual**2))
+        half = np.where(np.isfinite(loss), half, 0)
+        last = int(steps.max()) if steps.size else 0
+        return Prediction(loss, loss * np.exp(-half), loss * np.exp(half), self._outside(rates[: last + 1]))
+
+    def rank(self, schedules: Any, total_steps: int | None = None) -> Ranking:
+        """The schedules by what they come to, in groups of which the law tells nothing more.
+
+        Two schedules are told apart if the difference of the logarithms of their losses is beyond
+        `sqrt(2 t_n^2 M^2 + z^2 P^2)`, with P the root mean square of what the laws of the bootstrap say of that
+        difference, and M and t_n as in `FittedLaw`: the law misses each of two trainings by its own M. Schedules of
+        different groups are told apart, each from each. Within a group neighbours are not, and their order means
+        nothing: train them, and see.
+
+        Args:
+          schedules: a list of schedules of any classes, a stacked one, or a dict with a name for each; rates (T,)
+            stand for a schedule.
+          total_steps: how long they are run; if they are schedules. Another length is another comparison.
+
+        Returns: a `Ranking`; `print` it.
+
+        Errors: as those of `law.final`, with the number or the name of the schedule.
+        """
+        owner = f"{type(self).__name__}.rank"
+        named = _named(owner, schedules)
+        rates = [self._rates(f"{owner}: schedules[{name!r}]", s, total_steps) for name, s in named]
+        with in_float64():
+            losses = np.array([float(self.law.final(r)) for r in rates])
+        away = self._away(rates, [np.array([r.size - 1]) for r in rates])
+        order = np.argsort(losses, kind="stable")
+        half = np.sqrt(self._t**2 * self._misfit**2 + self._z**2 * (np.mean(away**2, axis=0) + self.residual**2))
+        ranking = Ranking(
+            schedules=tuple(named[i][1] for i in order),
+            names=tuple(str(named[i][0]) for i in order),
+            loss=losses[order],
+            low=(losses * np.exp(-half))[order],
+            high=(losses * np.exp(half))[order],
+            extrapolates=tuple(self._outside(rates[i]) for i in order),
+            index=order,
+            group=np.zeros(order.size, int),
+            away=self._z * away[:, order],
+            apart=math.sqrt(2) * self._t * self._misfit,
+        )
+        return dataclasses.replace(ranking, group=ranking._groups())
+
+    @functools.cached_property
+    def scores(self) -> list[dict[str, Any]]:
+        """`score` of the fitted curves themselves."""
+        return self.score(self.curves)
+
+    def score(self, curves: Any) -> list[dict[str, Any]]:
+        """How well the law tells curves, a dict for each: of the losses after its warmup.
+
+        - `name`, `points`.
+        - `mae`: mean absolute error; `r2`: the share of the variance that the law explains.
+        - `covered`: the share of the losses inside of their intervals.
+        - `seen`, `predicted`: the last loss.
+        - `extrapolates`: as in `Prediction`.
+        """
+        rows = []
+        for curve in admit_curves(f"{type(self).__name__}.score", curves):
+            keep = curve.steps >= max(curve.warmup_steps, 1)
+            if not keep.any():
+                raise ValueError(f"{type(self).__name__}.score: {curve!r} has no losses after its warmup.")
+            losses = curve.losses[keep]
+            told = self.predict(curve.lrs, curve.steps[keep])
+            missed = float(np.sum((told.loss - losses) ** 2))
+            spread = float(np.sum((losses - losses.mean()) ** 2))
+            rows.append(
+                {
+                    "name": curve.name,
+                    "points": losses.size,
+                    "mae": float(np.mean(np.abs(told.loss - losses))),
+                    "r2": 1 - missed / spread if spread else math.nan,
+                    "covered": float(np.mean((told.low <= losses) & (losses <= told.high))),
+                    "seen": float(losses[-1]),
+                    "predicted": float(told.loss[-1]),
+                    "extrapolates": told.extrapolates,
+                }
+            )
+        return rows
+
+    # --- how far it may be wrong -------------------------------------------------------------------------------------
+
+    @property
+    def _misfit(self) -> float:
+        return float(np.sqrt(np.mean(np.square(self.misfits)))) if self.misfits else self.residual
+
+    @property
+    def _t(self) -> float:
+        return student(self.settings.confidence, max(1, len(self.misfits)))
+
+    @property
+    def _z(self) -> float:
+        return statistics.NormalDist().inv_cdf((1 + self.settings.confidence) / 2)
+
+    def _rates(self, owner: str, lrs: Any, total_steps: int | None) -> np.ndarray:
+        with in_float64():
+            rates = np.asarray(rates_of(owner, lrs, total_steps), np.float64)
+        self.law.check_rates(owner, rates)
+        return rates
+
+    def _away(self, rates: list[np.ndarray], at: list[np.ndarray]) -> np.ndarray:
+        """The logarithms of the losses of `laws` less those of `law`, (laws, points)."""
+        fixed = {name: x for name, x in self.law.numbers().items() if name not in self.law.fitted}
+        with in_float64(), np.errstate(invalid="ignore"):
+            data = self.law._data(rates, at, fixed)
+            one = jax.tree.map(lambda x: np.asarray(x)[None], self.law)
+            return np.asarray(log_losses(self.laws, data)) - np.asarray(log_losses(one, data))
+
+    def _outside(self, rates: np.ndarray) -> tuple[str, ...]:
+        known = [_traits(curve.lrs[: a[-1] + 1]) for curve, a in zip(self.curves, self.at, strict=True) if a.size]
+        own, said = _traits(rates), []
+        for name, says in _SAYS.items():
+            least, most = min(t[name] for t in known), max(t[name] for t in known)
+            below, above = own[name] < least * (1 - _SLACK), own[name] > most * (1 + _SLACK)
+            if (above and "{most" in says) or (below and "{least" in says):
+                said.append(says.format(x=own[name], least=least, most=most))
+        return tuple(said)
+
+
+_SAYS = {
+    "steps": "{x:.0f} steps, where the longest fitted curve has {most:.0f}",
+    "peak": "a peak rate of {x:.3g}, where the fitted have {least:.3g} to {most:.3g}",
+    "lowest": "a lowest rate of {x:.3g} after the warmup, where the fitted go down to {least:.3g}",
+    "total": "rates of the sum {x:.3g}, where the fitted go up to {most:.3g}",
+    "warmup": "a warmup of {x:.0f} steps, where the fitted have {least:.0f} to {most:.0f}",
+    "fall": "a fall of the rate by {x:.2g} of itself in a step, where the fitted fall by {most:.2g} at most",
+    "rise": "a rise of the rate after the warmup by {x:.2g} of itself, where the fitted rise by {most:.2g} at most",
+}
+
+
+def _traits(rates: np.ndarray) -> dict[str, float]:
+    """The sizes of a training by which it can be told to be outside of others."""
+    warmup = warmup_of(rates)
+    after = rates[warmup:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = np.nan_to_num(np.diff(after) / after[:-1], nan=0, posinf=np.inf)
+    return {
+        "steps": float(rates.size),
+        "peak": float(rates.max()),
+        "lowest": float(after.min()),
+        "total": float(rates.sum()),
+        "warmup": float(warmup),
+        # What rounding makes of a constant rate is no fall.
+        "fall": float(max(-change.min(initial=0), 1e-6)),
+        "rise": float(max(change.max(initial=0), 1e-6)),
+    }
+
+
+def student(confidence: float, degrees: int) -> float:
+    """The quantile of Student's t of which `confidence` lies between it and its negative.
+
+    With `t = sqrt(n) tan(a)` its density is that of `cos(a)^(n-1)`, which is smooth and of bounded support.
+    """
+    angle = np.linspace(0, np.pi / 2, 100_001)
+    density = np.cos(angle) ** (degrees - 1)
+    below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    return math.sqrt(degrees) * math.tan(float(np.interp(confidence, below / below[-1], angle)))
+
+
+@jax.jit
+def log_losses(laws: Any, data: Any) -> jax.Array:
+    """The logarithms of what the laws, stacked, say of each point, (laws, points)."""
+    # A law at a time: what is in memory is the data once.
+    return jax.lax.map(lambda law: jnp.log(law._of_data(data)), laws)
+
+
+# --- which is best ---------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Ranking:
+    """Schedules by the loss that a law predicts, best first, in groups that it tells apart; see `FittedLaw.rank`.
+
+    Fields, in the order of the ranking:
+      schedules, names: what was ranked; the names are those of a dict, and else the places in the list.
+      loss, low, high: the predicted final losses and their intervals, (n,).
+      extrapolates: of each, what lies outside of the fitted curves.
+      index: where in the list each was, integers (n,).
+      group: 0 for the best group, integers (n,).
+      away, apart: what `told_apart` is made of.
+    """
+
+    schedules: tuple[Any, ...]
+    names: tuple[str, ...]
+    loss: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    extrapolates: tuple[tuple[str, ...], ...]
+    index: np.ndarray
+    group: np.ndarray
+    away: np.ndarray
+    apart: float
+
+    def __len__(self) -> int:
+        return len(self.schedules)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A dict for each schedule, best first."""
+        return [
+            {
+                "group": int(self.group[i]),
+                "name": self.names[i],
+                "loss": float(self.loss[i]),
+                "low": float(self.low[i]),
+                "high": float(self.high[i]),
+                "extrapolates": self.extrapolates[i],
+                "schedule": self.schedules[i],
+            }
+            for i in range(len(self))
+        ]
+
+    @property
+    def candidates(self) -> tuple[Any, ...]:
+        """All schedules that are not told apart from the first: any of them may be the best."""
+        return tuple(s for s, apart in zip(self.schedules, self._apart([0])[0], strict=True) if not apart)
+
+    def told_apart(self, a: int, b: int) -> bool:
+        """Whether the schedules at the ranks `a` and `b` are told apart.
+
+        Errors: IndexError for ranks that there are not.
+        """
+        for rank in (a, b):
+            if not 0 <= rank < len(self):
+                raise IndexError(f"Ranking: rank {rank}; there are {len(self)} schedules, from 0.")
+        return bool(self._apart([a])[0, b])
+
+    def _apart(self, ranks: Any) -> np.ndarray:
+        """For each of the `ranks` from whom it is told apart, (ranks, n)."""
+        mine, every = self.away[:, ranks], self.away
+        square = np.mean(every**2, axis=0)
+        spread = square[ranks][:, None] + square - 2 * mine.T @ every / len(every)
+        difference = np.log(self.loss[ranks])[:, None] - np.log(self.loss)
+        return difference**2 > np.maximum(spread, 0) + self.apart**2
+
+    def _groups(self) -> np.ndarray:
+        n = len(self)
+        reach = np.zeros(n, int)  # the last one that is not told apart
+        for i in range(0, n, _ROWS):
+            alike = ~self._apart(np.arange(i, min(i + _ROWS, n)))
+            alike[np.arange(len(alike)), np.arange(i, i + len(alike))] = True
+            reach[i : i + _ROWS] = n - 1 - np.argmax(alike[:, ::-1], axis=1)
+        ends = np.maximum.accumulate(reach) == np.arange(n)
+        return np.concatenate([[0], np.cumsum(ends)[:-1]])
+
+    def __repr__(self) -> str:
+        """A table, best first; ? marks what extrapolates."""
+        lines = ["group     loss       low to high        schedule"]
+        for row in self.rows:
+            text = row["name"] if not row["name"].isdigit() else _short(row["schedule"])
+            mark = "?" if row["extrapolates"] else " "
+            lines.append(f"{row['group']:>5} {row['loss']:>8.4f}{mark}  {row['low']:.4f} to {row['high']:.4f}   {text}")
+        said = sorted({text for texts in self.extrapolates for text in texts})
+        groups = int(self.group[-1]) + 1
+        lines.append(
+            f"{len(self)} schedules in {groups} group{'s' * (groups > 1)}: the order within a group is chance."
+        )
+        return "\n".join([*lines, *(f"? {text}" for text in said)])
+
+
+def rank(fitted: FittedLaw, schedules: Any, total_steps: int | None = None) -> Ranking:
+    """`fitted.rank(schedules, total_steps)`."""
+    if not isinstance(fitted, FittedLaw):
+        raise TypeError(f"rank: fitted={shown(fitted)}; write what MultiPowerLaw.fit(curves) returns: a bare law does "
+                        "not know how far it is wrong.")  # fmt: skip
+    return fitted.rank(schedules, total_steps)
+
+
+def _short(schedule: Any) -> str:
+    text = repr(schedule) if isinstance(schedule, Schedule) else f"{np.size(schedule)} rates"
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _named(owner: str, schedules: Any) -> list[tuple[Any, Any]]:
+    """Each schedule with its name; stacked ones one by one."""
+    if isinstance(schedules, Mapping):
+        pairs = list(schedules.items())
+    elif isinstance(schedules, Schedule):
+        pairs = [(0, schedules)]
+    elif isinstance(schedules, Iterable) and not isinstance(schedules, str):
+        pairs = list(enumerate(schedules))
+        if pairs and all(np.ndim(s) == 0 and not isinstance(s, Schedule) for _, s in pairs):
+            raise TypeError(f"{owner}: schedules={shown(schedules)}; write a list of schedules (or of their rates).")
+    else:
+        raise TypeError(f"{owner}: schedules={shown(schedules)}; write a list of schedules.")
+    every: list[tuple[Any, Any]] = []
+    for name, schedule in pairs:
+        stacked = isinstance(schedule, Schedule) and axes(schedule) == {1}
+        parts = unstack(schedule) if stacked else [schedule]
+        if isinstance(schedules, Mapping):
+            every += [(f"{name}[{i}]" if stacked else name, part) for i, part in enumerate(parts)]
+        else:
+            every += [(len(every) + i, part) for i, part in enumerate(parts)]
+    if not every:
+        raise ValueError(f"{owner}: no schedules; write one at least.")
+    return every

@@ -1,0 +1,205 @@
+"""The multi-power law: every fall of the rate gains a power of what the rates add up to after it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..schedules.fields import Number
+from .fitted import FittedLaw, Settings
+from .fitting import Facts, fit
+from .laws import Law, add, law, settled
+
+_AT_ONCE = 2**21
+"""Pairs of steps in memory at once: 8 MB an array."""
+_RATIO = 1.5
+"""Of the bins of the fit, see `nodes`."""
+
+
+@law
+class MultiPowerLaw(Law):
+    """The loss as a function of all rates so far.
+
+    Formula: with the rates `e_k`, the sums `S_k(t) = e_k + ... + e_t` and `S1(t) = e_0 + ... + e_t`,
+    `L(t) = L0 + A S1(t)^-alpha - B sum_{k=1}^t (e_{k-1} - e_k) [1 - (1 + C e_k^-gamma S_k(t))^-beta]`.
+
+    The warmup counts: its rises are falls below 0. Its first rate may be 0, of which no power is taken; so may those
+    of any number of steps before the first rate above 0. After it a rate of 0 is refused (and where it is traced it
+    counts as the limit of smaller and smaller rates for gamma below 1: its bracket is 1 as soon as a later rate is
+    above 0, and else 0).
+
+    It is for what comes after a warmup, for one model and one set of data: its numbers are those of the fit, with
+    steps, rates and losses in the units of the curves. What it says of the difference between two close schedules is
+    often off by several times; see `FittedLaw.rank`.
+
+    Fields: numbers of 0 or more.
+      L0: what the loss comes to after endless training.
+      A, alpha: how a constant rate lowers the loss.
+      B: what the decay gains, in loss for each unit of the rate.
+      C, gamma: how soon: a fall to the rate e has gained `1 - 2^-beta` of it after rates of the sum `e^gamma / C`.
+      beta: how slowly the rest of it follows.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.predict.power_law import MultiPowerLaw
+      >>> law = MultiPowerLaw(L0=3.04045, A=0.52469, alpha=0.50787, B=363.788, C=2.06561, beta=0.58279, gamma=0.64142)
+      >>> s = js.WarmupCosine(peak_value=3e-4, warmup_steps=2_160, total_steps=24_000, end_value=3e-5)
+      >>> print(f"{law.final(s, total_steps=24_000):.3f}")
+      3.315
+      >>> print([f"{x:.3f}" for x in law.predict(s, at=[6_000, 12_000, 23_999], total_steps=24_000)])
+      ['3.575', '3.416', '3.315']
+
+    Source: Luo et al., "A Multi-Power Law for Loss Curve Prediction Across Learning Rate Schedules", 2025,
+    arXiv 2503.12811.
+    """
+
+    B: Number
+    C: Number
+    beta: Number
+    gamma: Number
+
+    takes_zeros: ClassVar[bool] = False
+    fitted: ClassVar[tuple[str, ...]] = ("L0", "A", "alpha", "B", "C", "beta", "gamma")
+    usual: ClassVar[dict[str, float]] = {"beta": 0.5, "gamma": 0.5}
+
+    @classmethod
+    def fit(
+        cls,
+        curves: Any,
+        *,
+        starts: int = 64,
+        seed: int = 0,
+        huber: float = 1e-3,
+        prior: float = 1e-4,
+        bootstrap: int = 200,
+        max_steps: int = 300,
+        block: int | None = None,
+        confidence: float = 0.95,
+    ) -> FittedLaw:
+        """The law of the curves; see `FittedLaw` for what comes back, and `fitting.fit` for how.
+
+        Args:
+          curves: a list of `Curve`, with 8 losses or more after their warmups, of which one decays. Losses inside of
+            a warmup are left out: the law is none of the warmup.
+          starts: how many random starts, 1 or more.
+          seed: of the starts and of the bootstrap; the same seed gives the same law.
+          huber: the residual of the logarithm of the loss from which on it counts linearly, above 0.
+          prior: by how much of the loss the fit must get better, in the mean over all points, before `beta` or
+            `gamma` leaves 1/2 by a factor of e: `huber * prior * log(2 x)^2` is added for each of the two and each
+            point. What a few curves say of them is little, and a difference below what another seed makes of a
+            training is none. 0 or more; with 0 there is none, and the law follows its few curves further than others.
+            The default is the one with which recorded trainings of two models were predicted well, and was chosen in
+            sight of them: see bench/records/power_law.md.
+          bootstrap: how many laws are fitted to resampled residuals, 2 or more.
+          max_steps: of each start, 1 or more.
+          block: how many neighbouring residuals are drawn together; from their correlation if it is left out.
+          confidence: of all intervals, between 0 and 1.
+
+        Errors: TypeError and ValueError for arguments and for curves of which the law cannot be told.
+        Warns: RuntimeWarning if the fit did not converge, or if no other start came to its result.
+        """
+        settings = Settings(starts, seed, huber, prior, bootstrap, max_steps, block, confidence)
+        return fit(cls, {}, curves, settings)
+
+    def _losses(self, rates: jax.Array, at: jax.Array) -> jax.Array:
+        zero = jnp.zeros((), rates.dtype)
+
+        def up(total: Any, rate: jax.Array) -> Any:
+            new = add(total, rate)
+            return new, (total, new)
+
+        _, (before, after) = jax.lax.scan(up, (zero, zero), rates)
+        falls, steps = rates[:-1] - rates[1:], jnp.arange(1, rates.size)
+
+        @jax.checkpoint
+        def one(t: jax.Array) -> jax.Array:
+            # Large sums that are almost equal: what rounding added to each is taken off their difference.
+            reach = (after[0][t] - before[0][1:]) - (after[1][t] - before[1][1:])
+            gains = self._gain(rates[1:], jnp.maximum(reach, 0))
+            return settled(self, after[0][t]) - self.B * jnp.sum(jnp.where(steps <= t, falls * gains, 0))
+
+        return jax.lax.map(one, at, batch_size=max(1, min(at.size, _AT_ONCE // rates.size)))
+
+    def _last(self, rates: jax.Array) -> jax.Array:
+        zero = jnp.zeros((), rates.dtype)
+
+        def back(total: Any, rate: jax.Array) -> Any:
+            total = add(total, rate)
+            return total, total[0]
+
+        (total, _), reach = jax.lax.scan(back, (zero, zero), rates, reverse=True)
+        falls = rates[:-1] - rates[1:]
+        return settled(self, total) - self.B * jnp.sum(falls * self._gain(rates[1:], reach[1:]))
+
+    def _gain(self, rate: jax.Array, reach: jax.Array) -> jax.Array:
+        """`1 - (1 + C rate^-gamma reach)^-beta`: the share of a fall to `rate` that the loss has gained since."""
+        moves = rate > 0
+        gain = self._gain_of_log(jnp.log(jnp.where(moves, rate, 1)), reach)
+        return jnp.where(moves, gain, jnp.where(reach > 0, 1, 0).astype(gain.dtype))
+
+    def _gain_of_log(self, log_rate: jax.Array, reach: jax.Array) -> jax.Array:
+        return -jnp.expm1(-self.beta * jnp.log1p(self.C * jnp.exp(-self.gamma * log_rate) * reach))
+
+    # --- what the fit asks for ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def _data(cls, rates: list[np.ndarray], at: list[np.ndarray], fixed: dict[str, float]) -> dict[str, np.ndarray]:
+        """What the law needs of each point, in a size that does not grow with the steps."""
+        del fixed
+        least = min(float(r[a].min(initial=r.max(), where=r[a] > 0)) for r, a in zip(rates, at, strict=True))
+        most = max(float(r.sum()) for r in rates)
+        bins = int(np.ceil(np.log(most / least) / np.log(_RATIO))) + 1
+        bins += -bins % 16  # few sizes, so that few programs are compiled
+        parts = [nodes(r, a, least * _RATIO ** np.arange(bins)) for r, a in zip(rates, at, strict=True)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _of_data(self, data: dict[str, jax.Array]) -> jax.Array:
+        gains = self._gain_of_log(data["log_rate"], data["reach"])
+        return settled(self, data["total"]) - self.B * jnp.sum(data["fall"] * gains, axis=-1)
+
+    @classmethod
+    def _draw(cls, rng: np.random.Generator, starts: int, facts: Facts) -> dict[str, np.ndarray]:
+        def between(low: float, high: float) -> np.ndarray:
+            return np.exp(rng.uniform(np.log(low), np.log(high), starts))
+
+        gamma = between(0.1, 1.2)
+        # A fall to the peak gains half of its loss after so many steps of the peak.
+        half = between(3, 3_000)
+        return facts.draw_settled(rng, starts) | {
+            "B": between(0.003, 0.3) * facts.loss / facts.peak,
+            "C": facts.peak**gamma / (facts.peak * half),
+            "beta": between(0.2, 2),
+            "gamma": gamma,
+        }
+
+
+def nodes(rates: np.ndarray, at: np.ndarray, edges: np.ndarray) -> dict[str, np.ndarray]:
+    """The falls before each of the steps `at`, put together where they look alike from there.
+
+    The gain of a fall is a smooth function of the logarithm of the rates since then. So the falls whose `S_k(t)` lies
+    between two neighbours of `edges` become one, of their sum, at their mean `S_k` and mean log rate; rises are put
+    together apart from falls, so that the means are means. Near the point that is a step each, far off thousands.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(rates)])
+    falls = rates[:-1] - rates[1:]
+    out: dict[str, list[np.ndarray]] = {"fall": [], "reach": [], "log_rate": []}
+    for sign in (1, -1):
+        k = np.flatnonzero(sign * falls > 0) + 1
+        columns = np.stack([np.ones(k.size), sums[k], np.log(np.where(rates[k] > 0, rates[k], 1))])
+        cumulated = np.cumsum(columns * np.abs(falls[k - 1]), axis=1)
+        cumulated = np.concatenate([np.zeros((3, 1)), cumulated], axis=1)
+        known = np.searchsorted(k, at, side="right")
+        first = np.searchsorted(sums[k], sums[at + 1][:, None] - edges)
+        first[:, -1] = 0
+        ends = np.minimum(np.concatenate([known[:, None], first], axis=1), known[:, None])
+        fall, before, log_rate = cumulated[:, ends[:, :-1]] - cumulated[:, ends[:, 1:]]
+        there = ends[:, :-1] > ends[:, 1:]
+        fall = np.where(there, fall, 0)
+        safe = np.where(fall > 0, fall, 1)
+        out["fall"].append(sign * fall)
+        out["reach"].append(np.where(fall > 0, np.maximum(sums[at + 1][:, None] - before / safe, 0), 1))
+        out["log_rate"].append(np.where(fall > 0, log_rate / safe, 0))
+    return {name: np.concatenate(both, axis=1) for name, both in out.items()} | {"total": sums[at + 1]}

@@ -5,7 +5,7 @@ import importlib
 import subprocess
 import sys
 
-TABLES = ("table", "call", "pieces", "step", "plateau", "imports", "accuracy", "sweep", "scale", "predict", "plan", "refine")
+TABLES = tuple("table call pieces step plateau imports accuracy sweep scale predict plan refine".split())
 
 
 def main() -> int:

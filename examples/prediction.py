@@ -3,8 +3,8 @@
 The convex bound needs one number of the task, the distance to the minimum over the norm of the gradients. The best peak
 of a linear decay tells it: 12 short trainings are the pilot. Then every schedule of the space has a predicted loss, and
 64 of them are trained with 4 seeds in one program: the 64 best, and, to see what the prediction is worth, 64 at even
-ranks from the first to the last. The rank correlation (Spearman's, with a bootstrap interval over the schedules) is high
-over the whole range and next to nothing among the best, whose predictions are all alike. So a prediction finds the
+ranks from the first to the last. The rank correlation (Spearman's, with a bootstrap interval over the schedules) is
+high over the whole range and next to nothing among the best, whose predictions are all alike. So a prediction finds the
 region; which of those schedules is best, trainings must say.
 
     python examples/prediction.py            # the whole way, two tables and examples/prediction.png

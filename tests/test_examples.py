@@ -19,7 +19,7 @@ from jaxsched.sweep.engine import Plan
 from jaxsched.sweep.training import Data, Training
 
 FOLDER = Path(__file__).parent.parent / "examples"
-NAMES = ["character_model", "digits", "digits_cnn", "one_cycle", "plateau_cnn", "prediction", "transfer", "unrolled", "zigzag"]
+NAMES = "character_model digits digits_cnn one_cycle plateau_cnn prediction transfer unrolled zigzag".split()
 mpl.use("Agg")  # an example that opened a window would hang here
 
 
@@ -146,7 +146,7 @@ def test_zigzag(tmp_path: Path) -> None:
 
 @pytest.mark.trial
 def test_prediction(tmp_path: Path) -> None:
-    """Also at this size the ranking holds over the whole range; among the best it is told whichever way it comes out."""
+    """Also at this size the ranking holds over the whole range, and the best are better than the others."""
     module = load("prediction")
     trained = module.main(tmp_path / "prediction.png", n=1_000, kept=12, seeds=2)
     (near, far) = trained.values()

@@ -48,7 +48,7 @@ def test_free_rates_beat_the_tuned_linear_schedule_on_the_bound() -> None:
     linear = js.Linear(1.0, 0.0, T)
     scale, tuned = convex.best_scale(linear, T)
     assert float(tuned) == pytest.approx(0.203608, abs=1e-6)
-    found = optimize(omega, knots(float(scale) * linear, T, n=T), starts=2)
+    found = optimize(omega, knots(float(scale) * linear, T, n=T), starts=2, steps=800)
     assert found.before == pytest.approx(0.203608, abs=1e-6)
     assert found.value == pytest.approx(0.200114, abs=2e-6)
     assert found.value <= 0.2005
@@ -134,7 +134,7 @@ def test_values_never_leave_their_bounds() -> None:
     assert ways[:, 1].max() <= np.float32(0.05)
     assert found.schedule.init_value == pytest.approx(0.5, rel=1e-2)
     assert found.schedule.end_value == pytest.approx(0.05, rel=1e-2)
-    assert 0.5 <= found.schedule.init_value
+    assert found.schedule.init_value >= 0.5
     assert found.schedule.end_value <= 0.05
 
 
@@ -211,6 +211,7 @@ def test_the_peak_of_a_table_stays(limits: Any) -> None:
     assert found.schedule.values[0] < 0.1
 
 
+@pytest.mark.trial
 def test_the_peak_of_a_schedule_stays() -> None:
     s = js.Linear(0.1, 0.6, 10).then(js.Linear(0.6, 0.2, 20), at=10)
     seen = Seen(lambda s: jnp.square(s(0) - 0.3) + jnp.square(s(25) - 0.3), lambda s: jnp.max(s(jnp.arange(30))))

@@ -41,7 +41,8 @@ def bound(lrs: Any, distance: Number = 1.0, grad_norm: Any = 1.0, *, total_steps
     + 1/2 sum_{k<T} [e_k / sum_{t>k} e_t] [sum_{t>=k} e_t^2 G_t^2 / sum_{t>=k} e_t]`.
 
     One pass from the end to the start with compensated sums, so a schedule of T steps costs O(T), and nothing is
-    subtracted. A schedule is evaluated on the way, so that many vmapped ones take little memory. It can be traced, vmapped and differentiated. Steps of rate 0 at the end change nothing.
+    subtracted. A schedule is evaluated on the way, so that many vmapped ones take little memory. It can be traced,
+    vmapped and differentiated. Steps of rate 0 at the end change nothing.
 
     Args:
       lrs: the rates of all steps, (T,), 0 or more; or a schedule, with `total_steps`.

@@ -295,7 +295,9 @@ class _Rule:
             if not self.named:
                 return _Link()
             why = "a table of steps" if steps else "an integer"
-            instead = f"write a float, such as {self.path}=400.0, or leave it out" if whole and not steps else "leave it out"
+            instead = (
+                f"write a float, such as {self.path}=400.0, or leave it out" if whole and not steps else "leave it out"
+            )
             raise ValueError(f"optimize: {self.path}={shown(self.leaf)} is {why} and takes no gradient; {instead}.")
         self._narrow()
         self._check()
@@ -351,7 +353,9 @@ def _field(schedule: Any, path: Any) -> Field | None:
             here = getattr(here, key.name)
         else:
             found = None
-            here = getattr(here, key.name) if hasattr(key, "name") else here[getattr(key, "idx", getattr(key, "key", 0))]
+            here = (
+                getattr(here, key.name) if hasattr(key, "name") else here[getattr(key, "idx", getattr(key, "key", 0))]
+            )
     return found
 
 
@@ -379,7 +383,10 @@ def _rules(schedule: Any, constraints: list[Any]) -> list[_Rule]:
         else:
             for name in one.names:
                 for rule in named(one, name):
-                    rule.falling, rule.fixed = rule.falling or isinstance(one, falling), type(one) is fixed or rule.fixed
+                    rule.falling, rule.fixed = (
+                        rule.falling or isinstance(one, falling),
+                        type(one) is fixed or rule.fixed,
+                    )
                     rule.named = True
     return rules
 
@@ -474,10 +481,10 @@ def optimize(
       >>> from jaxsched.predict.descent import bounds, optimize
       >>> def objective(s):
       ...     return convex.bound(s, total_steps=400)
-      >>> s = js.WarmupStableDecay(0.01, warmup_steps=10, total_steps=400, decay_steps=100.0)
-      >>> best = optimize(objective, s, steps=200, constraints=bounds(peak_value=(1e-4, 1.0), decay_steps=(20, 390)))
+      >>> s = js.Linear(0.01, 0.005, steps=400)
+      >>> best = optimize(objective, s, steps=200, constraints=bounds(init_value=(1e-4, 1.0), end_value=(0.0, 0.1)))
       >>> f"{best.before:.3f} -> {best.value:.3f}"
-      '0.171 -> 0.102'
+      '0.189 -> 0.101'
 
     Source: Schaipp et al., 2025, arXiv 2501.18965, where schedules are found by descent on the bound; Adam: Kingma and
     Ba, 2015.
@@ -685,7 +692,9 @@ def _best(schedule: Any, form: _Form, rules: list[_Rule], peak: Any, found: dict
     refusal: ValueError | None = None
     kept, start = None, int(np.argmin(np.where(ended, np.inf, values)))
     for i in np.argsort(values, kind="stable")[: int((~ended).sum())].tolist():
-        leaves = [_leaf(link, rule, leaf[i]) for link, rule, leaf in zip(form.links, rules, found["leaves"], strict=True)]
+        leaves = [
+            _leaf(link, rule, leaf[i]) for link, rule, leaf in zip(form.links, rules, found["leaves"], strict=True)
+        ]
         try:
             kept, start = form.printed(_checked(form.schedule(leaves)), peak), i
             break

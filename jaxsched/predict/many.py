@@ -54,7 +54,8 @@ def sweep(
       objective: `objective(setting) -> scalar`, or a dict of scalars by name, each a metric. Anything that JAX can
         trace, such as `lambda s: convex.bound(s, total_steps=4_000)`.
       n: how many settings are drawn; None for settings.
-      total_steps: the horizon that is predicted, if there is one: the step of the values in tables and figures. None: 1.
+      total_steps: the horizon that is predicted, if there is one: the step of the values in tables and figures.
+        None: 1.
       method, seed, where: how settings are drawn, as in `sample`.
       chunk: the most settings that run side by side in one program. `"auto"`: 6,000 on a CPU and 32,768 on an
         accelerator, and fewer where they would take more than 256 MiB.

@@ -15,7 +15,6 @@ import dataclasses
 import importlib.util
 from pathlib import Path
 
-import jax
 import numpy as np
 import optax
 from matplotlib.figure import Figure
@@ -106,7 +105,7 @@ def main(out=PICTURE, steps=steps, n=100_000, kept=KEPT, seeds=seeds):
         (f"{kept} at even ranks", np.linspace(0, n - 1, kept).astype(int)),
     ):
         chosen = order[ranks]
-        seen, diverged = train(jax.tree.map(lambda x, chosen=chosen: x[chosen], predicted.schedules), steps, seeds)
+        seen, diverged = train(predicted.select(chosen).schedules, steps, seeds)
         rho, low, high = rank_correlation(values[chosen], seen)
         trained[name] = values[chosen], seen, (rho, low, high)
         print(

@@ -157,6 +157,9 @@ def test_a_result_does_all_that_a_sweep_does(result: js.SweepResult, tmp_path: A
 @pytest.mark.trial
 def test_a_result_is_drawn(result: js.SweepResult, tmp_path: Any) -> None:
     assert next(iter(result.importance("predicted_loss"))) == "init_value"
+    _curves, ranks, *_ = result.plot(tmp_path / "figure.png", "predicted_loss").axes
+    assert ranks.get_xlabel() == "rank"
+    assert len(ranks.collections[0].get_offsets()) == len(result.settings)
     page = result.report(tmp_path / "report.html", "predicted_loss").read_text(encoding="utf-8")
     assert "predicted_loss" in page or "predicted loss" in page
     assert (result.to_tensorboard(tmp_path / "board") / "setting-0000").is_dir()

@@ -826,3 +826,25 @@ def test_the_figure_of_a_thousand_settings(tmp_path):
 def test_the_figure_of_a_result_without_schedules():
     pytest.importorskip("matplotlib")
     assert len(make([{"patience": 2}, {"patience": 5}], [[0.5], [0.4]]).plot().axes) == 2  # the losses and the ranks
+
+
+def test_some_settings_of_a_result():
+    """Alone they are what they were among the others: numbers, marks and settings, also of several structures."""
+    rates = [0.1, 0.2, 0.3]
+    losses = [[3.0, 4.0], [1.0, 2.0], [2.0, 2.5]]
+    mixed = [js.Linear(0.1, 0.0, 10), js.Cosine(0.2, 0.0, 10), js.Linear(0.3, 0.0, 10)]
+    for schedules in (js.grid(js.Linear, init_value=rates, end_value=0.0, steps=10), mixed):
+        result = make(schedules, losses, pruned={0: 2 * LOG_EVERY})
+        two = result.select([2, 0])
+        assert [repr(s) for s in two.settings] == [repr(result.settings[i]) for i in (2, 0)]
+        assert np.array_equal(two.final["valid_loss"], result.final["valid_loss"][[2, 0]])
+        assert two.pruned_at.tolist() == [[-1, -1], [2 * LOG_EVERY] * 2]
+        assert all(np.array_equal(two.metrics[name], x[[2, 0]], equal_nan=True) for name, x in result.metrics.items())
+        assert repr(two.best()) == repr(result.settings[2])
+        assert two.seeds == result.seeds
+    for bad, error, says in (([3], IndexError, "no setting 3"), ([-1], IndexError, "no setting -1")):
+        with pytest.raises(error, match=says):
+            result.select(bad)
+    for bad, error in (([], TypeError), ([0.5], TypeError), ([[0]], ValueError), (0, ValueError)):
+        with pytest.raises(error, match="SweepResult: select"):
+            result.select(bad)

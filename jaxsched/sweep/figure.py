@@ -21,6 +21,9 @@ _MOST_POINTS = 512
 _MANY = 48
 """Curves that a panel shows one by one; more are drawn thin and pale, but for the first so many."""
 
+_MOST_CURVES = 2_000
+"""Settings that are drawn; of more, so many at even ranks."""
+
 _WINNER = "#d81b60"
 """A red that is told from every colour of viridis with any colour vision."""
 
@@ -37,7 +40,11 @@ def draw(result: SweepResult, metric: str, mode: Literal["min", "max"] | None) -
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError('plots need matplotlib: pip install "jaxsched[plot]"') from None
+    settings = len(result.diverged_at)
     order = result.order(metric, mode)
+    if settings > _MOST_CURVES:
+        result = result.select(order[np.linspace(0, settings - 1, _MOST_CURVES).round().astype(int)])
+        order = result.order(metric, mode)
     schedules = schedules_by_place(result)
     panels = len(schedules) + 1
     # A Figure of its own, and not pyplot's: no window, no global state, nothing to close.
@@ -51,7 +58,12 @@ def draw(result: SweepResult, metric: str, mode: Literal["min", "max"] | None) -
         name = path.replace("_", " ") or "learning rate"
         count = sum(schedule is not None for schedule in column)
         ax.set(title=f"{count} setting{'s' * (count > 1)}: {name}", xlabel="step", ylabel=name)
-    _draw_losses(axes[-1], result, order, styles)
+    if {"valid_loss", "train_loss"} <= set(result.metrics):
+        _draw_losses(axes[-1], result, order, styles)
+    else:  # nothing was trained
+        _draw_ranks(axes[-1], result, order, styles, metric)
+    if settings > len(order):
+        figure.suptitle(f"{len(order):,} of {settings:,} settings, at even ranks")
     ranks = ScalarMappable(Normalize(0.5, len(order) + 0.5), ListedColormap(colours))
     bar = figure.colorbar(ranks, ax=axes[-1], label=f"rank by {metric.replace('_', ' ')}")
     bar.set_ticks(np.unique(np.linspace(1, len(order), 5).round()).tolist())
@@ -144,6 +156,15 @@ def _draw_losses(ax: Any, result: SweepResult, order: np.ndarray, styles: list[A
         ax.set_ylim(seen.min() / 1.2, ceiling(valid[kept] if len(kept) else valid) * 1.2)
     ax.set(title="loss, mean over the seeds", xlabel="step", ylabel="loss")
     ax.legend(frameon=False, loc="best")
+
+
+def _draw_ranks(ax: Any, result: SweepResult, order: np.ndarray, styles: list[Any], metric: str) -> None:
+    """The metric of each setting by its rank."""
+    values = result.values(metric).mean(axis=1)[order]
+    ax.scatter(np.arange(1, len(order) + 1), values, s=9, color=[styles[i]["color"] for i in order])
+    if (seen := values[np.isfinite(values)]).size and seen.min() > 0 and seen.max() > 20 * seen.min():
+        ax.set_yscale("log")
+    ax.set(title=metric.replace("_", " "), xlabel="rank", ylabel=metric.replace("_", " "))
 
 
 def ceiling(curves: np.ndarray) -> float:

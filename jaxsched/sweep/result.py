@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import jax
 import numpy as np
 
-from ..schedules.fields import nearest_name
+from ..schedules.fields import nearest_name, shown
 from . import archive, frames, statistics, writers
 from .settings import hyperparameters, settings_list
 
@@ -166,6 +166,38 @@ class SweepResult:
                 }
             )
         return rows
+
+    def select(self, index: Any) -> SweepResult:
+        """The same result with some of its settings only, in the order of `index`.
+
+        Args:
+          index: integers from 0 on, the places of settings, such as `result.order("valid_loss")[:64]`.
+
+        Errors: IndexError for a setting that there is not; TypeError and ValueError for what is not a list of integers.
+
+        Example:
+          >>> import numpy as np
+          >>> import jaxsched as js
+          >>> S = js.grid(js.Linear, init_value=[0.1, 0.2, 0.3], end_value=0.0, steps=5)
+          >>> final = {"valid_loss": np.array([[3.0], [1.0], [2.0]])}
+          >>> result = js.SweepResult({}, final, np.full((3, 1), -1), S, (0,), 5, 5, 0.0, 0.0)
+          >>> result.select(result.order()[:2]).schedules
+          Linear(init_value=[0.2, 0.3], end_value=[0.0, 0.0], steps=[5, 5])
+        """
+        index = np.asarray(index)
+        if index.dtype.kind not in "iu":
+            raise TypeError(f"SweepResult: select({shown(index)}); write the places of settings, such as [0, 3].")
+        if index.ndim != 1 or not index.size:
+            raise ValueError(f"SweepResult: select({shown(index)}); write a list of one setting or more.")
+        count = len(self.diverged_at)
+        if (bad := index[(index < 0) | (index >= count)]).size:
+            raise IndexError(f"SweepResult: select: there is no setting {bad[0]}; they are 0 to {count - 1}.")
+        stacked = self.schedules
+        chosen = [stacked[i] for i in index] if self.mixed else jax.tree.map(lambda x: np.asarray(x)[index], stacked)
+        arrays = {name: getattr(self, name)[index] for name in ("diverged_at", "pruned_at")}
+        metrics = {name: values[index] for name, values in self.metrics.items()}
+        final = {name: values[index] for name, values in self.final.items()}
+        return dataclasses.replace(self, metrics=metrics, final=final, schedules=chosen, **arrays)
 
     # --- what the seeds tell -----------------------------------------------------------------------------------------
 

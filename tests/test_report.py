@@ -511,6 +511,7 @@ def test_bad_arguments(plain, tmp_path):
 
 def test_without_plotly(plain, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    monkeypatch.setattr("jaxsched.sweep.report._Gathered", None)  # it is said before the work
     with pytest.raises(ImportError, match=r'reports need plotly: pip install "jaxsched\[report\]"'):
         plain.report(tmp_path / "x.html")
     assert list(tmp_path.iterdir()) == []

@@ -848,3 +848,19 @@ def test_some_settings_of_a_result():
     for bad, error in (([], TypeError), ([0.5], TypeError), ([[0]], ValueError), (0, ValueError)):
         with pytest.raises(error, match="SweepResult: select"):
             result.select(bad)
+
+
+def test_a_metric_that_is_the_only_one_may_be_left_out(tmp_path):
+    final = {"predicted_loss": np.array([[3.0], [1.0], [2.0]])}
+    metrics = {"predicted_loss": final["predicted_loss"][..., None]}
+    schedules = js.grid(js.Linear, init_value=[0.1, 0.2, 0.3], end_value=0.0, steps=5)
+    result = SweepResult(metrics, final, np.full((3, 1), -1), schedules, (0,), 5, 5, 0.0, 0.0)
+    assert result.best().init_value == 0.2
+    assert [row["mean"] for row in result.ranking()] == [1.0, 2.0, 3.0]
+    assert result.order().tolist() == result.order("predicted_loss").tolist()
+    assert result.spread()["mean"].tolist() == result.values()[:, 0].tolist()
+    assert result.plot().axes[1].get_ylabel() == "predicted loss"
+    assert "predicted" in result.report(tmp_path / "report.html").read_text(encoding="utf-8")
+    two = dataclasses.replace(result, final=final | {"other_loss": final["predicted_loss"]})
+    with pytest.raises(KeyError, match="valid_loss"):
+        two.best()

@@ -341,6 +341,10 @@ TOGETHER = {
         "b1": choice(0.8, 0.9),
         "b2": 1,
     },
+    "arrays of JAX": {
+        "rate": space(js.Linear, init_value=uniform(0.0, 1.0), end_value=jnp.float32(0.5), steps=10),
+        "table": jnp.arange(3),
+    },
     "tables": space(js.PiecewiseConstant([10, 20], [1.0, 0.5, 0.1]), boundaries=choice([1, 2], [3, 4])),
     "integers and floats": space(js.Linear, init_value=choice(1, 2.5), end_value=uniform(0.0, 1.0), steps=choice(5, 7)),
     "refused": space(js.WarmupCosine, peak_value=0.1, warmup_steps=int_uniform(0, 150), total_steps=100),

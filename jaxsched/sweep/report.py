@@ -17,7 +17,7 @@ from ..outline import outline
 from ..schedules.fields import shown
 from ..version import __version__
 from ..viz.curves import Curve, Group, curves, cut
-from ..viz.page import Axis, Column, Page, Panel, Spread, Table, most_points, write
+from ..viz.page import Axis, Column, Page, Panel, Spread, Table, most_points, plotly_script, write
 from .figure import ceiling, schedules_by_place
 from .frames import columns, ends, family
 from .settings import grouped_settings
@@ -76,6 +76,7 @@ def report(
     for name, text in (("command", command), ("title", title)):
         if not (text is None or isinstance(text, str)):
             raise TypeError(f"SweepResult: {name}={shown(text)}; write it as one text, or leave it out.")
+    plotly_script()  # what is missing is said before the work
     return write(path, _Gathered(result, metric, mode).page(command, title))
 
 

@@ -95,18 +95,25 @@ class SweepResult:
             raise ValueError(f"SweepResult: metric={metric!r} and mode={mode!r}; write mode='max' or mode='min'.")
         return mode
 
-    def values(self, metric: str = "valid_loss") -> np.ndarray:
+    def values(self, metric: str | None = None) -> np.ndarray:
         """The final `metric`, float64 (settings, seeds).
+
+        Here and below a metric may be left out: it is `valid_loss`, or the only one that there is.
 
         Errors: KeyError for a metric that there is not.
         """
+        metric = self._named(metric)
         if metric not in self.final:
             raise KeyError(f"SweepResult: metric={metric!r}; {nearest_name(str(metric), self.final)}")
         return self.final[metric].astype(np.float64)
 
+    def _named(self, metric: str | None) -> str:
+        only = len(self.final) == 1 and "valid_loss" not in self.final
+        return metric if metric is not None else next(iter(self.final)) if only else "valid_loss"
+
     # --- who is best -------------------------------------------------------------------------------------------------
 
-    def order(self, metric: str = "valid_loss", mode: Mode | None = None) -> np.ndarray:
+    def order(self, metric: str | None = None, mode: Mode | None = None) -> np.ndarray:
         """The indices of the settings, best first: by the mean of the final `metric` over the seeds.
 
         Settings that were pruned come after all that finished, those that were pruned later first. A setting that
@@ -115,6 +122,7 @@ class SweepResult:
 
         Errors: KeyError for a metric that there is not; ValueError for another mode.
         """
+        metric = self._named(metric)
         values = self.values(metric)
         means = values.mean(axis=1) if self.direction(metric, mode) == "min" else -values.mean(axis=1)
         bad = ~np.isfinite(means) | (self.diverged_at >= 0).any(axis=1)
@@ -123,13 +131,15 @@ class SweepResult:
         kind = np.where(bad, 2, np.where(pruned >= 0, 1, 0))
         return np.lexsort([np.where(bad, 0.0, means), np.where(bad, 0, -pruned), kind])
 
-    def best(self, metric: str = "valid_loss", mode: Mode | None = None) -> Any:
+    def best(self, metric: str | None = None, mode: Mode | None = None) -> Any:
         """The winning setting: a plain schedule, or a pytree of them.
 
         Errors: KeyError for a metric that there is not; ValueError if every setting that finished diverged.
         """
         first = self.ranking(metric, mode)[0]
         if first["diverged"] or not np.isfinite(first["mean"]):
+            if self.run.get("predicted"):
+                raise ValueError("SweepResult: no prediction is finite; look at objective(result.settings[0]).")
             raise ValueError("SweepResult: every setting diverged with some seed; sweep lower learning rates.")
         if first["pruned_at"] >= 0:
             raise ValueError(
@@ -138,7 +148,7 @@ class SweepResult:
             )
         return self.settings[first["setting"]]
 
-    def ranking(self, metric: str = "valid_loss", mode: Mode | None = None) -> list[dict[str, Any]]:
+    def ranking(self, metric: str | None = None, mode: Mode | None = None) -> list[dict[str, Any]]:
         """One row for each setting, in the order of `order`.
 
         A row is a dict: the hyperparameters by name (`peak_value`; `learning_rate.peak_value` in a pytree;
@@ -201,7 +211,7 @@ class SweepResult:
 
     # --- what the seeds tell -----------------------------------------------------------------------------------------
 
-    def spread(self, metric: str = "valid_loss") -> dict[str, np.ndarray]:
+    def spread(self, metric: str | None = None) -> dict[str, np.ndarray]:
         """How far the seeds spread: `mean`, `std`, `error`, `min` and `max` of the final `metric`, (settings,) each.
 
         `std` is that of a sample and `error` that of the mean, both NaN for one seed. A setting that diverged with any
@@ -216,13 +226,13 @@ class SweepResult:
           >>> {name: x.tolist() for name, x in result.spread().items() if name in ("mean", "error")}
           {'mean': [2.0, 2.0], 'error': [1.0, 0.0]}
         """
-        return statistics.spread(self, metric)
+        return statistics.spread(self, self._named(metric))
 
     def compare(
         self,
         a: int = 0,
         b: int = 1,
-        metric: str = "valid_loss",
+        metric: str | None = None,
         mode: Mode | None = None,
         confidence: float = 0.95,
         resamples: int = 9_999,
@@ -263,9 +273,9 @@ class SweepResult:
         Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, with scipy.stats.bootstrap; Fisher's
         test of paired differences, with scipy.stats.permutation_test.
         """
-        return statistics.compare(self, a, b, metric, mode, confidence, resamples, seed)
+        return statistics.compare(self, a, b, self._named(metric), mode, confidence, resamples, seed)
 
-    def importance(self, metric: str = "valid_loss", mode: Mode | None = None, seed: int = 0) -> dict[str, float]:
+    def importance(self, metric: str | None = None, mode: Mode | None = None, seed: int = 0) -> dict[str, float]:
         """Which hyperparameter mattered: the share of the variance of `metric` that each explains alone.
 
         The shares, largest first, are those of Optuna's fANOVA, a functional analysis of variance on a random forest.
@@ -296,7 +306,7 @@ class SweepResult:
 
         Source: Hutter, Hoos and Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter Importance", 2014.
         """
-        return statistics.importance(self, metric, mode, seed)
+        return statistics.importance(self, self._named(metric), mode, seed)
 
     # --- tables ------------------------------------------------------------------------------------------------------
 
@@ -453,7 +463,7 @@ class SweepResult:
     def plot(
         self,
         path: str | os.PathLike[str] | None = None,
-        metric: str = "valid_loss",
+        metric: str | None = None,
         mode: Mode | None = None,
     ) -> Any:
         """The schedules beside their loss curves, coloured by rank, with the winner on top.
@@ -467,7 +477,7 @@ class SweepResult:
         """
         from .figure import draw  # matplotlib is needed here only
 
-        figure = draw(self, metric, mode)
+        figure = draw(self, self._named(metric), mode)
         if path is not None:
             pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, dpi=150)
@@ -476,7 +486,7 @@ class SweepResult:
     def report(
         self,
         path: str | os.PathLike[str],
-        metric: str = "valid_loss",
+        metric: str | None = None,
         mode: Mode | None = None,
         *,
         command: str | None = None,
@@ -514,7 +524,7 @@ class SweepResult:
         """
         from .report import report  # plotly is needed here only
 
-        return report(self, path, metric, mode, command, title)
+        return report(self, path, self._named(metric), mode, command, title)
 
 
 def plain(x: Any) -> Any:

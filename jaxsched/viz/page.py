@@ -159,8 +159,8 @@ def write(path: str | os.PathLike[str], page: Page) -> pathlib.Path:
     return path
 
 
-def render(page: Page) -> str:
-    """The page as text; the same page gives the same text.
+def plotly_script() -> str:
+    """The script that draws the curves of a page.
 
     Errors: ImportError without plotly.
     """
@@ -168,8 +168,15 @@ def render(page: Page) -> str:
         from plotly.offline import get_plotlyjs
     except ImportError:
         raise ImportError('reports need plotly: pip install "jaxsched[report]"') from None
-    script = _asset("page.js")
-    plotly = get_plotlyjs()
+    return get_plotlyjs()
+
+
+def render(page: Page) -> str:
+    """The page as text; the same page gives the same text.
+
+    Errors: ImportError without plotly.
+    """
+    script, plotly = _asset("page.js"), plotly_script()
     return string.Template(_asset("page.html")).substitute(
         policy=_policy(plotly, script),
         title=escape(page.title),

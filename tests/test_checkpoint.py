@@ -226,6 +226,7 @@ def check_after_kill(directory, least):
     return tree["n"]
 
 
+@pytest.mark.trial
 def test_kill_9_at_any_moment_leaves_the_newest_checkpoint(tmp_path):
     moments = random.Random(4)
     newest = 0
@@ -241,6 +242,7 @@ def test_kill_9_at_any_moment_leaves_the_newest_checkpoint(tmp_path):
         assert newest <= said[-1] + 1
 
 
+@pytest.mark.trial
 def test_kill_9_in_the_worst_moments(tmp_path):
     moments = ["written", "half written", "complete", "half deleted"]
 

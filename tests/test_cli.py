@@ -443,6 +443,7 @@ def test_a_live_line_on_a_terminal(clock):
     assert text.count(" left") == 1
 
 
+@pytest.mark.trial
 def test_the_digits_example(monkeypatch, tmp_path):
     """The file is a task that learns: a fraction of the sweep already reads most digits."""
     monkeypatch.chdir(tmp_path)

@@ -197,6 +197,7 @@ def chain_by_hand(lr: float, eta: float, T: int, gamma: float, warm: int, steps:
     return found
 
 
+@pytest.mark.trial
 def test_a_chain_to_a_floor_is_what_each_step_makes_of_it() -> None:
     want = chain_by_hand(1.0, 2**-7, 700, 1 - 2**-10, 40, 1_000)  # beyond several blocks of the sum
     parts = [

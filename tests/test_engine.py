@@ -331,6 +331,7 @@ def test_the_compilers_account_of_memory_is_looked_at_first(monkeypatch):
     assert halved.run["memory_estimate"] < fits.run["memory_estimate"]
 
 
+@pytest.mark.trial
 def test_memory_that_is_really_not_there():
     """A training that asks for a thousand terabytes."""
 
@@ -443,6 +444,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path, prune):
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
+@pytest.mark.trial
 def test_eight_devices_give_the_bits_of_one(tmp_path):
     finish(start(1, tmp_path / "one.npz", "", ""))
     finish(start(8, tmp_path / "eight.npz", "", ""))
@@ -575,6 +577,7 @@ def test_a_checkpoint_that_is_due_is_saved_with_many_lanes(whole, tmp_path, monk
         np.testing.assert_allclose(many.final[name], whole.final[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.trial
 def test_a_second_ctrl_c_does_not_wait_for_a_loader():
     released = threading.Event()
 

@@ -54,7 +54,7 @@ NESTS: dict[str, Callable[[Any], Any]] = {
 }
 NESTS["all of them"] = lambda tx: functools.reduce(lambda inner, nest: nest(inner), [*NESTS.values()][:3], tx)
 # To trace a nest takes a second or two: all in one for all, and one by one for two.
-NESTED = [(name, "all of them") for name in CASES]
+NESTED = [pytest.param(name, "all of them", marks=pytest.mark.trial) for name in CASES]
 NESTED += [(name, nest) for name in ("reduce_on_plateau", "inject") for nest in [*NESTS][:3]]
 METRICS = [1.0, 0.5, 0.7, 0.8, 0.2, 0.9]
 

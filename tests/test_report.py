@@ -214,6 +214,7 @@ def test_a_milestone_stands_at_its_step(tmp_path):
         assert (steps[0], steps[-1]) == (0, 9_999)
 
 
+@pytest.mark.trial
 def test_the_lows_and_highs_of_thousands_are_drawn(tmp_path):
     """In every stretch of a hundredth of the training, to its steps."""
     periods = np.arange(2_000) % 37 + 5

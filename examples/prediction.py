@@ -47,9 +47,9 @@ candidates = space(
 )
 
 
-def measure_distance(pilot):
-    """The distance over the norm of the gradients: the bound is least at `gamma* = distance / norm * f(shape)`."""
-    return float(pilot.best().init_value / convex.best_scale(js.Linear(1.0, 0.0, steps), steps).scale)
+def measure_distance(tuned):
+    """The distance over the norm of the gradients at which a schedule that was tuned is the best of its shape."""
+    return float(1 / convex.best_scale(tuned, steps).scale)  # gamma* is proportional to it
 
 
 def rank_correlation(predicted, seen):
@@ -88,15 +88,15 @@ def draw(trained):
 
 def main(out=PICTURE, steps=steps, n=100_000, kept=KEPT, seeds=seeds):
     pilot = sweep(task, schedules, steps=steps, seeds=seeds, key=1)
-    distance = measure_distance(pilot)
+    distance = measure_distance(pilot.best())
     print(f"pilot: {pilot.best()!r}, so distance / norm = {distance:.1f}")
 
     predicted = predict.sweep(
         candidates, lambda schedule: convex.bound(schedule, distance=distance, total_steps=steps), n=n
     )
     print(f"predicted: {n:,} schedules of {steps} steps in {predicted.seconds:.1f} s; the first is")
-    print(f"  {predicted.best('predicted_loss')!r}\n")
-    order, values = predicted.order("predicted_loss"), predicted.values("predicted_loss")[:, 0]
+    print(f"  {predicted.best()!r}\n")
+    order, values = predicted.order(), predicted.values()[:, 0]
 
     trained = {}
     print(f"{'':14} {'rank correlation':>24} {'valid loss: mean':>18} {'best':>7} {'worst':>7} {'diverged':>9}")

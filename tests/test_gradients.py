@@ -93,13 +93,17 @@ def joined(tree: Any) -> Any:
     return jnp.concatenate([tree["a"], tree["b"].ravel()])
 
 
+QUICK = ("adam", "from 0", "sgd, a schedule, multiplicative")  # the others are slow to compile
+
+
 @functools.cache
-def by_optimizer() -> dict[str, np.ndarray]:
+def by_optimizer(quick: bool) -> dict[str, np.ndarray]:
     @jax.jit
     def run() -> dict[str, jax.Array]:
         made = {
             name: hypergradient(rate, beta, optimizer=FACTORIES[kind], multiplicative=multiplicative)
             for name, (kind, rate, beta, multiplicative) in CASES.items()
+            if (name in QUICK) is quick
         }
         params = {name: split(jnp.ones(5)) for name in made}
         states = {name: optimizer.init(params[name]) for name, optimizer in made.items()}
@@ -119,7 +123,7 @@ def by_optimizer() -> dict[str, np.ndarray]:
     return jax.tree.map(np.asarray, run())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.trial] * (x not in QUICK)) for x in CASES])
 def test_it_is_the_formula_of_the_paper(name: str) -> None:
     kind, rate, beta, multiplicative = CASES[name]
     if isinstance(rate, js.Schedule):
@@ -127,7 +131,7 @@ def test_it_is_the_formula_of_the_paper(name: str) -> None:
     expected = by_formula(kind, rate, beta, multiplicative)
     assert np.ptp(expected[:, 0]) > 0.01  # it learns something
     np.testing.assert_allclose(
-        by_optimizer()[name], expected, rtol=1e-4, atol=2e-5
+        by_optimizer(name in QUICK)[name], expected, rtol=1e-4, atol=2e-5
     )  # float32 Adam loses digits in 1 - b2^t
 
 
@@ -167,6 +171,7 @@ def test_numbers_can_be_traced_and_bounds_hold(swept: Any) -> None:
     assert state.learned[2] == np.float32(0.05)  # nothing is wound up behind the bound
 
 
+@pytest.mark.trial
 def test_a_gradient_that_is_not_finite_leaves_the_rate() -> None:
     optimizer = hypergradient(0.1, 0.01)
     state: Any = optimizer.init(jnp.ones(2))
@@ -176,6 +181,7 @@ def test_a_gradient_that_is_not_finite_leaves_the_rate() -> None:
         assert state.learning_rate == pytest.approx(rate, rel=1e-6)
 
 
+@pytest.mark.trial
 def test_small_types_and_small_numbers() -> None:
     """Products of bfloat16 are summed in float32: in bfloat16 their sum would end at 256. A cosine has no scale."""
     optimizer = hypergradient(0.125, 2.0**-14, optimizer=optax.sgd)
@@ -196,6 +202,7 @@ def test_small_types_and_small_numbers() -> None:
         assert state.learning_rate == pytest.approx(rate)
 
 
+@pytest.mark.trial
 def test_a_schedule_and_its_bounds() -> None:
     """No lower than `min_lr` unless the schedule is, no higher than `max_lr`; zeros of the schedule teach nothing."""
     schedule = js.PiecewiseConstant([1, 2, 3, 5], [0.1, 0.0, 0.1, 0.4, 0.01])
@@ -364,10 +371,10 @@ def unrolled() -> Any:
 
 def test_loss_and_gradient_are_those_of_float64(unrolled: Any) -> None:
     for place, seed in enumerate((0, 3)):
-        assert unrolled.losses[place] == pytest.approx(linear_training(**NUMBERS, seed=seed), rel=1e-5)
+        assert np.asarray(unrolled.losses)[place] == pytest.approx(linear_training(**NUMBERS, seed=seed), rel=1e-5)
         for name in NUMBERS:
             slopes = unrolled.gradients[name] if name == "momentum" else getattr(unrolled.gradients["rate"], name)
-            assert slopes[place] == pytest.approx(central(name, seed), rel=2e-4), name
+            assert np.asarray(slopes)[place] == pytest.approx(central(name, seed), rel=2e-4), name
     assert unrolled.loss == pytest.approx(float(unrolled.losses.mean()), rel=1e-6)
 
 
@@ -390,6 +397,61 @@ def test_a_second_call_compiles_nothing(unrolled: Any) -> None:
     again = unroll_grad(LINEAR, {**SETTING, "rate": WARM.replace(peak_value=0.2)}, UNROLLED, seeds=[1, 2])
     assert len(TRACES) == before > 0
     assert again.loss != unrolled.loss
+
+
+def test_a_length_of_whole_steps_is_a_kink(unrolled: Any) -> None:
+    """The loss falls on one side of it and rises on the other, and the gradient is that of one of them."""
+    del unrolled  # what is compiled is there
+    width, slopes = 1e-6, []
+    for length in (2.0, 2.4):
+        before, at, after = (
+            linear_training(**{**NUMBERS, "warmup_steps": length + away, "seed": 11}) for away in (-width, 0, width)
+        )
+        setting = {**SETTING, "rate": WARM.replace(warmup_steps=length)}
+        got = unroll_grad(LINEAR, setting, UNROLLED, seeds=[11, 12]).gradients["rate"].warmup_steps
+        slopes.append(((at - before) / width, (after - at) / width, float(np.asarray(got)[0])))
+    (left, right, got), beside = slopes
+    assert left < -0.01 < 0.01 < right
+    assert min(abs(got - left), abs(got - right)) < 1e-4
+    np.testing.assert_allclose(beside, beside[0], rtol=1e-3)
+
+
+def test_the_same_objective_is_the_same_program(unrolled: Any) -> None:
+    del unrolled
+    traces: list[Any] = []
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def value(objective: Any, peak: Any) -> Any:
+        traces.append(objective)
+        return objective({**SETTING, "rate": WARM.replace(peak_value=peak)})
+
+    for key in (0, jax.random.key(0)):
+        objective = unrolled_loss(LINEAR, UNROLLED, seeds=[0, 3], key=key)
+        jax.eval_shape(functools.partial(value, objective), jnp.float32(0.1))
+    assert len(traces) == 1
+    assert unrolled_loss(LINEAR, UNROLLED, seeds=[0, 3], key=1) != objective
+    assert unrolled_loss(LINEAR, UNROLLED, seeds=[3, 0]) != objective
+
+
+@pytest.mark.trial
+def test_other_trainings_are_other_programs(unrolled: Any) -> None:
+    del unrolled
+    options: Any = ({}, {"steps": 6}, {"checkpoint_every": 2}, {"chunk": 1}, {"key": jax.random.key(0, impl="rbg")})
+    made = [unrolled_loss(LINEAR, **{"steps": UNROLLED, "seeds": [0, 3], **each}) for each in options]
+    with x64():
+        made.append(unrolled_loss(LINEAR, UNROLLED, seeds=[0, 3]))
+        assert made[-1](SETTING).dtype == jnp.float64
+    assert made[0](SETTING).dtype == jnp.float32
+    assert len(set(made)) == 6
+    inside = []
+
+    @jax.jit
+    def traced(key: Any) -> Any:
+        inside.append(unrolled_loss(LINEAR, UNROLLED, seeds=[0, 3], key=key))
+        return inside[0](SETTING)
+
+    np.testing.assert_allclose(traced(jax.random.key(0)), made[0](SETTING), rtol=1e-6)
+    assert inside[0] != unrolled_loss(LINEAR, UNROLLED, seeds=[0, 3])  # nothing traced is kept
 
 
 def test_a_training_that_diverges_has_no_gradient(unrolled: Any) -> None:
@@ -415,7 +477,11 @@ def test_a_training_that_diverges_has_no_gradient(unrolled: Any) -> None:
         ({"schedule": {**SETTING, "rate": "cosine"}}, TypeError, "schedule holds 'cosine'"),
         ({"schedule": js.stack(WARM, WARM)}, ValueError, r"stacked; write jax.vmap\(unrolled_loss\(task, steps\)\)"),
         ({"schedule": {}}, ValueError, "holds no number"),
-        ({"schedule": {"rate": 1, "momentum": 1}}, ValueError, "has no float, .* write 100.0 for 100"),
+        (
+            {"schedule": {"rate": 1, "momentum": 1}},
+            ValueError,
+            "has no float, .* write 1.0 for 1, and 100.5 for a length of 100",
+        ),
     ],
 )
 def test_unroll_grad_refuses(unrolled: Any, arguments: dict[str, Any], error: type[Exception], says: str) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from ..schedules.fields import Number
 from .fitted import FittedLaw, Settings
 from .fitting import Facts, fit
-from .laws import Law, add, law, settled
+from .laws import Law, law, settled
+from .sums import Sum
 
 
 @law
@@ -85,16 +86,16 @@ class AnnealingLaw(Law):
     def _sums(self, rates: jax.Array) -> tuple[jax.Array, jax.Array]:
         """S1 and S2 at every step."""
         falls = jnp.concatenate([jnp.zeros(1, rates.dtype), rates[:-1] - rates[1:]])
-        zero = jnp.zeros((), jnp.result_type(rates.dtype, jnp.result_type(self.decay)))
+        none = Sum.zero(jnp.result_type(rates.dtype, jnp.result_type(self.decay)))
 
         def up(sums: Any, step: Any) -> Any:
             momentum, total, area = sums
             rate, fall = step
             momentum = self.decay * momentum + fall
-            total, area = add(total, rate), add(area, momentum)
-            return (momentum, total, area), (total[0], area[0])
+            total, area = total.plus(rate), area.plus(momentum)
+            return (momentum, total, area), (total.value, area.value)
 
-        return jax.lax.scan(up, (zero, (zero, zero), (zero, zero)), (rates, falls))[1]
+        return jax.lax.scan(up, (none.value, none, none), (rates, falls))[1]
 
     # --- what the fit asks for ---------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,7 @@ from ..schedules.base import Schedule
 from ..schedules.fields import Number, is_traced, shown
 from ..schedules.shapes import floating
 from .rates import rates_of
-
-Total: TypeAlias = tuple[jax.Array, jax.Array]
-"""A sum and what rounding has added to it so far."""
+from .sums import Sum
 
 _BLOCK = 128
 """Steps whose rates are there at one time: a thousand vmapped schedules stay in the caches, and their memory small."""
@@ -42,7 +40,8 @@ def bound(lrs: Any, distance: Number = 1.0, grad_norm: Any = 1.0, *, total_steps
 
     One pass from the end to the start with compensated sums, so a schedule of T steps costs O(T), and nothing is
     subtracted. A schedule is evaluated on the way, so that many vmapped ones take little memory. It can be traced,
-    vmapped and differentiated. Steps of rate 0 at the end change nothing.
+    vmapped and differentiated. Steps of rate 0 at the end change nothing. Rates, distance and norms may be in any
+    units: each is measured by its own size, and only a bound that its type does not hold is 0 or infinite.
 
     Args:
       lrs: the rates of all steps, (T,), 0 or more; or a schedule, with `total_steps`.
@@ -53,7 +52,7 @@ def bound(lrs: Any, distance: Number = 1.0, grad_norm: Any = 1.0, *, total_steps
     Returns: a scalar.
 
     Errors: ValueError for a rate that is negative or not finite (with its step), for no rate above 0, for norms and
-    a distance that are not above 0, and for several schedules at once.
+    a distance that are not above 0 in their type (1e-40 is not in float32), and for several schedules at once.
 
     Example:
       >>> import jax
@@ -68,11 +67,12 @@ def bound(lrs: Any, distance: Number = 1.0, grad_norm: Any = 1.0, *, total_steps
     Source: Schaipp et al., "The surprising agreement between convex optimization theory and learning-rate scheduling",
     2025, arXiv 2501.18965, theorem 10.
     """
-    unit, (far, near, last) = _terms("convex.bound", lrs, total_steps, distance, grad_norm)
-    return far / unit + unit * (near + last)
+    distance, norm, unit, far, near = _terms("convex.bound", lrs, total_steps, distance, grad_norm)
+    # In this order no product leaves the type unless the whole does.
+    return distance * (distance / unit * far) + norm * (unit * norm * near)
 
 
-def best_scale(lrs: Any, total_steps: int | None = None, distance: Number = 1.0, grad_norm: Any = 1.0) -> BestScale:
+def best_scale(lrs: Any, total_steps: int | None = None, *, distance: Number = 1.0, grad_norm: Any = 1.0) -> BestScale:
     """By what a schedule is best multiplied, and the bound that it then has.
 
     Formula: `Omega(gamma) = t1 / gamma + gamma (t2 + t3)` with the three terms of `bound`, so
@@ -98,43 +98,50 @@ def best_scale(lrs: Any, total_steps: int | None = None, distance: Number = 1.0,
 
     Source: Schaipp et al., 2025, arXiv 2501.18965, corollary 12.
     """
-    unit, (far, near, last) = _terms("convex.best_scale", lrs, total_steps, distance, grad_norm)
-    return BestScale(jnp.sqrt(far / (near + last)) / unit, 2 * jnp.sqrt(far * (near + last)))
+    distance, norm, unit, far, near = _terms("convex.best_scale", lrs, total_steps, distance, grad_norm)
+    return BestScale(distance / norm / unit * jnp.sqrt(far / near), distance * norm * 2 * jnp.sqrt(far * near))
 
 
-def _terms(owner: str, lrs: Any, total_steps: Any, distance: Any, grad_norm: Any) -> tuple[jax.Array, list[jax.Array]]:
-    """A unit, and the three terms of the bound for rates that are measured by it."""
-    rates = rates_of(owner, lrs, total_steps)
+def _terms(owner: str, lrs: Any, total_steps: Any, distance: Any, grad_norm: Any) -> tuple[jax.Array, ...]:
+    """`distance, norm, unit, far, near`, of which the bound is `distance^2 / unit * far + unit * norm^2 * near`."""
+    look = functools.partial(rates_of, owner, total_steps=total_steps)
+    traced = isinstance(lrs, Schedule) and any(map(is_traced, jax.tree.leaves(lrs)))
+    rates = jax.eval_shape(look, lrs) if traced else look(lrs)  # no rate is there to be looked at: none is made
+    kind = jnp.finfo(rates.dtype)
     for name, value in (("distance", distance), ("grad_norm", grad_norm)):
-        if not is_traced(value) and not np.all(np.isfinite(seen := np.asarray(value, np.float64)) & (seen > 0)):
-            raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be above 0 and finite.")
+        if is_traced(value):
+            continue
+        seen = np.asarray(value, np.float64)
+        if not np.all((seen >= float(kind.tiny)) & (seen <= float(kind.max))):
+            raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be above 0 and finite, in {rates.dtype}.")
     if np.ndim(distance) or np.shape(grad_norm) not in ((), rates.shape):
         raise ValueError(
             f"{owner}: distance has the shape {np.shape(distance)} and grad_norm {np.shape(grad_norm)} beside "
             f"{rates.size} rates; write numbers, or one grad_norm for each step."
         )
     source = lrs if isinstance(lrs, Schedule) else rates
-    unit, (total, noise, last) = _sums(source, jnp.asarray(grad_norm, rates.dtype), rates.size)
-    return unit, [jnp.square(jnp.asarray(distance)) / (2 * total), noise / (2 * total), last / 2]
+    measured = _measured(source, jnp.asarray(grad_norm, rates.dtype), rates.size)
+    return jnp.asarray(distance, rates.dtype), *measured
 
 
 @functools.partial(jax.jit, static_argnames="steps")
-def _sums(lrs: Any, norms: jax.Array, steps: int) -> tuple[jax.Array, list[jax.Array]]:
-    """A unit, and measured by it the sum of the rates, that of the squares, and that of the shares of the last iterate.
+def _measured(lrs: Any, norms: jax.Array, steps: int) -> tuple[jax.Array, ...]:
+    """The units of the norms and of the rates, and `far` and `near` measured by them.
 
-    Squares of squares of small rates leave float32; measured by about the largest rate so far they do not.
+    Squares of squares of small rates leave float32; measured by about the largest rate so far they do not. The units
+    are powers of 2, by which nothing is rounded, and the bound does not depend on them.
     """
-    zero = jnp.zeros((), norms.dtype)
-    tiny = zero + jnp.finfo(norms.dtype).tiny
+    level = _power_of_two(jnp.max(norms))
+    norms = norms / level
 
-    def back(totals: tuple[Total, Total, Total], step: Any) -> tuple[tuple[Total, Total, Total], None]:
+    def back(sums: tuple[Sum, Sum, Sum], step: Any) -> tuple[tuple[Sum, Sum, Sum], None]:
         rate, norm = step
-        total, noise, last = totals
-        after = total[0]
-        total, noise = _add(total, rate), _add(noise, jnp.square(rate * norm))
+        total, noise, last = sums
+        after = total.value
+        total, noise = total.plus(rate), noise.plus(jnp.square(rate * norm))
         # Where nothing moves any more, the iterate before is the last one, and has no share.
-        share = rate * noise[0] / jnp.where(after > 0, total[0] * after, jnp.inf)
-        return (total, noise, _add(last, share)), None
+        share = rate * noise.value / jnp.where(after > 0, total.value * after, jnp.inf)
+        return (total, noise, last.plus(share)), None
 
     def block(carry: Any, start: jax.Array) -> tuple[Any, None]:
         unit, (total, noise, last) = carry
@@ -145,28 +152,19 @@ def _sums(lrs: Any, norms: jax.Array, steps: int) -> tuple[jax.Array, list[jax.A
         norm = norms[inside] if norms.ndim else jnp.broadcast_to(norms, at.shape)
         new = jnp.maximum(unit, _power_of_two(jnp.max(rates)))
         less = unit / new
-        totals = _scaled(total, less), _scaled(noise, less * less), _scaled(last, less)
-        return (new, jax.lax.scan(back, totals, (rates / new, norm), reverse=True, unroll=4)[0]), None
+        sums = total.times(less), noise.times(less * less), last.times(less)
+        return (new, jax.lax.scan(back, sums, (rates / new, norm), reverse=True, unroll=4)[0]), None
 
-    begin = (tiny, ((zero, zero),) * 3)
-    (unit, totals), _ = jax.lax.scan(block, begin, jnp.arange(0, steps, _BLOCK), reverse=True)
-    return unit, [total for total, _ in totals]
+    none = Sum.zero(norms.dtype)
+    begin = jnp.asarray(jnp.finfo(norms.dtype).tiny), (none, none, none)
+    (unit, sums), _ = jax.lax.scan(block, begin, jnp.arange(0, steps, _BLOCK), reverse=True)
+    total, noise, last = (x.value for x in sums)
+    return level, unit, 1 / (2 * total), noise / (2 * total) + last / 2
 
 
 def _power_of_two(x: jax.Array) -> jax.Array:
-    """The largest power of 2 that is not above x: what is divided by it stays exact. The bound does not depend on the
-    unit, so that it takes no gradient."""
+    """The largest power of 2 that is not above x. It takes no gradient."""
     digits = jnp.finfo(x.dtype).nmant
     bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(x), jnp.int32 if digits < 32 else jnp.int64)
-    return jax.lax.bitcast_convert_type(bits >> digits << digits, x.dtype)
-
-
-def _scaled(total: Total, factor: jax.Array) -> Total:
-    return total[0] * factor, total[1] * factor
-
-
-def _add(total: Total, x: jax.Array) -> Total:
-    """Kahan's sum: its error does not grow with the number of terms."""
-    x = x - total[1]
-    new = total[0] + x
-    return new, (new - total[0]) - x
+    power = jax.lax.bitcast_convert_type(bits >> digits << digits, x.dtype)
+    return jnp.maximum(power, jnp.finfo(x.dtype).tiny)

@@ -43,8 +43,9 @@ class Prediction(NamedTuple):
     Fields:
       loss: what the law says.
       low, high: the interval in which a new training should lie, at the `confidence` of the fit.
-      extrapolates: what of these rates lies outside of all fitted curves, in words; empty if nothing does. The
-        interval is not wider for it, and cannot be relied on.
+      extrapolates: what of these rates and steps lies outside of all fitted curves, in words; empty if nothing does.
+        The interval is not wider for it, and cannot be relied on: not inside of a warmup, and not at steps before the
+        first that was fitted.
     """
 
     loss: np.ndarray
@@ -131,10 +132,9 @@ class FittedLaw:
         parameters = np.mean(away**2, axis=0).reshape(steps.shape)
         half = np.sqrt(self._t**2 * self._misfit**2 + self._z**2 * (parameters + self.residual**2))
         half = np.where(np.isfinite(loss), half, 0)
-        last = int(steps.max()) if steps.size else 0
-        return Prediction(loss, loss * np.exp(-half), loss * np.exp(half), self._outside(rates[: last + 1]))
+        return Prediction(loss, loss * np.exp(-half), loss * np.exp(half), self._outside(rates, steps.reshape(-1)))
 
-    def rank(self, schedules: Any, total_steps: int | None = None) -> Ranking:
+    def rank(self, schedules: Any, *, total_steps: int | None = None) -> Ranking:
         """The schedules by what they come to, in groups of which the law tells nothing more.
 
         Two schedules are told apart if the difference of the logarithms of their losses is beyond
@@ -157,7 +157,8 @@ class FittedLaw:
         rates = [self._rates(f"{owner}: schedules[{name!r}]", s, total_steps) for name, s in named]
         with in_float64():
             losses = np.array([float(self.law.final(r)) for r in rates])
-        away = self._away(rates, [np.array([r.size - 1]) for r in rates])
+        last = [np.array([r.size - 1]) for r in rates]
+        away = self._away(rates, last)
         order = np.argsort(losses, kind="stable")
         half = np.sqrt(self._t**2 * self._misfit**2 + self._z**2 * (np.mean(away**2, axis=0) + self.residual**2))
         ranking = Ranking(
@@ -166,7 +167,7 @@ class FittedLaw:
             loss=losses[order],
             low=(losses * np.exp(-half))[order],
             high=(losses * np.exp(half))[order],
-            extrapolates=tuple(self._outside(rates[i]) for i in order),
+            extrapolates=tuple(self._outside(rates[i], last[i]) for i in order),
             index=order,
             group=np.zeros(order.size, int),
             away=self._z * away[:, order],
@@ -239,9 +240,16 @@ class FittedLaw:
             one = jax.tree.map(lambda x: np.asarray(x)[None], self.law)
             return np.asarray(log_losses(self.laws, data)) - np.asarray(log_losses(one, data))
 
-    def _outside(self, rates: np.ndarray) -> tuple[str, ...]:
-        known = [_traits(curve.lrs[: a[-1] + 1]) for curve, a in zip(self.curves, self.at, strict=True) if a.size]
-        own, said = _traits(rates), []
+    def _outside(self, rates: np.ndarray, at: np.ndarray) -> tuple[str, ...]:
+        """What of these rates up to the steps `at` lies outside of all fitted curves."""
+        warmup, said = warmup_of(rates), []
+        if at.size and at.min() < warmup:
+            said.append(f"step {at.min()} in a warmup of {warmup} steps, of which the law says nothing")
+        at = at[at >= warmup]
+        if not at.size:
+            return tuple(said)
+        known = [_traits(curve.lrs, a) for curve, a in zip(self.curves, self.at, strict=True) if a.size]
+        own = _traits(rates, at)
         for name, says in _SAYS.items():
             least, most = min(t[name] for t in known), max(t[name] for t in known)
             below, above = own[name] < least * (1 - _SLACK), own[name] > most * (1 + _SLACK)
@@ -251,6 +259,8 @@ class FittedLaw:
 
 
 _SAYS = {
+    "first": "step {x:.0f}, where the first fitted is {least:.0f}",
+    "begun": "rates of the sum {x:.3g} so far, where the fitted begin at {least:.3g}",
     "steps": "{x:.0f} steps, where the longest fitted curve has {most:.0f}",
     "peak": "a peak rate of {x:.3g}, where the fitted have {least:.3g} to {most:.3g}",
     "lowest": "a lowest rate of {x:.3g} after the warmup, where the fitted go down to {least:.3g}",
@@ -261,17 +271,19 @@ _SAYS = {
 }
 
 
-def _traits(rates: np.ndarray) -> dict[str, float]:
-    """The sizes of a training by which it can be told to be outside of others."""
-    warmup = warmup_of(rates)
-    after = rates[warmup:]
+def _traits(rates: np.ndarray, at: np.ndarray) -> dict[str, float]:
+    """The sizes of a training by which it can be told to be outside of others; `at` are steps after its warmup."""
+    warmup, first, last = warmup_of(rates), int(at.min()), int(at.max())
+    after = rates[warmup : last + 1]
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.nan_to_num(np.diff(after) / after[:-1], nan=0, posinf=np.inf)
     return {
-        "steps": float(rates.size),
-        "peak": float(rates.max()),
+        "first": float(first),
+        "begun": float(rates[: first + 1].sum()),
+        "steps": float(last + 1),
+        "peak": float(rates[: last + 1].max()),
         "lowest": float(after.min()),
-        "total": float(rates.sum()),
+        "total": float(rates[: last + 1].sum()),
         "warmup": float(warmup),
         # What rounding makes of a constant rate is no fall.
         "fall": float(max(-change.min(initial=0), 1e-6)),
@@ -380,7 +392,9 @@ class Ranking:
         """A table, best first; ? marks what extrapolates."""
         lines = ["group     loss       low to high        schedule"]
         for row in self.rows:
-            text = row["name"] if not row["name"].isdigit() else _short(row["schedule"])
+            text, one = row["name"], row["schedule"]
+            if text.isdigit():
+                text = shown(one) if isinstance(one, Schedule) else f"{np.size(one)} rates"
             mark = "?" if row["extrapolates"] else " "
             lines.append(f"{row['group']:>5} {row['loss']:>8.4f}{mark}  {row['low']:.4f} to {row['high']:.4f}   {text}")
         said = sorted({text for texts in self.extrapolates for text in texts})
@@ -389,19 +403,6 @@ class Ranking:
             f"{len(self)} schedules in {groups} group{'s' * (groups > 1)}: the order within a group is chance."
         )
         return "\n".join([*lines, *(f"? {text}" for text in said)])
-
-
-def rank(fitted: FittedLaw, schedules: Any, total_steps: int | None = None) -> Ranking:
-    """`fitted.rank(schedules, total_steps)`."""
-    if not isinstance(fitted, FittedLaw):
-        raise TypeError(f"rank: fitted={shown(fitted)}; write what MultiPowerLaw.fit(curves) returns: a bare law does "
-                        "not know how far it is wrong.")  # fmt: skip
-    return fitted.rank(schedules, total_steps)
-
-
-def _short(schedule: Any) -> str:
-    text = repr(schedule) if isinstance(schedule, Schedule) else f"{np.size(schedule)} rates"
-    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _named(owner: str, schedules: Any) -> list[tuple[Any, Any]]:

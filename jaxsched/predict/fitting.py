@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jax.scipy.linalg
 import numpy as np
 
 from ..schedules.fields import shown
@@ -237,7 +238,7 @@ def _solve(
             theta, (cost, slope, curvature), damping, done, step = state
             diagonal = jnp.diagonal(curvature)
             lift = damping * diagonal + 1e-14 * jnp.max(diagonal)
-            move = -_solved(curvature + jnp.diag(lift), slope)
+            move = -jax.scipy.linalg.solve(curvature + jnp.diag(lift), slope, assume_a="pos")
             move = move * jnp.minimum(1, 2 / jnp.maximum(jnp.max(jnp.abs(move)), 1e-300))  # by a factor of e^2 at most
             new = judged(theta + move, target, weight, prior)
             better = new[0] < cost
@@ -255,18 +256,6 @@ def _solve(
         return Solved(theta, cost, angle, jnp.asarray(steps))
 
     return jax.vmap(one)(*map(jnp.asarray, (thetas, targets, weights, priors)))
-
-
-def _solved(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """`matrix^-1 right` for a positive definite matrix of a few rows, which needs no pivots: elimination."""
-    # jnp.linalg.solve does the same, and takes four times as long to compile.
-    first = jnp.arange(right.size)
-
-    def without(i: Any, rows: jax.Array) -> jax.Array:
-        pivot = rows[i] / rows[i, i]
-        return jnp.where((first == i)[:, None], pivot, rows - rows[:, i, None] * pivot)
-
-    return jax.lax.fori_loop(0, right.size, without, jnp.concatenate([matrix, right[:, None]], axis=1))[:, -1]
 
 
 # --- the bootstrap ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Gradients in the hyperparameters: of a rate while it trains, and of a final loss through a whole training."""
+"""The gradient of a final loss in the hyperparameters of a schedule, through a whole training."""
 
 from __future__ import annotations
 
@@ -10,231 +10,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array, lax
 
-from ..optim.clip import LARGEST, global_norm
-from ..optim.listen import fresh, increment, names_told, one_schedule, scaled, settings, standard_promotion, widened
-from ..schedules.base import Schedule, axes
-from ..schedules.fields import NonNegative, Positive, is_traced, shown
+from ..optim.listen import names_told
+from ..schedules.base import axes
+from ..schedules.fields import is_traced, shown
 from ..sweep.engine import check_key, check_seeds, check_whole
 from ..sweep.settings import hyperparameters, is_schedule
 from ..sweep.task import Task
 from ..sweep.training import Data, Training, training_keys
+from .hypergradients import HypergradientState as HypergradientState
+from .hypergradients import hypergradient as hypergradient
+from .objectives import Objective
 from .rates import checked_steps
-
-Objective = Callable[[Any], Array]
-"""A function of a schedule that can be traced, smaller being better."""
-
-# --- a rate that learns while it trains ------------------------------------------------------------------------------
-
-
-class HypergradientSettings(NamedTuple):
-    """The arguments of `hypergradient`, as they stand in its state; without a `max_lr` it is the largest float32."""
-
-    hyper_lr: NonNegative
-    min_lr: NonNegative
-    max_lr: Positive
-
-
-class _Start(NamedTuple):
-    learning_rate: NonNegative
-
-
-class HypergradientState(NamedTuple):
-    """What `hypergradient` knows.
-
-    Fields:
-      learning_rate: the rate that the last update was made with; before the first, the one to begin with; float32.
-      learned: what is learned: the rate, or the factor on the schedule; float32.
-      hypergradient: `h` of the last update, or the cosine `c` of a multiplicative one; float32.
-      count: the updates so far, which is the clock of the schedule; int32.
-      base_learning_rate: the schedule's own value at the last update; None where there is no schedule; float32.
-      direction: the last update at the rate 1, in the form and the dtypes of the parameters.
-      settings: the arguments.
-      inner_state: the state of the optimizer.
-    """
-
-    learning_rate: Array
-    learned: Array
-    hypergradient: Array
-    count: Array
-    base_learning_rate: Array | None
-    direction: Any
-    settings: HypergradientSettings
-    inner_state: Any
-
-    @property
-    def hyperparams(self) -> dict[str, Array]:
-        """What `current_hyperparams` shows."""
-        return {"learning_rate": self.learning_rate}
-
-    def after(self, slope: Array, base: Array | None, multiplicative: bool) -> HypergradientState:
-        """After one more hypergradient, at a step at which the schedule has the value `base`."""
-        s, before = self.settings, self.learned
-        move = s.hyper_lr * slope
-        new = before * (1 - move) if multiplicative else before - move
-        # What would carry the rate over a bound is cut off, so that nothing is wound up there; a schedule that crosses
-        # the bound by itself changes nothing of what was learned.
-        unit = jnp.float32(1.0) if base is None else base
-        low = jnp.where(s.min_lr > 0, s.min_lr / unit, 0.0)
-        new = jnp.clip(new, jnp.minimum(before, low), jnp.maximum(before, s.max_lr / unit))
-        learned = jnp.where(jnp.isfinite(move), new, before)
-        return self._replace(learned=learned, hypergradient=slope).at(base)
-
-    def at(self, base: Array | None) -> HypergradientState:
-        """With the rate of a step at which the schedule has the value `base`: no lower than `min_lr`, unless the
-        schedule itself is."""
-        low, rate = self.settings.min_lr, self.learned
-        if base is not None:
-            low, rate = jnp.minimum(low, base), rate * base
-        return self._replace(learning_rate=jnp.clip(rate, low, self.settings.max_lr), base_learning_rate=base)
-
-
-def hypergradient(
-    learning_rate: Any,
-    hyper_lr: Any,
-    *,
-    optimizer: Callable[[Any], optax.GradientTransformation] = optax.sgd,
-    multiplicative: bool = False,
-    min_lr: Any = 0.0,
-    max_lr: Any = None,
-) -> optax.GradientTransformationExtraArgs:
-    """An optimizer whose rate goes downhill too: by the gradient of the loss in the rate of the update before.
-
-    It costs one product of two gradients, and the memory of one update.
-
-    Formula, for the gradient `g_t` and the update `d_t` of the optimizer at the rate 1 (`d_t = -g_t` for SGD):
-      `h_t = g_t . d_(t-1)`, with `d_0 = 0`;
-      `a_t = a_(t-1) - hyper_lr h_t`, or, if multiplicative,
-      `a_t = a_(t-1) (1 - hyper_lr c_t)` with the cosine `c_t = h_t / (|g_t| |d_(t-1)|)`, 0 where one of them is 0;
-      the update is `a_t d_t`.
-    With a schedule a factor on it is learned, from 1, by the same formulas: the rate is `f_t s(t)`, the update
-    `f_t s(t) d_t`, and `h_t = s(t-1) g_t . d_(t-1)`.
-
-    Fields:
-      learning_rate: the rate to begin with, 0 or more, which is learned; or a schedule or a callable, on which a factor
-        is learned (a `Constant` too).
-      hyper_lr: how fast it learns, 0 or more. Without `multiplicative` it has the unit of `rate^2 / loss`, or of
-        `1 / loss` with a schedule, and must be found by powers of ten; with it, it is the largest relative change of
-        one update, such as 0.02.
-      optimizer: a function of the rate that makes the optimizer: `optax.sgd`, `optax.adam`,
-        `functools.partial(optax.sgd, momentum=0.9, nesterov=True)`, or one of your own such as
-        `lambda rate: optax.adamw(rate, weight_decay=0.1)`. Its update must be proportional to the rate, and is made at
-        the rate 1. A rate that it shows itself (`inject`) hides this one from `current_hyperparams`.
-      multiplicative: learn by shares of the rate, whatever the scale of the loss. A rate of 0 stays 0.
-      min_lr: below which the rate does not go, unless the schedule itself does, 0 or more.
-      max_lr: above which the rate does not go; None: there is no bound.
-
-    All numbers may be traced arrays, so that `jax.vmap` runs over them: make the optimizer inside of the mapped
-    function. The state is a `HypergradientState`: float32 and int32, products are summed in float32 or better, and each
-    update is rounded once to its type. A product that is not finite, of a gradient with NaN, leaves the rate as it is:
-    for that update, and for the next if the update itself was not finite; put `guard_spikes` around for those. Within
-    `by_path` each group learns a rate of its own; `optax.MultiSteps` goes around it.
-
-    Errors: ValueError and TypeError that name the field and show the value.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, optax
-      >>> import jaxsched as js
-      >>> from jaxsched.predict.gradients import hypergradient
-      >>> def train(optimizer, steps=100):
-      ...     params = jnp.array([1.0, 1.0])
-      ...     state = optimizer.init(params)
-      ...     for _ in range(steps):
-      ...         gradient = jnp.array([1.0, 0.1]) * params          # of (x^2 + y^2 / 10) / 2
-      ...         updates, state = optimizer.update(gradient, state)
-      ...         params = optax.apply_updates(params, updates)
-      ...     return params, state
-      >>> slow, _ = train(optax.sgd(0.01))
-      >>> fast, state = train(hypergradient(0.01, 0.02))
-      >>> [f"{jnp.linalg.norm(x):.3f}" for x in (slow, fast)]
-      ['0.976', '0.239']
-      >>> print(f"{js.current_hyperparams(state)['learning_rate']:.3f}")
-      0.151
-
-    Source: Baydin et al., "Online learning rate adaptation with hypergradient descent", 2018, arXiv 1703.04782: SGD-HD,
-    SGDN-HD and Adam-HD. The bounds and the schedules are our own.
-    """
-    unit = _at_unit_rate(optimizer)
-    if not isinstance(multiplicative, bool):
-        raise TypeError(f"hypergradient: multiplicative={shown(multiplicative)}; multiplicative must be True or False.")
-    arguments = settings(
-        "hypergradient",
-        HypergradientSettings,
-        hyper_lr=hyper_lr,
-        min_lr=min_lr,
-        max_lr=LARGEST if max_lr is None else max_lr,
-    )
-    schedule, first = _start(learning_rate, arguments)
-
-    def base(count: Any) -> Array | None:
-        return None if schedule is None else schedule(count).astype(jnp.float32)
-
-    def init(params: Any) -> Any:
-        zero, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
-        state = fresh(HypergradientState(zero, first, zero, none, None, None, arguments, None).at(base(none)))
-        return state._replace(direction=jax.tree.map(jnp.zeros_like, params), inner_state=unit.init(params))
-
-    @standard_promotion
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        slope, unit_before = _slope(updates, state.direction, multiplicative), state.base_learning_rate
-        if unit_before is not None:  # a cosine has no unit, but the derivative of no update at all is 0
-            slope = slope * (unit_before > 0 if multiplicative else unit_before)
-        state = state._replace(settings=fresh(arguments)).after(slope, base(state.count), multiplicative)
-        direction, inner_state = unit.update(updates, state.inner_state, params, **extra)
-        kept = jax.tree.map(lambda new, old: new.astype(old.dtype), direction, state.direction)
-        after = state._replace(count=increment(state.count), direction=kept, inner_state=inner_state)
-        return scaled(direction, state.learning_rate), after
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _at_unit_rate(optimizer: Any) -> optax.GradientTransformationExtraArgs:
-    hint = "write a function of the rate, such as optimizer=optax.adam"
-    if isinstance(optimizer, optax.GradientTransformation):
-        raise TypeError(
-            f"hypergradient: optimizer is a {type(optimizer).__name__}, which has its rate already; {hint}."
-        )
-    made = optimizer(1.0) if callable(optimizer) else optimizer
-    if not isinstance(made, optax.GradientTransformation):
-        what = f"optimizer(1.0) returned {shown(made)}" if callable(optimizer) else f"optimizer={shown(optimizer)}"
-        raise TypeError(f"hypergradient: {what}, which is no optimizer; {hint}.")
-    return optax.with_extra_args_support(made)
-
-
-def _start(learning_rate: Any, arguments: HypergradientSettings) -> tuple[Schedule | None, Array]:
-    """The schedule, if there is one, and the rate or the factor to begin with."""
-    low, high = arguments.min_lr, arguments.max_lr
-    if not (is_traced(low) or is_traced(high)) and low > high:
-        raise ValueError(f"hypergradient: min_lr={low:g} and max_lr={high:g}; min_lr must be at most max_lr.")
-    if isinstance(learning_rate, Schedule) or callable(learning_rate):
-        return one_schedule("hypergradient", "learning_rate", learning_rate), jnp.ones((), jnp.float32)
-    (first,) = settings("hypergradient", _Start, learning_rate=learning_rate)
-    if not any(map(is_traced, (low, first, high))) and not low <= first <= high:
-        raise ValueError(
-            f"hypergradient: learning_rate={first:g}, min_lr={low:g} and max_lr={high:g}; begin within the bounds."
-        )
-    return None, jnp.asarray(first)
-
-
-def _slope(gradient: Any, direction: Any, cosine: bool) -> Array:
-    """The product of a gradient and a direction; or the cosine between them, 0 where one of them is 0."""
-    units = (jnp.float32(1.0), jnp.float32(1.0))
-    if cosine:  # each is divided by its norm before they meet: a product of small numbers would be 0
-        norms = (global_norm(gradient), global_norm(direction))
-        units = tuple(jnp.where(norm == 0, 0.0, 1 / jnp.where(norm == 0, 1.0, norm)) for norm in norms)
-
-    def product(g: Array, d: Array) -> Array:
-        wide = jnp.promote_types(widened(g.dtype), widened(d.dtype))
-        g, d = (x.astype(wide) * unit.astype(wide) for x, unit in zip((g, d), units, strict=True))
-        return jnp.sum(jnp.real(jnp.conj(g) * d))
-
-    products = jax.tree.leaves(jax.tree.map(product, gradient, direction))
-    return sum(products, jnp.zeros((), jnp.float32)).astype(jnp.float32)
-
-
-# --- a final loss, through the whole training ------------------------------------------------------------------------
 
 
 class UnrolledGradient(NamedTuple):
@@ -315,7 +103,8 @@ def unrolled_loss(
       chunk: the seeds that are trained side by side; None: all. Fewer take less memory and more time.
 
     Returns: `objective(schedule) -> scalar`, where a schedule is a setting of the task: a schedule, or a pytree of
-    schedules and numbers. The data become constants of the programs that it is traced into.
+    schedules and numbers. The data become constants of the programs that it is traced into. A second call with the same
+    arguments returns an equal function (of the last eight), so that a program into which it went is not compiled again.
 
     Errors: TypeError and ValueError that name the argument, show its value and say what to write; also for a task with
     batches from Python code, and for an optimizer that listens to the validation.
@@ -337,12 +126,7 @@ def unrolled_loss(
     Source: Maclaurin et al., "Gradient-based hyperparameter optimization through reversible learning", 2015, arXiv
     1502.03492; Franceschi et al., 2017, arXiv 1703.01785; the checkpoints: Chen et al., 2016, arXiv 1604.06174.
     """
-    trainings = _checked("unrolled_loss", task, steps, seeds, key, checkpoint_every, chunk)
-
-    def objective(schedule: Any) -> Array:
-        return jnp.mean(trainings.losses(_setting("unrolled_loss", task, schedule)))
-
-    return objective
+    return _checked("unrolled_loss", task, steps, seeds, key, checkpoint_every, chunk).loss
 
 
 def unroll_grad(
@@ -358,8 +142,11 @@ def unroll_grad(
     """The gradient of the final validation loss in the hyperparameters of the schedule, through a short real training.
 
     It is the value and the gradient of `unrolled_loss`, which tells about the trainings and their memory, for each seed
-    by itself. It is a gradient in what is a float there: write `warmup_steps=100.0` for one in the warmup.
-    Within a compiled function, take the gradient of `unrolled_loss` instead.
+    by itself. It is a gradient in what is a float there: write `warmup_steps=100.5` for one in the warmup. At a whole
+    number of steps the loss has a kink in a length, as a step of the training stands just where the phase ends: the
+    gradient of `100.0` is that of one side, and may have another sign than that of the other. Begin in between, and
+    where a descent comes to a whole number, look at both sides. Within a compiled function, take the gradient of
+    `unrolled_loss` instead.
 
     Args:
       task, steps, seeds, key, checkpoint_every, chunk: as those of `unrolled_loss`.
@@ -392,8 +179,8 @@ def unroll_grad(
     setting = _setting("unroll_grad", task, schedule)
     if not any(map(_is_float, jax.tree.leaves(setting))):
         raise ValueError(
-            f"unroll_grad: schedule={shown(schedule)} has no float, and an integer takes no gradient: write "
-            "100.0 for 100."
+            f"unroll_grad: schedule={shown(schedule)} has no float, and an integer takes no gradient: write 1.0 "
+            "for 1, and 100.5 for a length of 100 steps."
         )
     losses, gradients = trainings.gradients(setting)
     if not is_traced(losses):
@@ -506,8 +293,10 @@ class _Trainings:
         task = compiled.training.task
         self.data = ((keys, *compiled.starts(keys)), task.train, task.valid)
 
-    def losses(self, setting: Any) -> Array:
-        return self.compiled.losses(setting, *self.data)
+    def loss(self, schedule: Any) -> Array:
+        """The objective that `unrolled_loss` returns: a method of what is kept, so that it equals itself."""
+        setting = _setting("unrolled_loss", self.compiled.training.task, schedule)
+        return jnp.mean(self.compiled.losses(setting, *self.data))
 
     def gradients(self, setting: Any) -> tuple[Array, Any]:
         """The losses and their gradients, stacked over the seeds; `float0` for integers."""
@@ -519,6 +308,14 @@ class _Trainings:
             return next(rest) if _is_float(x) else np.zeros((len(self.seeds), *np.shape(x)), jax.dtypes.float0)
 
         return losses, structure.unflatten([slope(x) for x in leaves])
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(compiled: _Compiled, seeds: tuple[int, ...], impl: Any, key: bytes, dtype: Any) -> _Trainings:
+    """The trainings with a key, whose numbers tell it: an array cannot be looked up. The parameters to begin with are
+    of the type of floats of the time when they are made."""
+    del dtype
+    return _Trainings(compiled, seeds, jax.random.wrap_key_data(jnp.asarray(np.frombuffer(key, np.uint32)), impl=impl))
 
 
 def _checked(owner: str, task: Any, steps: Any, seeds: Any, key: Any, every: Any, chunk: Any) -> _Trainings:
@@ -535,7 +332,10 @@ def _checked(owner: str, task: Any, steps: Any, seeds: Any, key: Any, every: Any
     if chunk is None:
         chunk = len(seeds)
     check_whole(owner, "chunk", chunk, 1)
-    return _Trainings(_compiled(task, steps, every, min(int(chunk), len(seeds))), seeds, key)
+    compiled, data = _compiled(task, steps, every, min(int(chunk), len(seeds))), jax.random.key_data(key)
+    if is_traced(data):  # within a compiled function
+        return _Trainings(compiled, seeds, key)
+    return _kept(compiled, seeds, jax.random.key_impl(key), np.asarray(data).tobytes(), jnp.result_type(float))
 
 
 def _setting(owner: str, task: Task, schedule: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar, dataclass_transform
@@ -10,13 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..schedules.fields import Domain, Number, admit, is_traced, shown
+from ..schedules.fields import Domain, Number, admit, is_traced, shortest, shown
 from ..schedules.shapes import floating
 from .curves import refuse_unfinished_warmup, refuse_zeros
 from .rates import rates_of
-
-Total = tuple[jax.Array, jax.Array]
-"""A sum and what rounding has added to it so far."""
 
 _NUMBER = Domain("a finite number, 0 or more", lambda x: x >= 0)
 _DECAY = Domain("a number from 0 to below 1, such as 0.999", lambda x: (x >= 0) & (x < 1))
@@ -40,7 +38,7 @@ def law(cls: type[L]) -> type[L]:
 
     def unflatten(aux: None, children: Iterable[Any]) -> Any:
         del aux
-        self = object.__new__(cls)  # what JAX rebuilds from tracers and gradients is never checked
+        self: Any = object.__new__(cls)  # what JAX rebuilds from tracers and gradients is never checked
         self.__dict__.update(zip(names, children, strict=True))
         return self
 
@@ -49,7 +47,7 @@ def law(cls: type[L]) -> type[L]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Law:
+class Law(abc.ABC):
     """A loss after a warmup, as a function of the rates: what a constant rate would reach, less what its decay gains.
 
     A subclass adds its numbers, `_losses` and `_last`, and for its fit what `fitting.fit` asks for.
@@ -129,11 +127,13 @@ class Law:
         if not cls.takes_zeros:
             refuse_zeros(owner, rates)
 
+    @abc.abstractmethod
     def _losses(self, rates: jax.Array, at: jax.Array) -> jax.Array:
-        raise NotImplementedError
+        """The losses at the steps `at`, (n,)."""
 
+    @abc.abstractmethod
     def _last(self, rates: jax.Array) -> jax.Array:
-        raise NotImplementedError
+        """The loss after the last step."""
 
 
 @jax.jit
@@ -166,17 +166,7 @@ def admit_at(owner: str, at: Any, steps: int) -> jax.Array:
     return jnp.asarray(at)
 
 
-def add(total: Total, x: jax.Array) -> Total:
-    """Kahan's sum: its error does not grow with the number of terms."""
-    x = x - total[1]
-    new = total[0] + x
-    return new, (new - total[0]) - x
-
-
 def _text(value: Any) -> str:
     if is_traced(value):
         return f"<{value.dtype}{list(value.shape)}>"
-    array = np.asarray(value)
-    if array.ndim:
-        return shown([float(str(x)) for x in array.reshape(-1)])
-    return repr(float(str(array)))
+    return shown(shortest(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import os
 import time
@@ -13,22 +14,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..schedules.base import Schedule
 from ..schedules.fields import shown
+from ..sweep.engine import check_whole
 from ..sweep.result import SweepResult
 from ..sweep.settings import Group, grouped_settings, merged
 from ..sweep.space import drawn_from, sample
-from .descent import Objective, hashable, scalar, traced
+from .objectives import Objective, check_objective, scalar, traced
 from .rates import checked_steps
 
 _ROWS = {"cpu": 6_000}
 """Settings side by side: on a CPU as many as have their sums in the caches."""
 
 _MOST_ROWS = 32_768
-"""The same on an accelerator, which is busy with so many."""
+"""The same on an accelerator. It is a guess that no accelerator was measured for: `chunk` says another."""
 
 _BYTES = 2**28
-"""What a chunk may take beside its settings; an objective that takes more gets smaller chunks."""
+"""What the chunks that run at once may take together, beside their settings; an objective that takes more gets smaller
+chunks."""
 
 
 def sweep(
@@ -54,27 +56,27 @@ def sweep(
       objective: `objective(setting) -> scalar`, or a dict of scalars by name, each a metric. Anything that JAX can
         trace, such as `lambda s: convex.bound(s, total_steps=4_000)`.
       n: how many settings are drawn; None for settings.
-      total_steps: the horizon that is predicted, if there is one: the step of the values in tables and figures.
-        None: 1.
+      total_steps: a label only, of the values in tables and figures: the horizon that is predicted, if there is one.
+        It changes no value: the objective has its own. None: 1.
       method, seed, where: how settings are drawn, as in `sample`.
       chunk: the most settings that run side by side in one program. `"auto"`: 6,000 on a CPU and 32,768 on an
-        accelerator, and fewer where they would take more than 256 MiB.
+        accelerator, and fewer where those that run at once would take more than 256 MiB.
       name: of the metric, where the objective is a scalar. The smallest of a name that ends in `loss` is best.
 
     Returns: a `SweepResult` of one seed and one window: `final[name]` (settings, 1), `metrics[name]` (settings, 1, 1).
-    A setting whose prediction is not finite has diverged at step 0, and ranks last. Its `steps` are `total_steps`, none
-    of which was trained: `run["predicted"]` is True.
+    A setting with a prediction that is not finite has diverged at step 0, and ranks last by any metric; the values are
+    as the objective gave them, inf and NaN too. Its `steps` are `total_steps`, none of which was trained:
+    `run["predicted"]` is True.
 
     Errors: TypeError and ValueError that name the argument; for an objective that is neither a scalar nor a dict of
     them, or cannot be traced.
 
     Example:
       >>> import jaxsched as js
-      >>> from jaxsched.predict import convex
-      >>> from jaxsched.predict.many import sweep
+      >>> from jaxsched import predict
       >>> from jaxsched.sweep import log_uniform, space
       >>> family = space(js.Linear, init_value=log_uniform(1e-3, 1.0), end_value=0.0, steps=400)
-      >>> result = sweep(family, lambda s: convex.bound(s, total_steps=400), 256, total_steps=400)
+      >>> result = predict.sweep(family, lambda s: predict.convex.bound(s, total_steps=400), 256, total_steps=400)
       >>> result.final["predicted_loss"].shape
       (256, 1)
       >>> best = result.ranking("predicted_loss")[0]
@@ -83,10 +85,10 @@ def sweep(
     """
     began = time.perf_counter()
     total_steps = 1 if total_steps is None else checked_steps("predict.sweep", "total_steps", total_steps)
-    _check(objective, chunk, name)
+    check_objective("predict.sweep", objective, "a setting")
+    _check(chunk, name)
     groups = _settings(space, n, method, seed, where)
     sampled = time.perf_counter() - began
-    objective = hashable(objective)
     found: dict[str, np.ndarray] = {}
     facts: dict[str, Any] = {"chunk": 0, "lanes": _lanes(), "groups": len(groups)}
     compiling = 0.0
@@ -97,8 +99,6 @@ def sweep(
         _place(found, values, group.index, count)
         facts["chunk"], compiling = max(facts["chunk"], rows), compiling + seconds
     lost = ~np.all([np.isfinite(x) for x in found.values()], axis=0)
-    for values in found.values():
-        values[lost] = np.nan
     return SweepResult(
         metrics={key: x[:, None, None] for key, x in found.items()},
         final={key: x[:, None] for key, x in found.items()},
@@ -113,15 +113,11 @@ def sweep(
     )
 
 
-def _check(objective: Any, chunk: Any, name: Any) -> None:
-    if not callable(objective) or isinstance(objective, (Schedule, type)):
-        raise TypeError(
-            f"predict.sweep: objective={shown(objective)}; write a function of a setting, such as "
-            "lambda s: convex.bound(s, total_steps=400)."
-        )
-    whole = isinstance(chunk, (int, np.integer)) and not isinstance(chunk, bool)
-    if chunk != "auto" and not (whole and chunk >= 1):
-        raise ValueError(f'predict.sweep: chunk={shown(chunk)}; write how many settings, 1 or more, or "auto".')
+def _check(chunk: Any, name: Any) -> None:
+    if isinstance(chunk, str) and chunk != "auto":
+        raise ValueError(f'predict.sweep: chunk={chunk!r}; write how many settings, 1 or more, or "auto".')
+    if chunk != "auto":
+        check_whole("predict.sweep", "chunk", chunk, 1)
     if not (isinstance(name, str) and name):
         raise TypeError(f"predict.sweep: name={shown(name)}; write the name of the metric.")
 
@@ -152,13 +148,10 @@ def _fitting(objective: Objective, name: str, group: Group, chunk: int | str) ->
     count = len(group.index)
     most = _ROWS.get(jax.default_backend(), _MOST_ROWS) if chunk == "auto" else int(chunk)
     rows = _even(count, most)
-    leaves, structure = jax.tree.flatten(group.settings)
-    wide = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
-    forms = tuple((x.shape[1:], jnp.dtype(x.dtype).name) for x in leaves)
-    program, size = _program(objective, name, structure, forms, rows, wide)
-    if chunk == "auto" and size > _BYTES and rows > 1:
-        rows = _even(count, max(1, rows * _BYTES // size))
-        program, _ = _program(objective, name, structure, forms, rows, wide)
+    program, size = _program(objective, name, group.settings, rows)
+    if chunk == "auto" and size * _lanes() > _BYTES and rows > 1:
+        rows = _even(count, max(1, rows * _BYTES // (size * _lanes())))
+        program, _ = _program(objective, name, group.settings, rows)
     return rows, program, time.perf_counter() - began
 
 
@@ -169,37 +162,48 @@ def _even(count: int, most: int) -> int:
     return -(-count // chunks)
 
 
-@functools.lru_cache(maxsize=32)
-def _program(objective: Objective, name: str, structure: Any, forms: Any, rows: int, wide: bool) -> tuple[Any, int]:
-    """The objective for a chunk of settings, compiled, and the bytes that it takes beside them."""
-    del wide  # a key of the cache only: it says which types the program has
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _values(objective: Objective, name: str, settings: Any) -> dict[str, jax.Array]:
+    """The objective of each of the stacked settings, by metric."""
 
-    def one(leaves: list[Any]) -> dict[str, jax.Array]:
-        found = traced("predict.sweep", objective, structure.unflatten(leaves))
+    def one(setting: Any) -> dict[str, jax.Array]:
+        found = traced("predict.sweep", objective, setting)
         if not isinstance(found, dict):
             return {name: scalar("predict.sweep", "objective(setting)", found)}
         if not found or not all(isinstance(key, str) for key in found):
             raise TypeError(f"predict.sweep: objective(setting) has the keys {shown(list(found))}; write names.")
         return {key: scalar("predict.sweep", f"objective(setting)[{key!r}]", x) for key, x in found.items()}
 
-    leaves = [jax.ShapeDtypeStruct((rows, *shape), dtype) for shape, dtype in forms]
-    compiled = jax.jit(jax.vmap(one)).lower(leaves).compile()
+    return jax.vmap(one)(settings)
+
+
+def _program(objective: Objective, name: str, settings: Any, rows: int) -> tuple[Any, int]:
+    """The values of a chunk of `rows` settings as a compiled program, and the bytes that it takes beside them.
+
+    JAX keeps it, by everything that is set in this thread: precision, x64, the device. Other threads have settings of
+    their own, and are given the program and not the function.
+    """
+    form = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), jnp.result_type(x)), settings)
+    compiled = _values.lower(objective, name, form).compile()
     about = compiled.memory_analysis()
     return compiled, 0 if about is None else int(about.temp_size_in_bytes)
 
 
 def _run(program: Any, group: Group, rows: int) -> dict[str, np.ndarray]:
     """The values of a group, chunk by chunk; the last one is filled up with the last setting."""
-    leaves, count = jax.tree.leaves(group.settings), len(group.index)
+    count, parts, jobs = len(group.index), [], collections.deque()
 
-    def run(start: int) -> dict[str, np.ndarray]:
+    def settings(start: int) -> Any:  # made in this thread, which knows of which types numbers are
         at = np.minimum(np.arange(start, start + rows), count - 1)
-        return jax.device_get(program([jnp.asarray(leaf[at]) for leaf in leaves]))
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[at]), group.settings)
 
     with ThreadPoolExecutor(_lanes()) as pool:
-        jobs = [pool.submit(run, start) for start in range(0, count, rows)]
         try:
-            parts = [job.result() for job in jobs]
+            for start in range(0, count, rows):
+                if len(jobs) > _lanes():  # one waits for each that runs, and the others are not there yet
+                    parts.append(jobs.popleft().result())
+                jobs.append(pool.submit(lambda chunk: jax.device_get(program(chunk)), settings(start)))
+            parts += [job.result() for job in jobs]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

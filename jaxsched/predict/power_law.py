@@ -11,7 +11,8 @@ import numpy as np
 from ..schedules.fields import Number
 from .fitted import FittedLaw, Settings
 from .fitting import Facts, fit
-from .laws import Law, add, law, settled
+from .laws import Law, law, settled
+from .sums import Sum
 
 _AT_ONCE = 2**21
 """Pairs of steps in memory at once: 8 MB an array."""
@@ -105,34 +106,30 @@ class MultiPowerLaw(Law):
         return fit(cls, {}, curves, settings)
 
     def _losses(self, rates: jax.Array, at: jax.Array) -> jax.Array:
-        zero = jnp.zeros((), rates.dtype)
-
-        def up(total: Any, rate: jax.Array) -> Any:
-            new = add(total, rate)
+        def up(total: Sum, rate: jax.Array) -> Any:
+            new = total.plus(rate)
             return new, (total, new)
 
-        _, (before, after) = jax.lax.scan(up, (zero, zero), rates)
+        _, (before, after) = jax.lax.scan(up, Sum.zero(rates.dtype), rates)
         falls, steps = rates[:-1] - rates[1:], jnp.arange(1, rates.size)
 
         @jax.checkpoint
         def one(t: jax.Array) -> jax.Array:
             # Large sums that are almost equal: what rounding added to each is taken off their difference.
-            reach = (after[0][t] - before[0][1:]) - (after[1][t] - before[1][1:])
+            reach = (after.value[t] - before.value[1:]) - (after.extra[t] - before.extra[1:])
             gains = self._gain(rates[1:], jnp.maximum(reach, 0))
-            return settled(self, after[0][t]) - self.B * jnp.sum(jnp.where(steps <= t, falls * gains, 0))
+            return settled(self, after.value[t]) - self.B * jnp.sum(jnp.where(steps <= t, falls * gains, 0))
 
         return jax.lax.map(one, at, batch_size=max(1, min(at.size, _AT_ONCE // rates.size)))
 
     def _last(self, rates: jax.Array) -> jax.Array:
-        zero = jnp.zeros((), rates.dtype)
+        def back(total: Sum, rate: jax.Array) -> Any:
+            total = total.plus(rate)
+            return total, total.value
 
-        def back(total: Any, rate: jax.Array) -> Any:
-            total = add(total, rate)
-            return total, total[0]
-
-        (total, _), reach = jax.lax.scan(back, (zero, zero), rates, reverse=True)
+        total, reach = jax.lax.scan(back, Sum.zero(rates.dtype), rates, reverse=True)
         falls = rates[:-1] - rates[1:]
-        return settled(self, total) - self.B * jnp.sum(falls * self._gain(rates[1:], reach[1:]))
+        return settled(self, total.value) - self.B * jnp.sum(falls * self._gain(rates[1:], reach[1:]))
 
     def _gain(self, rate: jax.Array, reach: jax.Array) -> jax.Array:
         """`1 - (1 + C rate^-gamma reach)^-beta`: the share of a fall to `rate` that the loss has gained since."""

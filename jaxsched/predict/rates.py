@@ -16,7 +16,8 @@ from ..schedules.shapes import floating
 def rates_of(owner: str, lrs: Any, total_steps: int | None = None) -> jax.Array:
     """The rates of steps 0 to `total_steps - 1`, floats (total_steps,): `lrs` itself, or the values of a schedule.
 
-    Numbers that are there to be looked at are checked: finite, none below 0, and one above 0 at least.
+    Numbers that are there to be looked at are checked: finite, none below 0, and one above 0 at least that their type
+    holds in full.
 
     Errors: TypeError and ValueError that begin with `owner`, name the argument and say the step.
     """
@@ -69,3 +70,8 @@ def _check(owner: str, name: str, rates: np.ndarray) -> None:
             raise ValueError(f"{owner}: {name}: the rate at step {step} is {rates[step]:g}; {instead}.")
     if not rates.any():
         raise ValueError(f"{owner}: {name}: all {rates.size} rates are 0; write one above 0.")
+    if rates.max() < (least := jnp.finfo(rates.dtype).tiny):
+        raise ValueError(
+            f"{owner}: {name}: the largest of {rates.size} rates is {rates.max():g}, and {rates.dtype} rounds what is "
+            f"below {least:.2g} to 0; write rates in a larger unit."
+        )

@@ -77,6 +77,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}"
 
 
+def shortest(values: Any) -> np.ndarray:
+    """Float64 numbers of the same shape that print as those of a shorter type do, and read back as the same there.
+
+    A float32 of 0.1 is 0.10000000149011612 as a float64, and here 0.1.
+    """
+    values = np.asarray(values)
+    return np.array([float(str(x)) for x in values.ravel()], np.float64).reshape(values.shape)
+
+
 def nearest_name(name: str, names: Iterable[str]) -> str:
     """The end of an error text about a name that there is not."""
     names = list(names)

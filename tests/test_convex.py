@@ -8,11 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jaxsched as js
 from jaxsched.predict import convex
 from jaxsched.predict.rates import checked_steps, rates_of
+from jaxsched.predict.refinement import GradNorms
 
 # gamma* and Omega* at 400 and 4,000 steps, D = G = 1; computed apart from this package.
 TABLE: dict[str, tuple[Callable[[int], js.Schedule], dict[int, tuple[float, float]]]] = {
@@ -271,7 +273,7 @@ def test_many_vmapped_schedules_are_never_there_at_once() -> None:
         (lambda: convex.bound([]), ValueError, r"shape \(0,\); write one rate a step"),
         (lambda: convex.bound([[1.0]]), ValueError, r"shape \(1, 1\); write one rate a step, \(steps,\), and jax.vmap"),
         (lambda: convex.bound(1.0), ValueError, r"shape \(\); write one rate a step"),
-        (lambda: convex.bound("fast"), TypeError, "lrs='fast'; write an array of rates or a schedule"),
+        (lambda: convex.bound("fast"), TypeError, "lrs='fast' is text; lrs must be a schedule"),
         (lambda: convex.bound([True]), TypeError, "lrs holds bool; write an array of rates or a schedule"),
         (lambda: convex.bound([1j]), TypeError, "lrs holds complex64"),
         (
@@ -282,9 +284,13 @@ def test_many_vmapped_schedules_are_never_there_at_once() -> None:
         (
             lambda: convex.bound(js.Constant(1.0)),
             ValueError,
-            "total_steps=None; total_steps must be a number of steps, 1",
+            "total_steps=None beside lrs=.*; write how many steps it runs",
         ),
-        (lambda: convex.best_scale(js.Constant(1.0), 0), ValueError, "total_steps=0; total_steps must be a number of"),
+        (
+            lambda: convex.best_scale(js.Constant(1.0), 0),
+            ValueError,
+            "total_steps=0; total_steps must be an integer, 1",
+        ),
         (lambda: convex.bound(js.Constant(1.0), total_steps=2.5), ValueError, "total_steps=2.5; total_steps must be a"),  # pyright: ignore
         (
             lambda: convex.bound(js.Linear(1.0, -1.0, 4), total_steps=9),
@@ -323,10 +329,21 @@ def test_bad_input_is_refused(call: Callable[[], Any], error: type[Exception], s
 def test_steps_are_counted_by_whole_numbers() -> None:
     assert checked_steps("me", "steps", np.int64(3)) == 3
     for bad in (True, 3.0, "3", -1):
-        with pytest.raises(ValueError, match=r"me: steps=.*; steps must be a number of steps, 1 or more"):
+        with pytest.raises(ValueError, match=r"me: steps=.*; steps must be an integer, 1 or more"):
             checked_steps("me", "steps", bad)
 
 
 def test_traced_rates_are_not_looked_at() -> None:
     assert np.isnan(jax.jit(convex.bound)(jnp.array([jnp.nan, 1.0])))
     assert rates_of("me", js.Linear(1.0, 0.0, 4), 4).tolist() == [1.0, 0.75, 0.5, 0.25]
+
+
+def test_other_functions_of_the_step_are_schedules_too() -> None:
+    plain = optax.cosine_decay_schedule(0.05, 400)
+    np.testing.assert_allclose(
+        convex.bound(plain, total_steps=400), convex.bound(js.Cosine(0.05, 0.0, 400), total_steps=400), rtol=1e-5
+    )
+    with pytest.raises(TypeError, match="lrs=Cosine is a class; write a schedule of it"):
+        convex.bound(js.Cosine, total_steps=400)
+    with pytest.raises(TypeError, match="grad_norm is a GradNorms; write a number, or an array"):
+        convex.bound(js.Constant(1.0), grad_norm=GradNorms(np.arange(4), np.ones(4)), total_steps=4)  # pyright: ignore

@@ -16,7 +16,8 @@ import optax
 import pytest
 
 import jaxsched as js
-from jaxsched.predict.gradients import hypergradient, unroll_grad, unrolled_loss
+from jaxsched.predict.gradients import unroll_grad, unrolled_loss
+from jaxsched.predict.hypergradients import hypergradient
 
 from .cases import x64
 
@@ -464,12 +465,12 @@ def test_a_training_that_diverges_has_no_gradient(unrolled: Any) -> None:
     ("arguments", "error", "says"),
     [
         ({"task": WARM}, TypeError, "task must be a Task"),
-        ({"steps": 0}, ValueError, "steps=0; steps must be a number of steps, 1 or more"),
+        ({"steps": 0}, ValueError, "steps=0; steps must be an integer, 1 or more"),
         ({"steps": 7.0}, ValueError, "steps=7.0"),
         (
             {"checkpoint_every": 0},
             ValueError,
-            "checkpoint_every=0; checkpoint_every must be a number of steps, 1 or more",
+            "checkpoint_every=0; checkpoint_every must be an integer, 1 or more",
         ),
         ({"chunk": 0}, ValueError, "chunk=0; chunk must be 1 or more"),
         ({"seeds": [0, 0]}, ValueError, "a list of different integers"),

@@ -436,3 +436,12 @@ def test_recorded_trainings(size: str, given: float, annealing: float) -> None:
     apart = [(a, b) for a in range(9) for b in range(a) if ranking.told_apart(a, b)]
     assert len(apart) > 20
     assert all(last[b] < last[a] for a, b in apart)
+
+
+def test_numbers_that_run_away_are_named() -> None:
+    """Curves that a decay does nothing to: the law's share of it goes to 0, and more steps would not help."""
+    steps = np.arange(100, 2_000, 100)
+    rates = [np.linspace(0.01, end, 2_000) for end in (0.01, 0.005, 0.001)]
+    curves = [Curve(lrs, steps, 5.0 * np.cumsum(lrs)[steps] ** -1.0) for lrs in rates]
+    with pytest.warns(RuntimeWarning, match=r"did not converge .* ran away, as these curves do not tell so many"):
+        AnnealingLaw.fit(curves, starts=4, bootstrap=8)

@@ -211,14 +211,18 @@ def test_a_known_distance() -> None:
             "at=20 is in the warmup: .* until step 50; write at=50",
         ),
         (lambda: plan.extend(wsd(), 360, 800), ValueError, "began at step 320: the run has already cooled, to 0.5 of"),
-        (lambda: plan.extend(wsd(), 400, 800), ValueError, "at=400 is past the old horizon of 400 steps"),
+        (
+            lambda: plan.extend(wsd(), 400, 800),
+            ValueError,
+            "at=400 is not before the end of the old horizon of 400 steps",
+        ),
         (lambda: plan.extend(wsd(), 100, 400), ValueError, "new_total=400 is not longer than the old horizon of 400"),
         (
             lambda: plan.extend(wsd(), 100, 90),
             ValueError,
             r"new_total=90 is not longer .* write schedule.cooldown\(at,",
         ),
-        (lambda: plan.extend(wsd(), 1.5, 800), ValueError, "at=1.5; at must be a number of steps, 0 or more"),  # pyright: ignore
+        (lambda: plan.extend(wsd(), 1.5, 800), ValueError, "at=1.5; at must be an integer, 0 or more"),  # pyright: ignore
         (
             lambda: plan.extend(wsd(warmup=50), 10, 800, total_steps=40),
             ValueError,
@@ -271,8 +275,8 @@ GAMMAS: dict[str, tuple[Any, float, float]] = {  # at 400 and 4,000 steps, compu
     "constant": (lambda _: js.Constant(1.0), 0.018176, 0.0050325),
     "WSD, linear": (lambda steps: wsd(steps, 1.0), 0.025374, 0.0081183),
     "WSD, 1-sqrt": (lambda steps: wsd(steps, 1.0, decay_shape="1-sqrt"), 0.026846, 0.0085692),
-    "linear": (js.Linear(1.0, 0.0, 9), 0.049563, 0.0157929),
-    "cosine": (js.WarmupCosine(1.0, 0, 9), 0.048242, 0.0153402),
+    "linear": (lambda steps: js.Linear(1.0, 0.0, steps), 0.049563, 0.0157929),
+    "cosine": (lambda steps: js.WarmupCosine(1.0, 0, steps), 0.048242, 0.0153402),
 }
 
 
@@ -289,7 +293,7 @@ def test_the_peak_of_another_horizon(name: str) -> None:
 
 def test_the_peak_of_another_shape() -> None:
     """Whatever the heights of both."""
-    got = plan.transfer_peak(js.Linear(7.0, 0.0, 9), 400, 400, 0.5, to_shape=lambda steps: wsd(steps, 0.01))
+    got = plan.transfer_peak(js.Linear(7.0, 0.0, 400), 400, 400, 0.5, to_shape=lambda steps: wsd(steps, 0.01))
     np.testing.assert_allclose(got, 0.5 * 0.025374 / 0.049563, rtol=1e-4)
 
 
@@ -298,7 +302,7 @@ def test_the_warmup_keeps_its_steps() -> None:
         t = np.arange(steps)
         return best(np.minimum(t / 100, 1) * np.minimum(1, (steps - t) / (steps - 100)))[0]
 
-    got = plan.transfer_peak(js.WarmupLinear(5.0, 100, 9_999), 400, 4000, 1.0)
+    got = plan.transfer_peak(js.WarmupLinear(5.0, 100, 400), 400, 4000, 1.0)
     np.testing.assert_allclose(got, gamma(4000) / gamma(400), rtol=1e-5)
     assert type(got) is float
 
@@ -319,13 +323,23 @@ def test_the_warmup_keeps_its_steps() -> None:
         ),
         (lambda: plan.transfer_peak(lambda _: 1.0, 4, 5), TypeError, r"shape\(4\) is 1.0; write shape=lambda steps"),  # pyright: ignore
         (lambda: plan.transfer_peak(3, 4, 5), TypeError, "shape=3; write a schedule, or shape=lambda steps"),  # pyright: ignore
-        (lambda: plan.transfer_peak(js.Linear(1.0, 0.0, 9), 0, 5), ValueError, "from_steps=0; from_steps must be a"),
+        (lambda: plan.transfer_peak(js.Linear(1.0, 0.0, 9), 0, 5), ValueError, "from_steps=0; from_steps must be an"),
         (
-            lambda: plan.transfer_peak(js.Linear(1.0, 0.0, 9), 4, 5, -1.0),
+            lambda: plan.transfer_peak(js.Linear(1.0, 0.0, 4), 4, 5, -1.0),
             ValueError,
             "peak_value=-1.0; peak_value must",
         ),
-        (lambda: plan.transfer_peak(js.Linear(0.0, 0.0, 9), 4, 5), ValueError, "all 4 rates are 0"),
+        (lambda: plan.transfer_peak(js.Linear(0.0, 0.0, 4), 4, 5), ValueError, "all 4 rates are 0"),
+        (
+            lambda: plan.transfer_peak(js.Linear(1.0, 0.0, 400).warmup(20), 400, 800),
+            ValueError,
+            "from_steps=400 and shape=.*, whose steps is 20; write the schedule at its old horizon, or shape=lambda",
+        ),
+        (
+            lambda: plan.transfer_peak(js.WarmupCosine(1.0, 10, 400), 200, 800),
+            ValueError,
+            "from_steps=200 and shape=.*, whose total_steps is 400",
+        ),
     ],
 )
 def test_peaks_that_cannot_be_transferred(call: Callable[[], Any], error: type[Exception], says: str) -> None:
@@ -501,8 +515,8 @@ def test_a_plateau_and_jumps() -> None:
         (lambda: plan.seesaw(wsd(), 8, cut=1.0), ValueError, "cut=1.0; cut must be above 1, such as 2.0"),
         (lambda: plan.seesaw(wsd(), 8, cut=-1.0), ValueError, "cut=-1.0; cut must be a finite number above 0"),
         (lambda: plan.seesaw(wsd(), 8, max_batch_size=4), ValueError, "max_batch_size=4 is below batch_size=8"),
-        (lambda: plan.seesaw(wsd(), 0.5), ValueError, "batch_size=0.5; batch_size must be a number"),  # pyright: ignore
-        (lambda: plan.seesaw(wsd(), 8, multiple_of=0), ValueError, "multiple_of=0; multiple_of must be a number"),
+        (lambda: plan.seesaw(wsd(), 0.5), ValueError, "batch_size=0.5; batch_size must be an integer"),  # pyright: ignore
+        (lambda: plan.seesaw(wsd(), 8, multiple_of=0), ValueError, "multiple_of=0; multiple_of must be an integer"),
         (
             lambda: plan.seesaw(wsd(), 2**25 + 1),
             ValueError,
@@ -516,3 +530,13 @@ def test_a_plateau_and_jumps() -> None:
 def test_schedules_that_cannot_be_traded(call: Callable[[], Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         call()
+
+
+def test_a_seesaw_is_a_table() -> None:
+    few = repr(plan.seesaw(js.Linear(0.8, 0.0, 1_000), 64, 1_000, max_batch_size=256)).splitlines()
+    assert few[0] == "Seesaw of 688 steps for 1000 (1.45 x faster)"
+    assert few[2] == "  step 500: 125 steps of 128 examples, rate 0.5657"
+    assert len(few) == 10
+    many = repr(plan.seesaw(js.Linear(0.8, 0.0, 1_000), 64, 1_000, cut=1.1)).splitlines()
+    assert len(many) == 13
+    assert many[9].endswith(" more")

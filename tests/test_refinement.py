@@ -467,3 +467,9 @@ def test_from_a_training_to_its_schedule() -> None:
     got = recorded_grad_norms(state)
     np.testing.assert_allclose(got.norms, norms, rtol=1e-5)
     np.testing.assert_allclose(refine(got, "adam").values, paper(norms, 1, 2), rtol=1e-4)
+
+
+def test_a_state_is_no_record() -> None:
+    optimizer = optax.chain(record_grad_norms(size=4), optax.sgd(0.1))
+    with pytest.raises(TypeError, match=r"write refine\(recorded_grad_norms\(opt_state\)\)"):
+        refine(optimizer.init(jnp.ones(2)))

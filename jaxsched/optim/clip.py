@@ -20,6 +20,7 @@ FLOAT32 = np.finfo(np.float32)
 LARGEST = float(FLOAT32.max)  # the bound that bounds nothing: it is finite, so that nothing made of it is NaN
 
 
+@jax.jit  # without one around it, the branches would be compiled at every call
 @standard_promotion
 def global_norm(tree: Any) -> Array:
     """The norm of all leaves together as a float32: finite where all elements are, else NaN.

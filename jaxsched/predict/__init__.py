@@ -19,11 +19,11 @@ from .descent import optimize as optimize
 from .fitted import FittedLaw as FittedLaw
 from .fitted import Prediction as Prediction
 from .fitted import Ranking as Ranking
-from .gradients import HypergradientState as HypergradientState
 from .gradients import UnrolledGradient as UnrolledGradient
-from .gradients import hypergradient as hypergradient
 from .gradients import unroll_grad as unroll_grad
 from .gradients import unrolled_loss as unrolled_loss
+from .hypergradients import HypergradientState as HypergradientState
+from .hypergradients import hypergradient as hypergradient
 from .many import sweep as sweep
 from .refinement import GradNorms as GradNorms
 from .refinement import GradNormState as GradNormState

@@ -87,7 +87,7 @@ class Stage(NamedTuple):
     learning_rate: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Seesaw:
     """A schedule whose decay has become growth of the batch.
 
@@ -104,6 +104,16 @@ class Seesaw:
     steps: int
     old_steps: int
     stages: tuple[Stage, ...]
+
+    def __repr__(self) -> str:
+        rows = self.stages if len(self.stages) <= 12 else (*self.stages[:8], None, *self.stages[-3:])
+        lines = [
+            f"  step {row.start}: {row.steps} steps of {row.batch_size} examples, rate {row.learning_rate:.4g}"
+            if row
+            else f"  ... {len(self.stages) - 11} more"
+            for row in rows
+        ]
+        return "\n".join([f"Seesaw of {self.steps} steps for {self.old_steps} ({self.speed_up:.2f} x faster)", *lines])
 
     @property
     def examples(self) -> int:
@@ -140,7 +150,7 @@ def seesaw(
     is constant; a smaller `cut`, such as 1.1, follows the schedule more closely.
 
     Args:
-      schedule: it must not rise again after its peak.
+      schedule: it must not rise again after its last peak; what is before that peak stays as it is.
       batch_size: B, in examples (or tokens), 1 or more.
       total_steps: the steps of the schedule; None: its field of that name.
       cut: by what the rate falls from stage to stage, above 1; halving, as in the paper, is 2.

@@ -107,6 +107,10 @@ def _terms(owner: str, lrs: Any, total_steps: Any, distance: Any, grad_norm: Any
     look = functools.partial(rates_of, owner, total_steps=total_steps)
     traced = isinstance(lrs, Schedule) and any(map(is_traced, jax.tree.leaves(lrs)))
     rates = jax.eval_shape(look, lrs) if traced else look(lrs)  # no rate is there to be looked at: none is made
+    if isinstance(grad_norm, tuple):
+        raise TypeError(
+            f"{owner}: grad_norm is a {type(grad_norm).__name__}; write a number, or an array with one norm a step."
+        )
     kind = jnp.finfo(rates.dtype)
     for name, value in (("distance", distance), ("grad_norm", grad_norm)):
         if is_traced(value):

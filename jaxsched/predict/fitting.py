@@ -129,9 +129,10 @@ def fit(cls: Any, fixed: dict[str, float], curves: Any, settings: Settings) -> F
     residuals = [(target - exact)[curve == i] for i in range(len(at))]
     rms = float(np.sqrt(np.mean((target - exact) ** 2)))
     converged = bool(np.isfinite(angle) and angle <= _ANGLE)
-    _warn(owner, converged, rms, angle, agreeing, settings.starts)
+    law = problem.law(theta)
+    _warn(owner, converged, law, rms, angle, agreeing, settings.starts)
     return FittedLaw(
-        law=problem.law(theta), laws=laws, converged=converged, residual=rms, agreeing=agreeing, misfits=misfits,
+        law=law, laws=laws, converged=converged, residual=rms, agreeing=agreeing, misfits=misfits,
         curves=curves, at=tuple(at), residuals=tuple(residuals), settings=settings,
     )  # fmt: skip
 
@@ -335,10 +336,17 @@ def _falls(curves: tuple[Curve, ...], at: list[np.ndarray], leave_out: int = -1)
     return any(np.any(np.diff(c.lrs[c.warmup_steps : a[-1] + 1]) < 0) for c, a in others)
 
 
-def _warn(owner: str, converged: bool, rms: float, angle: float, agreeing: int, starts: int) -> None:
+def _warn(owner: str, converged: bool, law: Any, rms: float, angle: float, agreeing: int, starts: int) -> None:
     said = f"the residual is {rms:.3g} (root mean square of logarithms), and {agreeing} of {starts} starts reached it"
     if not converged:
-        text = f"{owner}: did not converge (gradient {angle:.2g}): {said}; write more max_steps or starts."
+        away = [f"{name} to {x:.1g}" for name, x in law.numbers().items() if not 1e-9 < x < 1e9 and name in law.fitted]
+        instead = (
+            f"{' and '.join(away)} ran away, as these curves do not tell so many numbers: add curves whose schedules "
+            "differ more, above all in how far and when they fall"
+            if away
+            else "write more max_steps or starts"
+        )
+        text = f"{owner}: did not converge (gradient {angle:.2g}): {said}; {instead}."
     elif agreeing == 1 < starts:
         text = f"{owner}: {said}: there may be better ones; write more starts."
     else:

@@ -19,8 +19,6 @@ from ..sweep.engine import check_key, check_seeds, check_whole
 from ..sweep.settings import hyperparameters, is_schedule
 from ..sweep.task import Task
 from ..sweep.training import Data, Training, training_keys
-from .hypergradients import HypergradientState as HypergradientState
-from .hypergradients import hypergradient as hypergradient
 from .objectives import Objective
 from .rates import checked_steps
 

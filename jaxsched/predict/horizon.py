@@ -93,6 +93,8 @@ class Extension:
         cooldowns = (self.same_cooldown_steps, self.cooldown_steps, self.same_cooldown_steps)
         first, second = sorted(bounds[1:])
         name = "longer_cooldown" if self.best is self.longer_cooldown else "lowered"
+        if name == "lowered" and self.factor > 1:
+            name = "lowered (here it is raised, in one step: warm it up)"
         lines = [
             f"Extension from step {self.at} to {self.new_total} steps: {name} has the smaller bound, by "
             f"{1 - first / second:.1%}"
@@ -306,7 +308,10 @@ def _check_run(owner: str, rates: np.ndarray, at: int, new_total: int) -> int:
     total, peak = rates.size, rates.max()
     refuse_all_warmup(owner, "total_steps", rates)
     if at >= total:
-        raise ValueError(f"{owner}: at={at} is past the old horizon of {total} steps; write a step before {total}.")
+        raise ValueError(
+            f"{owner}: at={at} is not before the end of the old horizon of {total} steps, where all is "
+            f"done; write a step before {total}, from which the run is to go on otherwise."
+        )
     if new_total <= total:
         raise ValueError(
             f"{owner}: new_total={new_total} is not longer than the old horizon of {total} steps; to end a run earlier "

@@ -181,7 +181,9 @@ def _at_unit_rate(optimizer: Any) -> optax.GradientTransformationExtraArgs:
     hint = "write a function of the rate, such as optimizer=optax.adam"
     if isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(
-            f"hypergradient: optimizer is a {type(optimizer).__name__}, which has its rate already; {hint}."
+            f"hypergradient: optimizer is a {type(optimizer).__name__}, which has its rate already; {hint}. "
+            "(optax.inject_hyperparams calls every function that it is not told of: write jaxsched.inject for it, or "
+            'static_args=("optimizer", "multiplicative").)'
         )
     made = optimizer(1.0) if callable(optimizer) else optimizer
     if not isinstance(made, optax.GradientTransformation):

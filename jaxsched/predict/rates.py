@@ -8,20 +8,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..schedules.base import Schedule, axes
+from ..schedules.base import Schedule, axes, lift
 from ..schedules.fields import is_traced, shown
 from ..schedules.shapes import floating
 
 
 def rates_of(owner: str, lrs: Any, total_steps: int | None = None) -> jax.Array:
-    """The rates of steps 0 to `total_steps - 1`, floats (total_steps,): `lrs` itself, or the values of a schedule.
+    """The rates of steps 0 to `total_steps - 1`, floats (total_steps,): `lrs` itself, or the values of a schedule or of
+    another function of the step.
 
     Numbers that are there to be looked at are checked: finite, none below 0, and one above 0 at least that their type
     holds in full.
 
     Errors: TypeError and ValueError that begin with `owner`, name the argument and say the step.
     """
+    if callable(lrs) or isinstance(lrs, str):
+        lrs = lift(owner, "lrs", lrs)
     if isinstance(lrs, Schedule):
+        if total_steps is None:
+            raise ValueError(
+                f"{owner}: total_steps=None beside lrs={shown(lrs)}; write how many steps it runs: total_steps=1_000."
+            )
         if axes(lrs) - {0}:
             raise ValueError(
                 f"{owner}: lrs={shown(lrs)} is several schedules, stacked; write jax.vmap(lambda s: ...)(schedules)."
@@ -30,7 +37,7 @@ def rates_of(owner: str, lrs: Any, total_steps: int | None = None) -> jax.Array:
         rates = lrs(jnp.arange(steps))
         name = f"the values of {shown(lrs)}"
     else:
-        if total_steps is not None and np.shape(lrs) != (total_steps,):
+        if total_steps is not None and np.ndim(lrs) and np.shape(lrs) != (total_steps,):
             raise ValueError(
                 f"{owner}: total_steps={shown(total_steps)} beside rates of shape {np.shape(lrs)}; leave it out: it "
                 "says how long a schedule is."
@@ -54,9 +61,9 @@ def rates_of(owner: str, lrs: Any, total_steps: int | None = None) -> jax.Array:
 
 
 def checked_steps(owner: str, name: str, value: Any, least: int = 1) -> int:
-    """A number of steps as a Python integer."""
+    """A number of steps, or of other things, as a Python integer."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be a number of steps, {least} or more.")
+        raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be an integer, {least} or more.")
     return int(value)
 
 

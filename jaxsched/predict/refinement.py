@@ -140,6 +140,12 @@ def _record(grad_norms: Any, total_steps: int | None) -> tuple[np.ndarray, np.nd
         raise TypeError(
             "refine: grad_norms is a list of two; write a tuple, (steps, norms), or an array (trainings, n)."
         )
+    if isinstance(grad_norms, (dict, GradNormState)) or (
+        isinstance(grad_norms, tuple) and any(isinstance(x, tuple) for x in grad_norms)
+    ):
+        raise TypeError(
+            "refine: grad_norms is the state of an optimizer; write refine(recorded_grad_norms(opt_state))."
+        )
     own = isinstance(grad_norms, tuple) and len(grad_norms) == 2 and all(np.ndim(x) for x in grad_norms)
     norms = _numbers("norms", grad_norms[1]) if own else _numbers("grad_norms", grad_norms)
     if norms.ndim == 0:
@@ -363,6 +369,7 @@ def _l1_norm(tree: Any) -> Array:
 _NORMS = {"l2": global_norm, "l1": _l1_norm}
 
 
+@jax.jit  # which is nothing within a jit, and without one compiles the branches once
 @standard_promotion
 def _noted(state: GradNormState, norm: Array) -> GradNormState:
     """The state after one norm more."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..schedules.base import Schedule
 from ..schedules.fields import shown
 from .rates import checked_steps
@@ -26,16 +28,16 @@ def transfer_peak(
 
     Args:
       shape: a function that makes the schedule of a horizon, `lambda steps: js.WarmupCosine(1.0, 100, steps)`; or a
-        schedule, whose field `total_steps` (else `steps`) becomes the horizon: the other lengths, such as the warmup,
-        stay as many steps as they are.
+        schedule, whose field `total_steps` (else `steps`) is `from_steps` and becomes the horizon: the other lengths,
+        such as the warmup, stay as many steps as they are.
       from_steps, to_steps: the two horizons, in steps.
       peak_value: the peak that is tuned for `from_steps`, above 0, or an array of them; 1: the factor is returned.
       to_shape: the shape of the new horizon, if it is another one.
 
     Returns: the new peak, like `peak_value`.
 
-    Errors: ValueError for a schedule without such a field, for a horizon that is shorter than the warmup, and for one
-    without a rate above 0.
+    Errors: ValueError for a schedule without such a field or with another horizon in it, for a horizon that is shorter
+    than the warmup, and for one without a rate above 0.
 
     Example:
       >>> import jaxsched as js
@@ -50,6 +52,8 @@ def transfer_peak(
     """
     owner = "plan.transfer_peak"
     peak_value, peaks = checked_number(owner, "peak_value", peak_value, POSITIVE), []
+    if isinstance(shape, Schedule):
+        _refuse_other_horizon(owner, shape, checked_steps(owner, "from_steps", from_steps))
     for name, make, argument, steps in (
         ("shape", shape, "from_steps", from_steps),
         ("shape" if to_shape is None else "to_shape", shape if to_shape is None else to_shape, "to_steps", to_steps),
@@ -61,13 +65,27 @@ def transfer_peak(
     return peak_value * (peaks[1] / peaks[0])
 
 
+def _refuse_other_horizon(owner: str, shape: Schedule, from_steps: int) -> None:
+    """Refuse a schedule whose field is not the horizon: the `steps` of a warmup are those of the warmup."""
+    field = _horizon_field(shape)
+    if field is not None and not np.array_equal(getattr(shape, field), from_steps):
+        raise ValueError(
+            f"{owner}: from_steps={from_steps} and shape={shown(shape)}, whose {field} is "
+            f"{shown(getattr(shape, field))}; write the schedule at its old horizon, or shape=lambda steps: ..., which "
+            "makes the schedule of a horizon."
+        )
+
+
+def _horizon_field(schedule: Schedule) -> str | None:
+    names = [field.name for field in schedule._fields]
+    return next((name for name in ("total_steps", "steps") if name in names), None)
+
+
 def _of_horizon(owner: str, name: str, make: Any, steps: int) -> Schedule:
     function = f"{name}=lambda steps: ..., which makes the schedule of a horizon"
     if isinstance(make, Schedule):
-        fields = [field.name for field in make._fields]
-        for field in ("total_steps", "steps"):
-            if field in fields:
-                return make.replace(**{field: steps})
+        if (field := _horizon_field(make)) is not None:
+            return make.replace(**{field: steps})
         raise ValueError(f"{owner}: {name}={shown(make)} has no field total_steps; write {function}.")
     if not callable(make):
         raise TypeError(f"{owner}: {name}={shown(make)}; write a schedule, or {function}.")

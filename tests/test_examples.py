@@ -164,7 +164,8 @@ def test_prediction(tmp_path: Path) -> None:
 def test_unrolled(tmp_path: Path) -> None:
     """A few steps downhill on the schedule, through trainings of 40 steps, are already better on other seeds."""
     module = load("unrolled")
-    path, table = module.main(tmp_path / "unrolled.png", steps=40, outer=5, runs=2)
-    assert path[-1][1] < path[0][1]
+    found, table = module.main(tmp_path / "unrolled.png", steps=40, outer=5, runs=2)
+    assert found.improved
+    assert found.history[-1] < found.history[0]
     assert table["after"] < table["before"]
     assert is_picture(tmp_path / "unrolled.png")

@@ -42,7 +42,7 @@ class Curve:
 
     Example:
       >>> import jaxsched as js
-      >>> from jaxsched.predict.curves import Curve
+      >>> from jaxsched.predict import Curve
       >>> s = js.WarmupCosine(peak_value=3e-4, warmup_steps=100, total_steps=1_000, end_value=3e-5)
       >>> Curve(s, steps=[100, 500, 999], losses=[4.1, 3.6, 3.3], name="cosine", total_steps=1_000)
       <Curve 'cosine': 3 losses at steps 100 to 999, 1000 rates up to 0.0003, warmup of 100 steps>

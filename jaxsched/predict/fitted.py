@@ -83,7 +83,7 @@ class FittedLaw:
     Example:
       >>> import jaxsched as js
       >>> from jaxsched.predict.annealing import AnnealingLaw
-      >>> from jaxsched.predict.curves import Curve
+      >>> from jaxsched.predict import Curve
       >>> truth, steps = AnnealingLaw(L0=3.0, A=0.5, alpha=0.5, C=0.4), range(100, 2_000, 50)
       >>> schedules = [js.Linear(0.01, end, 2_000) for end in (0.01, 0.004, 0.001)]
       >>> curves = [Curve(s, steps, truth.predict(s, at=list(steps), total_steps=2_000), total_steps=2_000)

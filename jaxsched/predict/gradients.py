@@ -110,7 +110,7 @@ def unrolled_loss(
     Example:
       >>> import jax.numpy as jnp, optax
       >>> import jaxsched as js
-      >>> from jaxsched.predict.gradients import unrolled_loss
+      >>> from jaxsched.predict import unrolled_loss
       >>> x = jnp.linspace(-1.0, 1.0, 40)
       >>> task = js.Task(
       ...     init=lambda key: jnp.zeros(()),
@@ -159,7 +159,7 @@ def unroll_grad(
     Example:
       >>> import jax.numpy as jnp, optax
       >>> import jaxsched as js
-      >>> from jaxsched.predict.gradients import unroll_grad
+      >>> from jaxsched.predict import unroll_grad
       >>> x = jnp.linspace(-1.0, 1.0, 40)
       >>> task = js.Task(
       ...     init=lambda key: jnp.zeros(()),

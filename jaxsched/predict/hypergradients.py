@@ -124,7 +124,7 @@ def hypergradient(
     Example:
       >>> import jax, jax.numpy as jnp, optax
       >>> import jaxsched as js
-      >>> from jaxsched.predict.hypergradients import hypergradient
+      >>> from jaxsched.predict import hypergradient
       >>> def train(optimizer, steps=100):
       ...     params = jnp.array([1.0, 1.0])
       ...     state, update = optimizer.init(params), jax.jit(optimizer.update)

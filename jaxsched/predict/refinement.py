@@ -94,7 +94,7 @@ def refine(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from jaxsched.predict.refinement import refine
+      >>> from jaxsched.predict import refine
       >>> s = refine([4, 2, 1, 1, 1, 1, 2, 2, 4, 4], "sgd")
       >>> [round(float(x), 4) for x in s(jnp.arange(10))]
       [0.0841, 0.319, 1.0, 0.7241, 0.4483, 0.1724, 0.0259, 0.0086, 0.0011, 0.0]
@@ -318,7 +318,7 @@ def record_grad_norms(size: int = 1024, norm: Literal["l2", "l1"] = "l2") -> opt
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
-      >>> from jaxsched.predict.refinement import record_grad_norms, recorded_grad_norms, refine
+      >>> from jaxsched.predict import record_grad_norms, recorded_grad_norms, refine
       >>> optimizer = optax.chain(record_grad_norms(size=4), optax.sgd(0.1))
       >>> params = jnp.array([3.0, 4.0])
       >>> state = optimizer.init(params)

@@ -160,6 +160,7 @@ def test_pruning_by_option_and_by_file(folder, capsys, said, options, pruned):
         assert f"{1 - sum(pruned) / total:.0%} of the steps were spared" in err
 
 
+@pytest.mark.trial
 def test_a_folder_that_held_another_sweep(folder, capsys):
     """The older page does not stay beside newer results, and what was not looked at by the optimizer is told."""
     alike = TASK_FILE.replace("optax.sgd(schedule)", "optax.sgd(0.1)").replace("0.01, 0.3, 1e30", "0.01, 0.3")
@@ -365,6 +366,7 @@ def test_what_was_stopped_goes_on_to_the_same_bits(folder, whole, capsys, number
     assert not (folder / "runs" / "slope" / "checkpoint").exists()
 
 
+@pytest.mark.trial
 def test_without_checkpoints_nothing_is_saved_and_a_second_signal_waits_for_nothing(folder):
     first = driven(folder, f"{LINE} --no-checkpoint", signal.SIGINT)
     second = driven(folder, f"{LINE} --out there", signal.SIGINT, signal.SIGINT)

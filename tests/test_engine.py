@@ -68,6 +68,7 @@ def test_the_status_counts(whole):
     assert (told[-1].diverged, told[-1].pruned, told[-1].resumed_from) == (0, 0, 0)
 
 
+@pytest.mark.trial
 def test_sizes_are_tried_where_it_is_worth_it(whole, monkeypatch):
     monkeypatch.setattr(sizes, "_WORTH", 0)
     monkeypatch.setattr(sizes, "_TRIAL_SECONDS", 0.001)
@@ -345,6 +346,7 @@ def test_memory_that_is_really_not_there():
 # --- interruptions ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.trial
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_the_same_call_goes_on(whole, tmp_path, number):
     told = []
@@ -543,6 +545,7 @@ def test_a_star_import_brings_no_modules():
     assert names["Task"] is Task
 
 
+@pytest.mark.trial
 def test_a_finished_sweep_called_again_ends_in_peace(tmp_path):
     for _ in range(2):
         finish(start(1, tmp_path / "out.npz", tmp_path / "saved", ""))
@@ -634,6 +637,7 @@ def test_a_bad_batch_at_the_end_of_a_window_is_not_the_end(log_every):
     assert (survived.diverged_at == -1).all()
 
 
+@pytest.mark.trial
 def test_a_later_plan_takes_the_best_size_and_not_the_largest_that_was_tried(monkeypatch):
     monkeypatch.setattr(sizes, "_WORTH", 0)
     monkeypatch.setattr(sizes, "lanes", lambda programs: 1)

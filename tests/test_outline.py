@@ -239,6 +239,7 @@ def test_far_jumps_are_exact() -> None:
     assert [jump.step for jump in stairs.jumps] == [130_011 * k for k in range(1, 9)]
 
 
+@pytest.mark.trial
 def test_long_horizons_are_read_at_every_step() -> None:
     restarts = js.CosineWarmRestarts(0.1, 1000)
     found = outline(restarts, 2_000_000)

@@ -255,6 +255,7 @@ def test_optuna_is_quiet_and_stays_as_it_was(capfd):
 # --- one study, many calls -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.trial
 def test_a_study_goes_on_where_it_was(tmp_path):
     url = f"sqlite:///{tmp_path}/new/search.db"
     call = {"storage": url, "study": "line", "batch": 4, **SMALL}
@@ -301,6 +302,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.trial
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, Stop])
 def test_a_batch_that_ends_early_leaves_a_study_that_goes_on(kind):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0), pruner=optuna.pruners.NopPruner())

@@ -327,6 +327,7 @@ def test_the_figure(result, diverging, tmp_path):
     np.testing.assert_allclose(drawn, sorted(tuple(np.asarray(s(steps))) for s in js.unstack(settings)), rtol=1e-6)
 
 
+@pytest.mark.trial
 def test_a_list_may_hold_tables_and_composites():
     tables = [js.PiecewiseConstant([3, 6], [a, 0.01, 0.001]) for a in (0.1, 0.2)]
     composites = [js.Linear(a, 0.0, 10).warmup(3) for a in (0.1, 0.2)]

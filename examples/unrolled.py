@@ -2,7 +2,8 @@
 
 A rate 20 times too small is followed for 20 outer steps. Each takes the gradient of the validation loss at the end of
 four trainings in the logarithms of two hyperparameters, and steps by Adam. It is judged on 16 seeds that it never saw,
-beside a grid over the peak on the same seeds, which costs less: with two hyperparameters a grid is still cheap.
+beside a grid over the peak on the same seeds, which costs less and comes as far: with two hyperparameters a grid is
+still cheap.
 
     python examples/unrolled.py            # a table and examples/unrolled.png
     jaxsched sweep examples/unrolled.py    # the grid around where it ends, ranked

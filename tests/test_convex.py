@@ -13,6 +13,7 @@ import pytest
 
 import jaxsched as js
 from jaxsched.predict import convex
+from jaxsched.predict.curves import in_float64
 from jaxsched.predict.rates import checked_steps, rates_of
 from jaxsched.predict.refinement import GradNorms
 
@@ -186,7 +187,7 @@ def test_values_and_gradients_in_float64() -> None:
     rng = np.random.default_rng(2)
     rates, norms = rng.exponential(size=12), rng.uniform(0.5, 2.0, size=12)
     rates[5] = rates[10:] = 0
-    with jax.enable_x64(True):  # pyright: ignore[reportAttributeAccessIssue]
+    with in_float64():
         bound = jax.jit(jax.value_and_grad(convex.bound, argnums=(0, 1, 2)))
         value, got = bound(jnp.asarray(rates), 1.3, jnp.asarray(norms))
     assert value.dtype == jnp.float64

@@ -235,7 +235,7 @@ def measure(data: pathlib.Path = DATA) -> Table:
     ]
     rows = [*law_rows(cases), *fit_rows(cases), *curve_rows(cases)]
     columns = ("what", *SIZES, "given for 25M and 100M", "bar", "met?")
-    return Table("power_law", "Laws of loss curves", notes, rows, columns)
+    return Table("power_law", "Laws of loss curves", notes, rows, columns, "python bench/power_law.py --data DIR")
 
 
 def main() -> None:

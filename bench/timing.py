@@ -134,6 +134,7 @@ class Table:
     title: str
     notes: list[str]
     rows: list[Row]
+    command: str = ""  # that prints it, where it is not `python -m bench NAME`
     columns: tuple[str, ...] = ("what", "ours", "peer", "ratio", "bar", "met?")
 
     def __str__(self) -> str:
@@ -145,7 +146,17 @@ class Table:
         verdict += f" Missed: {'; '.join(missed)}." if missed else ""
         notes = [f"- {note}" for note in self.notes]
         return "\n".join(
-            [f"# {self.title}", "", f"`python -m bench {self.name}`: {machine()}", "", *body, "", verdict, "", *notes]
+            [
+                f"# {self.title}",
+                "",
+                f"`{self.command or f'python -m bench {self.name}'}`: {machine()}",
+                "",
+                *body,
+                "",
+                verdict,
+                "",
+                *notes,
+            ]
         )
 
     def publish(self) -> None:

@@ -175,7 +175,7 @@ def test_a_result_does_all_that_a_sweep_does(result: js.SweepResult, tmp_path: A
     assert row["mean"] == pytest.approx(float(result.final["predicted_loss"].min()))
     assert (row["std"], row["seeds"], row["diverged"], row["pruned_at"]) == (0.0, 1, 0, -1)
     assert result.spread("predicted_loss")["mean"].shape == (40,)
-    assert f"40 settings x 1 seeds, {T} steps each, 0 diverged" in repr(result)
+    assert "40 settings x 1 seeds, predicted, 0 diverged" in repr(result)
     result.save(tmp_path)
     loaded = js.SweepResult.load(tmp_path)
     np.testing.assert_array_equal(loaded.final["predicted_loss"], result.final["predicted_loss"])
@@ -231,3 +231,8 @@ LINES = js.grid(js.Linear, init_value=[0.1, 0.2], end_value=0.0, steps=T)
 def test_errors_say_what_to_write(call: Callable[[], Any], says: str) -> None:
     with pytest.raises((TypeError, ValueError), match=says):
         call()
+
+
+def test_a_horizon_that_was_not_told_is_that_of_the_schedules() -> None:
+    curves = many.sweep(LINES, omega).plot().axes[0].lines
+    assert {line.get_xdata()[-1] for line in curves} == {T - 1}

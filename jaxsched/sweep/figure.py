@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..viz.curves import cut
+from ..viz.curves import cut, last_step
 from .frames import ends, family
 from .settings import is_schedule, path_text
 
@@ -103,7 +103,10 @@ def _styles(result: SweepResult, order: np.ndarray, colours: np.ndarray) -> list
 
 
 def _draw_schedules(ax: Any, column: list[Any], result: SweepResult, order: np.ndarray, styles: list[Any]) -> None:
-    at = np.unique(np.linspace(0, result.steps - 1, _MOST_POINTS).round().astype(int))
+    length = result.steps
+    if length == 1 and result.run.get("predicted"):  # no horizon was told: that of the schedules themselves
+        length = max((last_step(s) or 1 for s in column if s is not None), default=1)
+    at = np.unique(np.linspace(0, length - 1, _MOST_POINTS).round().astype(int))
     steps, kind = jnp.asarray(at), jnp.result_type(float)
     values = np.full((len(column), len(at)), np.nan, kind)
     for i, schedule in enumerate(column):  # one compilation for each structure

@@ -72,8 +72,9 @@ class SweepResult:
         settings, seeds = self.diverged_at.shape
         lost = int((self.diverged_at >= 0).sum())
         pruned = int((self.pruned_at >= 0).sum())
+        length = "predicted" if self.run.get("predicted") else f"{self.steps} steps each"
         return (
-            f"<SweepResult: {settings} settings x {seeds} seeds, {self.steps} steps each, {lost} diverged, "
+            f"<SweepResult: {settings} settings x {seeds} seeds, {length}, {lost} diverged, "
             f"{f'{pruned} pruned, ' if pruned else ''}{self.seconds:.1f} s; metrics {', '.join(self.final)}>"
         )
 

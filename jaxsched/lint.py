@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from ._errors import format_value
 from .outline import (
     Curve,
     Jump,
@@ -23,7 +24,6 @@ from .outline import (
     spikes,
 )
 from .schedules.base import Cooldown, Hold, Join, PerEpoch, Repeat, Schedule, Shift
-from .schedules.fields import shown
 from .schedules.untuned import UntunedWarmup
 
 Severity = Literal["error", "warning", "note"]
@@ -166,9 +166,9 @@ def _check_b2(b2: Any) -> float | None:
     if b2 is None:
         return None
     if isinstance(b2, (str, bool)) or np.ndim(b2):
-        raise TypeError(f"lint: b2={shown(b2)}; b2 must be a number from 0 to below 1, such as 0.999.")
+        raise TypeError(f"lint: b2={format_value(b2)}; b2 must be a number from 0 to below 1, such as 0.999.")
     if not 0 <= float(b2) < 1:
-        raise ValueError(f"lint: b2={shown(b2)}; b2 must be a number from 0 to below 1, such as 0.999.")
+        raise ValueError(f"lint: b2={format_value(b2)}; b2 must be a number from 0 to below 1, such as 0.999.")
     return float(b2)
 
 

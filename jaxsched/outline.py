@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .schedules.base import Schedule, axes, lift
-from .schedules.fields import is_traced, shown
+from ._errors import format_value, is_traced
+from .schedules.base import Schedule, as_schedule, axes
 
 _DENSE = 2**20
 """A horizon below it is read, and kept, at every step."""
@@ -136,7 +136,7 @@ def check_total(owner: str, total_steps: Any) -> int:
     if isinstance(total_steps, bool) or not isinstance(total_steps, (int, np.integer)):
         hint = f": write {int(total_steps)}" if isinstance(total_steps, float) and total_steps.is_integer() else ""
         hint = ", and Timeline(total_steps, ...) turns texts into steps" if isinstance(total_steps, str) else hint
-        raise TypeError(f"{owner}: total_steps={shown(total_steps)}; it must be an integer, 1 or more{hint}.")
+        raise TypeError(f"{owner}: total_steps={format_value(total_steps)}; it must be an integer, 1 or more{hint}.")
     most = jnp.iinfo(jnp.result_type(int)).max
     if total_steps < 1:
         raise ValueError(f"{owner}: total_steps={total_steps}; write the number of updates, 1 or more.")
@@ -148,12 +148,14 @@ def check_total(owner: str, total_steps: Any) -> int:
 
 def check_schedule(owner: str, schedule: Any) -> Schedule:
     """`schedule` as one setting that can be looked at, or an error that says what to write."""
-    schedule = lift(owner, "schedule", schedule)
+    schedule = as_schedule(owner, "schedule", schedule)
     if any(map(is_traced, jax.tree.leaves(schedule))):
-        raise TypeError(f"{owner}: schedule={shown(schedule)} is traced; call {owner} outside of jit, vmap and grad.")
+        raise TypeError(
+            f"{owner}: schedule={format_value(schedule)} is traced; call {owner} outside of jit, vmap and grad."
+        )
     if not axes(schedule) <= {0}:
         which = f"write [{owner}(s, total_steps) for s in unstack(schedule)]"
-        raise ValueError(f"{owner}: schedule={shown(schedule)} is several settings, stacked; {which}.")
+        raise ValueError(f"{owner}: schedule={format_value(schedule)} is several settings, stacked; {which}.")
     return schedule
 
 
@@ -166,7 +168,7 @@ def evaluate(schedule: Schedule, steps: np.ndarray) -> tuple[np.ndarray, float]:
     values = schedule(padded)
     if values.shape not in ((), padded.shape):
         given = f"{values.shape} for steps of the shape {padded.shape}"
-        raise ValueError(f"{shown(schedule)} gives values of the shape {given}; it must give one value a step.")
+        raise ValueError(f"{format_value(schedule)} gives values of the shape {given}; it must give one value a step.")
     eps = float(jnp.finfo(values.dtype).eps)
     return np.broadcast_to(np.asarray(values).astype(np.float64), padded.shape)[: len(steps)], eps
 

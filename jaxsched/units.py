@@ -6,6 +6,8 @@ import dataclasses
 import re
 from fractions import Fraction
 
+from ._errors import FieldError
+
 _LENGTH = re.compile(r"\s*([0-9][0-9_]*\.?[0-9_]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z%]*)\s*")
 _UNITS = "'1000' or '1000st' (steps), '3ep' (epochs), '2e9tok' (tokens) or '5%' (of the horizon)"
 
@@ -45,10 +47,10 @@ class Timeline:
             if size is None:
                 continue
             if isinstance(size, (bool, str)) or not 0 < size < float("inf"):
-                raise ValueError(f"Timeline: {name}={size!r}; write a number above 0, or leave it out.")
+                raise FieldError("Timeline", name, size, "write a number above 0, or leave it out")
         total = self._steps(self.total_steps, "total_steps")
         if total == 0:
-            raise ValueError(f"Timeline: total_steps={self.total_steps!r} is no step at all; write 1 or more.")
+            raise FieldError("Timeline", "total_steps", self.total_steps, "total_steps must be at least 1")
         object.__setattr__(self, "total_steps", total)
 
     def __call__(self, length: int | float | str) -> int:
@@ -59,14 +61,16 @@ class Timeline:
         text = str(length)
         match = _LENGTH.fullmatch(text) if not isinstance(length, bool) else None
         if match is None:
-            raise ValueError(f"Timeline: {name}={length!r} is not a length; write {_UNITS}.")
+            raise FieldError("Timeline", name, length, f"write {_UNITS}", note=" is not a length")
         number, unit = match.groups()
         count = Fraction(number.replace("_", "")) * self._size(unit, length, name)
         if unit in ("", "st") and count.denominator != 1:
-            raise ValueError(f"Timeline: {name}={length!r} is not a whole number of steps; write {round(count)}.")
+            note = " is not a whole number of steps"
+            raise FieldError("Timeline", name, length, f"write {round(count)}", note=note)
         steps = round(count)
         if count > 0 and steps == 0:
-            raise ValueError(f"Timeline: {name}={length!r} is {float(count):.3g} steps, less than one; write more.")
+            note = f" is {float(count):.3g} steps, less than one"
+            raise FieldError("Timeline", name, length, "write more", note=note)
         return steps
 
     def _size(self, unit: str, length: object, name: str) -> Fraction:
@@ -78,13 +82,13 @@ class Timeline:
             "%": None if name == "total_steps" else Fraction(self.total_steps, 100),
         }
         if unit not in sizes:
-            raise ValueError(f"Timeline: {name}={length!r} has the unknown unit {unit!r}; write {_UNITS}.")
+            raise FieldError("Timeline", name, length, f"write {_UNITS}", note=f" has the unknown unit {unit!r}")
         size = sizes[unit]
         if size is None:
-            missing = {
-                "ep": "steps_per_epoch",
-                "tok": "tokens_per_step",
-                "%": "a total_steps that is not itself a share",
-            }
-            raise ValueError(f"Timeline: {name}={length!r} needs {missing[unit]}; write it beside total_steps.")
+            if unit == "%":
+                instead = "write steps, epochs or tokens"
+                raise FieldError("Timeline", name, length, instead, note=" is a share of the horizon, and this is it")
+            needs = {"ep": "steps_per_epoch", "tok": "tokens_per_step"}[unit]
+            instead = "write it beside total_steps"
+            raise FieldError("Timeline", name, length, instead, note=f" needs {needs}", needs=needs)
         return size

@@ -14,8 +14,8 @@ import optax
 import pytest
 
 import jaxsched as js
+from jaxsched.fields import shortest
 from jaxsched.predict import bounds, convex, descent, falling, fixed, fixed_peak, knots, optimize
-from jaxsched.schedules.fields import shortest
 
 T = 100
 

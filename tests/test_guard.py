@@ -149,7 +149,7 @@ def guard_in_float64(
     """What each gradient is multiplied by, with all that was kept in lists."""
     del hold
     kept: dict[str, list[float]] = {"norm": [], "loss": []}
-    scales, reached, start, since, in_a_row = [], 1.0, 1.0, rewarm, 0
+    scales, reached, start, elapsed, in_a_row = [], 1.0, 1.0, rewarm, 0
     for seen in zip(norms, losses, strict=True):
         named = dict(zip(kept, seen, strict=True))
 
@@ -163,15 +163,15 @@ def guard_in_float64(
         spikes = {name: finite and is_spike(name, x) for name, x in named.items()}
         if not finite or (any(spikes.values()) and in_a_row < max_skips):
             in_a_row += finite
-            start, since = max(reached * backoff, min_scale), 0
+            start, elapsed = max(reached * backoff, min_scale), 0
             scales.append(0.0)
         else:
             in_a_row = 0
-            scales.append(start + (1 - start) * (since / rewarm) if since < rewarm else 1.0)
-            since += 1
+            scales.append(start + (1 - start) * (elapsed / rewarm) if elapsed < rewarm else 1.0)
+            elapsed += 1
             for name, x in named.items():
                 kept[name] = [*([] if spikes[name] else kept[name]), x]
-        reached = start + (1 - start) * (since / rewarm) if since < rewarm else 1.0
+        reached = start + (1 - start) * (elapsed / rewarm) if elapsed < rewarm else 1.0
     return np.array(scales)
 
 

@@ -15,8 +15,9 @@ import jaxsched as js
 PACKAGE = Path(js.__file__).parent
 ORDER = [
     "version",
+    "_errors",
+    "fields",
     "schedules.shapes",
-    "schedules.fields",
     "schedules.base",
     "schedules.stacking",
     "schedules.ramps",

@@ -27,7 +27,7 @@ class Halving(js.Schedule):
     every: js.Length
 
     def value(self, step):
-        return self.init_value * 0.5 ** js.shapes.stairs(step, self.every)
+        return self.init_value * 0.5 ** js.shapes.floor_div(step, self.every)
 
 
 class Pair(typing.NamedTuple):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..schedules.fields import nearest_name
+from .._errors import nearest_name
 from ..version import __version__
 from . import errors, files
 from .errors import fail

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from tyro import conf
 
+from .._errors import nearest_name
 from ..schedules.base import Recipe, Schedule
-from ..schedules.fields import nearest_name
 from ..text import peers, places
 from .console import print_json, print_text
 from .errors import fail

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..schedules.fields import shown
+from .._errors import format_value
 from ..sweep.task import Task
 from . import errors
 from .errors import fail
@@ -50,7 +50,7 @@ def task_of(file: Path, module: ModuleType) -> Task:
     if not hasattr(module, "task"):
         fail(f"{file} has no `task`: write task = Task(init=..., loss=..., ...) in it")
     if not isinstance(module.task, Task):
-        fail(f"{file}: task={shown(module.task)} is not a jaxsched.sweep.Task")
+        fail(f"{file}: task={format_value(module.task)} is not a jaxsched.sweep.Task")
     _check_optimizer(file, module.task)
     return module.task
 

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from tyro import conf
 
+from .._errors import format_value
+from ..fields import Field
 from ..schedules.base import Schedule, axes
-from ..schedules.fields import Field, shown
 from ..sweep.task import Task
 from ..text import ParseError, parse
 from ..units import Timeline
@@ -49,7 +50,10 @@ class Horizon:
         """The schedule of an expression, of one setting."""
         schedule = self.read_family(text, known)
         if axes(schedule) != {0} and axes(schedule):
-            fail(f"{shown(text)} holds several settings; write one, or draw them: jaxsched plot EXPR -o family.png")
+            fail(
+                f"{format_value(text)} holds several settings; write one, or draw them: jaxsched plot EXPR -o "
+                f"family.png"
+            )
         return schedule
 
     def read_family(self, text: str, known: Any = ()) -> Schedule:
@@ -112,7 +116,10 @@ def _filled(schedule: Schedule) -> Schedule:
         return schedule
     sizes = {np.shape(x)[0] for x in _stacked(schedule)}
     if len(sizes) != 1:
-        fail(f"{shown(schedule)} has lists of {' and '.join(map(str, sorted(sizes)))} numbers; write them equally long")
+        fail(
+            f"{format_value(schedule)} has lists of {' and '.join(map(str, sorted(sizes)))} numbers; write them "
+            f"equally long"
+        )
     size = sizes.pop()
 
     def fill(s: Schedule) -> Schedule:

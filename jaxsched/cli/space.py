@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .._errors import format_value, nearest_name
+from ..fields import Field
 from ..schedules.base import Schedule
-from ..schedules.fields import Field, nearest_name, shown
 from ..schedules.stacking import grid, unstack
 from ..sweep.space import Distribution, Expression, choice, field, int_uniform, log_uniform, sample, space, uniform
 from ..text import ParseError, evaluate
@@ -161,7 +162,7 @@ def _check_names(table: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
 
 def _fields(table: Mapping[str, Any]) -> Mapping[str, Any]:
     fields = table.get("fields", {})
-    return fields if isinstance(fields, Mapping) else fail(f"fields={shown(fields)}; write a table, [fields]")
+    return fields if isinstance(fields, Mapping) else fail(f"fields={format_value(fields)}; write a table, [fields]")
 
 
 @contextlib.contextmanager
@@ -216,10 +217,10 @@ def _value_of(reader: Reader, known: Field, value: Any) -> Any:
     if isinstance(value, Mapping):
         if len(value) != 1 or next(iter(value)) not in _DISTRIBUTIONS:
             kinds = ", ".join(_DISTRIBUTIONS)
-            fail(f"{shown(dict(value))}; write one of {kinds}, as {{ uniform = [0, 1] }}")
+            fail(f"{format_value(dict(value))}; write one of {kinds}, as {{ uniform = [0, 1] }}")
         kind, ends = next(iter(value.items()))
         if not isinstance(ends, list):
-            fail(f"{shown(dict(value))}; write its arguments in a list: {{ {kind} = [1, 2] }}")
+            fail(f"{format_value(dict(value))}; write its arguments in a list: {{ {kind} = [1, 2] }}")
         with refusals():
             return _DISTRIBUTIONS[kind](*(_value_of(reader, known, end) for end in ends))
     if isinstance(value, list):
@@ -259,7 +260,7 @@ def _settings(family: _Family) -> Any:
     known = {f.name: f for f in (base if isinstance(base, type) else type(base))._fields}
     listed = {name for name, value in given.items() if isinstance(value, list) and _is_list(value, known[name])}
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-        fail(f"settings={shown(count)}; write how many are drawn, 1 or more")
+        fail(f"settings={format_value(count)}; write how many are drawn, 1 or more")
     if count is not None and not draws:
         _no_draw(count)
     with refusals():

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import numpy as np
 from tyro import conf
 
-from ..schedules.fields import nearest_name
+from .._errors import nearest_name
 from ..sweep import archive
 from ..sweep.checkpoint import Checkpoint
 from ..sweep.distributed import ProcessDied, Processes, alone, initialize

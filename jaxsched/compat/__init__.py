@@ -19,7 +19,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ..schedules.fields import nearest_name
+from .._errors import nearest_name
 from . import others as others
 from .out import to_keras as to_keras
 from .out import to_numpy as to_numpy

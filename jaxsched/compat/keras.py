@@ -28,27 +28,14 @@ import numpy as np
 import optax
 from jax import Array, lax
 
+from .._errors import format_value, is_traced, nearest_name
+from ..fields import Growth, Length, NonNegative, Positive, Scalar, Steps, StepTable, Table, reject_if, validate
 from ..optim.plateau import Observations, reduce_on_plateau
 from ..schedules import shapes
 from ..schedules.base import Lambda, Schedule
 from ..schedules.cycles import PolynomialDecay as Polynomial
 from ..schedules.decays import ExponentialDecay as Exponential
 from ..schedules.decays import InverseTimeDecay as InverseTime
-from ..schedules.fields import (
-    Growth,
-    Length,
-    NonNegative,
-    Positive,
-    Scalar,
-    Steps,
-    StepTable,
-    Table,
-    admit,
-    is_traced,
-    nearest_name,
-    refuse,
-    shown,
-)
 from ..schedules.pieces import PiecewiseConstant
 from ..schedules.ramps import Linear, Ramp
 from ..schedules.shapes import Position, Step, floating
@@ -74,7 +61,9 @@ class LearningRateSchedule(Peer):
     def check(self) -> None:
         name = getattr(self, "name", None)
         if not (name is None or isinstance(name, str)):
-            raise TypeError(f"{type(self).__name__}: name={shown(name)}; name must be a text, a label of the schedule.")
+            raise TypeError(
+                f"{type(self).__name__}: name={format_value(name)}; name must be a text, a label of the schedule."
+            )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments as JSON holds them; `to_config` says the class too."""
@@ -257,12 +246,12 @@ class CosineDecay(LearningRateSchedule):
         super().check()
         if self.warmup_target is None:
             ignored = "Keras ignores it without a warmup_target: write the rate at its end as warmup_target"
-            refuse(self, lambda steps: steps != 0, "warmup_steps", instead=ignored)
+            reject_if(self, lambda steps: steps != 0, "warmup_steps", instead=ignored)
         else:
             ignored = (
                 "without a warmup Keras ignores the initial_learning_rate: write warmup_steps, or no warmup_target"
             )
-            refuse(self, lambda steps: steps == 0, "warmup_steps", instead=ignored)
+            reject_if(self, lambda steps: steps == 0, "warmup_steps", instead=ignored)
 
     def build(self) -> Schedule:
         top = self.initial_learning_rate if self.warmup_target is None else self.warmup_target
@@ -393,7 +382,7 @@ def _geometric_cycle(step: Step, period: Any, mult: Any) -> tuple[Array, Positio
     rate = jnp.where(mult > 1, mult - 1, 1)
     guess = jnp.log1p(number / floating(period) * rate) / jnp.log1p(rate)
     guess = jnp.maximum(lax.stop_gradient(guess).astype(jnp.result_type(int)) - 1, 0)
-    index = jnp.where(mult > 1, guess, shapes.stairs(step, period))
+    index = jnp.where(mult > 1, guess, shapes.floor_div(step, period))
     power, total = _powers(growth, index)
     start, length = _times(first, total), _times(first, power)
     for _ in range(2):
@@ -448,7 +437,9 @@ def _as_json(name: str, value: Any) -> Any:
         raise TypeError(f"get_config: {name} is traced by JAX; a config holds numbers: make it outside of jax.jit.")
     array = np.asarray(value)
     if array.ndim > (name in ("boundaries", "values")):
-        raise TypeError(f"get_config: {name}={shown(value)} holds several settings; write unstack(s)[i].get_config().")
+        raise TypeError(
+            f"get_config: {name}={format_value(value)} holds several settings; write unstack(s)[i].get_config()."
+        )
     if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 8:
         # The shortest text that its own type reads back: 0.1 and not 0.10000000149.
         array = np.array([float(str(x)) for x in array.ravel()]).reshape(array.shape)
@@ -476,7 +467,7 @@ def to_config(schedule: LearningRateSchedule) -> dict[str, Any]:
     Source: keras.optimizers.schedules.serialize (3.15).
     """
     if not isinstance(schedule, LearningRateSchedule):
-        raise TypeError(f"to_config: {shown(schedule)} is none of Keras's schedules: {', '.join(SCHEDULES)}.")
+        raise TypeError(f"to_config: {format_value(schedule)} is none of Keras's schedules: {', '.join(SCHEDULES)}.")
     name = type(schedule).__name__
     return {"module": MODULE, "class_name": name, "config": schedule.get_config(), "registered_name": None}
 
@@ -503,7 +494,7 @@ def from_config(config: Any) -> LearningRateSchedule:
     if hasattr(config, "get_config"):
         config = {"class_name": type(config).__name__, "config": config.get_config()}
     if not isinstance(config, dict):
-        raise TypeError(f"from_config: config={shown(config)}; config must be a dict, as serialize makes it.")
+        raise TypeError(f"from_config: config={format_value(config)}; config must be a dict, as serialize makes it.")
     if "class_name" in config:
         cls = SCHEDULES[known("from_config", "class_name", config["class_name"], SCHEDULES)]
         return cls.from_config(config.get("config", {}))
@@ -523,7 +514,9 @@ def _class_of(config: dict[str, Any]) -> type[LearningRateSchedule]:
     if len(fits) != 1:
         found = " and ".join(cls.__name__ for cls in fits) or "none of Keras's schedules"
         example = fits[0].__name__ if fits else "ExponentialDecay"
-        raise ValueError(f"from_config: {shown(list(config))} fits {found}; write keras.{example}.from_config(config).")
+        raise ValueError(
+            f"from_config: {format_value(list(config))} fits {found}; write keras.{example}.from_config(config)."
+        )
     return fits[0]
 
 
@@ -551,7 +544,7 @@ _DIRECTIONS: dict[str, Literal["min", "max"]] = {
 def _direction(monitor: Any) -> Literal["min", "max"]:
     """What Keras finds in the metric of that name: `accuracy`, `val_accuracy`, `auc_1`, `RootMeanSquaredError`."""
     if not isinstance(monitor, str):
-        raise TypeError(f"ReduceLROnPlateau: monitor={shown(monitor)}; monitor must be the name of a metric.")
+        raise TypeError(f"ReduceLROnPlateau: monitor={format_value(monitor)}; monitor must be the name of a metric.")
     name = re.sub(r"_\d+$", "", monitor.removeprefix("val_")).replace("_", "").lower()
     if name not in _DIRECTIONS:
         raise ValueError(
@@ -618,7 +611,7 @@ def ReduceLROnPlateau(
         mode=_direction(monitor) if mode == "auto" else mode,
         factor=factor,
         patience=_one_fewer(owner, "patience", patience),
-        threshold=jnp.abs(admit(owner, "min_delta", min_delta, _FINITE)),
+        threshold=jnp.abs(validate(owner, "min_delta", min_delta, _FINITE)),
         threshold_mode="abs",
         cooldown=_one_fewer(owner, "cooldown", cooldown),
         min_lr=min_lr,
@@ -631,7 +624,7 @@ def ReduceLROnPlateau(
 
 def _one_fewer(owner: str, name: str, count: Any) -> Any:
     """Keras counts the epoch that ends a wait as one of it; to wait for none is to wait for one."""
-    return jnp.maximum(jnp.asarray(admit(owner, name, count, _OBSERVATIONS)), 1) - 1
+    return jnp.maximum(jnp.asarray(validate(owner, name, count, _OBSERVATIONS)), 1) - 1
 
 
 Rule: TypeAlias = Callable[..., Any]
@@ -667,16 +660,18 @@ def LearningRateScheduler(lr: Any, schedule: Rule, verbose: Any = 0, *, epochs: 
     if isinstance(schedule, Schedule):
         return schedule
     if not callable(schedule):
-        raise TypeError(f"{owner}: schedule={shown(schedule)}; schedule must be a function of (epoch) or (epoch, lr).")
+        raise TypeError(
+            f"{owner}: schedule={format_value(schedule)}; schedule must be a function of (epoch) or (epoch, lr)."
+        )
     takes_rate = _takes_two(schedule)
     if epochs is None:
         return _Carried(lr, schedule) if takes_rate else Lambda(schedule)
     if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
-        raise ValueError(f"{owner}: epochs={shown(epochs)}; epochs must be an integer, 1 or more.")
+        raise ValueError(f"{owner}: epochs={format_value(epochs)}; epochs must be an integer, 1 or more.")
     rates = []
     for epoch in range(int(epochs)):
         lr = schedule(epoch, lr) if takes_rate else schedule(epoch)
-        rates.append(admit(owner, f"schedule({epoch})", lr, _FINITE))
+        rates.append(validate(owner, f"schedule({epoch})", lr, _FINITE))
     values = jnp.stack([floating(x) for x in rates]) if any(map(is_traced, rates)) else np.array(rates, np.float64)
     return PiecewiseConstant(np.arange(1, int(epochs)), values)
 
@@ -707,4 +702,4 @@ class _Carried(Schedule):
             rate, slope = jax.jvp(run, (start,), (jnp.ones_like(start),))
             return lax.stop_gradient(rate) + lax.stop_gradient(slope) * (self.init_value - start)
 
-        return jnp.vectorize(at)(shapes.stairs(step, 1))
+        return jnp.vectorize(at)(shapes.floor_div(step, 1))

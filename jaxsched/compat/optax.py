@@ -35,25 +35,13 @@ from optax.schedules import WrappedSchedule as WrappedSchedule
 from optax.schedules import inject_hyperparams as inject_hyperparams
 from optax.schedules import inject_stateful_hyperparams as inject_stateful_hyperparams
 
+from .._errors import format_value, is_traced
+from ..fields import Domain, Length, NonNegative, Offset, Positive, Scalar, Steps, StepTable, Unit, validate
 from ..optim import plateau
 from ..optim.listen import increment, listening, settings, standard_promotion
 from ..schedules import base, shapes
 from ..schedules.base import Constant, Join
 from ..schedules.decays import ExponentialDecay
-from ..schedules.fields import (
-    Domain,
-    Length,
-    NonNegative,
-    Offset,
-    Positive,
-    Scalar,
-    Steps,
-    StepTable,
-    Unit,
-    admit,
-    is_traced,
-    shown,
-)
 from ..schedules.pieces import PiecewiseConstant, PiecewiseInterpolate
 from ..schedules.ramps import Linear, Polynomial, Ramp
 from ..schedules.recipes import WarmupConstant
@@ -341,7 +329,7 @@ def warmup_cosine_decay_schedule(
     Source: optax.warmup_cosine_decay_schedule (0.2.8).
     """
     steps = _plain(decay_steps - warmup_steps)
-    steps = admit("warmup_cosine_decay_schedule", "decay_steps - warmup_steps", steps, _LENGTH)
+    steps = validate("warmup_cosine_decay_schedule", "decay_steps - warmup_steps", steps, _LENGTH)
     steps = _where(steps > 0, steps, 1)  # what is traced may be anything, and is finite
     down = CosinePower(peak_value, _where(peak_value == 0, 0.0, end_value), steps, exponent)
     return Linear(init_value, peak_value, warmup_steps).then(down, at=warmup_steps)
@@ -432,7 +420,7 @@ def join_schedules(schedules: Sequence[Any], boundaries: Any, peer_exact: bool =
 
     Source: optax.join_schedules (0.2.8).
     """
-    made = [base.lift("join_schedules", f"schedules[{i}]", schedule) for i, schedule in enumerate(schedules)]
+    made = [base.as_schedule("join_schedules", f"schedules[{i}]", schedule) for i, schedule in enumerate(schedules)]
     if not made:
         raise ValueError("join_schedules: schedules=[]; write at least one schedule.")
     if isinstance(made[0], Join):
@@ -525,9 +513,9 @@ def _table(owner: str, init_value: Any, given: Any) -> tuple[Any, Any]:
         given = (list(given), list(given.values()))
     if not (isinstance(given, (tuple, list)) and len(given) == 2 and all(hasattr(x, "__len__") for x in given)):
         ways = "write {boundary: scale}, or a pair (boundaries, scales) of lists"
-        raise TypeError(f"{owner}: boundaries_and_scales={shown(given)}; {ways}.")
-    boundaries = admit(owner, "boundaries", _array(given[0]), _STEPS)
-    scales = admit(owner, "scales", _array(given[1]), _SCALES)
+        raise TypeError(f"{owner}: boundaries_and_scales={format_value(given)}; {ways}.")
+    boundaries = validate(owner, "boundaries", _array(given[0]), _STEPS)
+    scales = validate(owner, "scales", _array(given[1]), _SCALES)
     if boundaries.shape[-1] != scales.shape[-1]:
         counts = f"{boundaries.shape[-1]} boundaries and {scales.shape[-1]} scales"
         raise ValueError(f"{owner}: {counts}; each boundary has its scale.")
@@ -538,7 +526,7 @@ def _table(owner: str, init_value: Any, given: Any) -> tuple[Any, Any]:
     module = _module(init_value, scales)
     products = module.cumprod(scales, axis=-1)
     factors = module.concatenate([module.ones_like(products[..., :1]), products], axis=-1)
-    return admit(owner, "boundaries", boundaries, _BOUNDARIES), module.asarray(init_value)[..., None] * factors
+    return validate(owner, "boundaries", boundaries, _BOUNDARIES), module.asarray(init_value)[..., None] * factors
 
 
 def _array(xs: Any) -> Any:
@@ -585,7 +573,7 @@ def linear_onecycle_schedule(
     Source: optax.linear_onecycle_schedule (0.2.8); Smith and Topin (1708.07120).
     """
     if not peer_exact:
-        admit("linear_onecycle_schedule", "pct_final - pct_start", _plain(pct_final - pct_start), _NON_NEGATIVE)
+        validate("linear_onecycle_schedule", "pct_final - pct_start", _plain(pct_final - pct_start), _NON_NEGATIVE)
     ends = [*(_part(share, transition_steps, peer_exact) for share in (pct_start, pct_final)), transition_steps]
     first = peak_value / div_factor
     if peer_exact:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..schedules.base import Schedule, lift
-from ..schedules.fields import Domain, admit, shown
+from .._errors import format_value
+from ..fields import Domain, validate
+from ..schedules.base import Schedule, as_schedule
 
 _BLOCK = 4096  # steps that are evaluated at once: a call to a device takes as long for one step as for thousands
 _COUNT = Domain("a number of steps above 0", lambda x: x > 0, counts=True, whole=True)
@@ -17,12 +18,16 @@ _COUNT = Domain("a number of steps above 0", lambda x: x > 0, counts=True, whole
 
 def _one_setting(owner: str, schedule: Any) -> Schedule:
     if isinstance(schedule, tuple) and not hasattr(schedule, "init"):
-        raise TypeError(f"{owner}: schedule={shown(schedule)} is a tuple; give one schedule (of several, take [0]).")
+        raise TypeError(
+            f"{owner}: schedule={format_value(schedule)} is a tuple; give one schedule (of several, take [0])."
+        )
     if hasattr(schedule, "last_epoch") and hasattr(schedule, "optimizer"):
         raise TypeError(f"{owner}: schedule is a live scheduler of torch; compat.torch.from_scheduler reads it.")
-    schedule = lift(owner, "schedule", schedule)
+    schedule = as_schedule(owner, "schedule", schedule)
     if np.ndim(schedule(0)):
-        raise ValueError(f"{owner}: schedule={shown(schedule)} holds several settings; unstack it, and give one.")
+        raise ValueError(
+            f"{owner}: schedule={format_value(schedule)} holds several settings; unstack it, and give one."
+        )
     return schedule
 
 
@@ -97,7 +102,9 @@ def to_torch(schedule: Any, optimizer: Any, last_epoch: int = -1) -> Any:
     """
     groups = getattr(optimizer, "param_groups", None)
     if groups is None:
-        raise TypeError(f"to_torch: optimizer={shown(optimizer)} has no param_groups; write a torch.optim.Optimizer.")
+        raise TypeError(
+            f"to_torch: optimizer={format_value(optimizer)} has no param_groups; write a torch.optim.Optimizer."
+        )
     given = schedule if isinstance(schedule, list) else [schedule] * len(groups)
     if len(given) != len(groups):
         raise ValueError(f"to_torch: {len(given)} schedules and {len(groups)} parameter groups; write one for each.")
@@ -142,5 +149,5 @@ def to_keras(schedule: Any, steps: Any = None) -> Any:
     schedule = _one_setting("to_keras", schedule)
     if steps is None:
         return FromJaxsched(schedule)
-    steps = int(admit("to_keras", "steps", steps, _COUNT))
+    steps = int(validate("to_keras", "steps", steps, _COUNT))
     return FromJaxsched(values=to_numpy(schedule, steps + 1).tolist())

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from .._errors import format_value, is_traced, nearest_name
+from ..fields import read_annotation
 from ..schedules.base import Recipe
-from ..schedules.fields import is_traced, nearest_name, read_annotation, shown
 
 
 class Peer(Recipe):
@@ -44,7 +45,7 @@ def refuse_ignored(schedule: Any, name: str, peer: str, because: str, default: A
     # Without a number as its default it is structure: there or not. What is traced is not checked.
     written = value is not None if default is None else not is_traced(value) and bool(np.any(value != default))
     if written:
-        raise ValueError(f"{type(schedule).__name__}: {name}={shown(value)} is ignored by {peer}: {because}.")
+        raise ValueError(f"{type(schedule).__name__}: {name}={format_value(value)} is ignored by {peer}: {because}.")
 
 
 def known(owner: str, field: str, name: Any, names: Any) -> Any:

@@ -20,23 +20,12 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from .._errors import format_value, nearest_name
+from ..fields import Growth, Integer, Length, NonNegative, Positive, Scalar, StepTable, Table, read_annotation
 from ..schedules import shapes
 from ..schedules.base import Constant, Schedule
 from ..schedules.cycles import PolynomialDecay
 from ..schedules.decays import ExponentialDecay, InverseTimeDecay, NaturalExpDecay, PowerDecay
-from ..schedules.fields import (
-    Growth,
-    Integer,
-    Length,
-    NonNegative,
-    Positive,
-    Scalar,
-    StepTable,
-    Table,
-    nearest_name,
-    read_annotation,
-    shown,
-)
 from ..schedules.ramps import Linear
 from ..schedules.shapes import Position, Step
 from . import keras
@@ -70,7 +59,7 @@ def _decay(clock: str, place: int) -> Callable[[Callable[..., Schedule]], Callab
                 raise TypeError(f"{owner}: {error}; {clear}.") from None
             step, label = arguments.pop(clock), arguments.pop("name", None)
             if not (label is None or isinstance(label, str)):
-                raise TypeError(f"{owner}: name={shown(label)}; name must be a text, a label of the decay.")
+                raise TypeError(f"{owner}: name={format_value(label)}; name must be a text, a label of the decay.")
             made = schedule(**{name: checks[name](owner, name, value) for name, value in arguments.items()})
             return made if step is None else made(step)
 

@@ -23,11 +23,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from ..optim.plateau import reduce_on_plateau
-from ..schedules import shapes
-from ..schedules.base import Constant, Schedule
-from ..schedules.decays import InverseSqrtDecay, PowerDecay, StepDecay
-from ..schedules.fields import (
+from .._errors import format_value, is_traced
+from ..fields import (
     Count,
     Domain,
     Growth,
@@ -39,11 +36,13 @@ from ..schedules.fields import (
     Scalar,
     Steps,
     StepTable,
-    admit,
-    is_traced,
-    refuse,
-    shown,
+    reject_if,
+    validate,
 )
+from ..optim.plateau import reduce_on_plateau
+from ..schedules import shapes
+from ..schedules.base import Constant, Schedule
+from ..schedules.decays import InverseSqrtDecay, PowerDecay, StepDecay
 from ..schedules.pieces import MultiStepDecay
 from ..schedules.ramps import Cosine, Linear, Polynomial, Ramp, Tanh
 from ..schedules.shapes import Step
@@ -127,17 +126,20 @@ def _check_noise(owner: str, noise_range: Any, written: dict[str, Any]) -> None:
         for name, value in written.items():
             if not is_traced(value) and np.any(np.asarray(value) != _NOISE[name]):
                 raise ValueError(
-                    f"{owner}: {name}={shown(value)} is ignored by timm without a range: write noise_range_t=0 for "
+                    f"{owner}: {name}={format_value(value)} is ignored by timm without a range: write "
+                    f"noise_range_t=0 for "
                     "noise from the start, or noise_range_t=[start, stop]."
                 )
         return
     ends = noise_range if isinstance(noise_range, (list, tuple)) else [noise_range]
     if isinstance(noise_range, (list, tuple)) and len(ends) != 2:
-        raise ValueError(f"{owner}: noise_range_t={shown(noise_range)}; write a start, or a list [start, stop].")
+        raise ValueError(f"{owner}: noise_range_t={format_value(noise_range)}; write a start, or a list [start, stop].")
     for end in ends:
-        admit(owner, "noise_range_t", end, Domain("a number of steps", counts=True))
+        validate(owner, "noise_range_t", end, Domain("a number of steps", counts=True))
     if len(ends) == 2 and not any(map(is_traced, ends)) and np.any(np.asarray(ends[0]) >= np.asarray(ends[1])):
-        raise ValueError(f"{owner}: noise_range_t={shown(noise_range)}; timm would never apply it: write start < stop.")
+        raise ValueError(
+            f"{owner}: noise_range_t={format_value(noise_range)}; timm would never apply it: write start < stop."
+        )
 
 
 def _check(s: Any) -> None:
@@ -255,7 +257,7 @@ class TanhLRScheduler(Peer):
 
     def check(self) -> None:
         beyond = "write -20 <= lb < ub <= 20"
-        refuse(self, lambda lb, ub: (lb >= ub) | (lb < -20) | (ub > 20), "lb", "ub", instead=beyond)
+        reject_if(self, lambda lb, ub: (lb >= ub) | (lb < -20) | (ub > 20), "lb", "ub", instead=beyond)
         _check(self)
 
     def cycle(self, top: Any, length: Any) -> Schedule:
@@ -493,12 +495,12 @@ class WSDLRScheduler(Peer):
     def check(self) -> None:
         if not callable(self.decay_fn):
             known("WSDLRScheduler", "decay_fn", self.decay_fn, _DECAYS)
-        refuse(self, lambda r: r >= 1, "decay_ratio", instead="decay_ratio must be below 1")
+        reject_if(self, lambda r: r >= 1, "decay_ratio", instead="decay_ratio must be below 1")
         short = "the decay is a part of t_initial: write decay_t <= t_initial"
-        refuse(self, lambda decay, total: decay > total, "decay_t", "t_initial", instead=short)
+        reject_if(self, lambda decay, total: decay > total, "decay_t", "t_initial", instead=short)
         if self.stable_fn != "constant" and self.stable_timescale is None:
             instead = f"stable_fn={self.stable_fn!r} without a warmup needs a stable_timescale"
-            refuse(self, lambda w: w == 0, "warmup_t", instead=instead)
+            reject_if(self, lambda w: w == 0, "warmup_t", instead=instead)
         _check(self)
 
     def _stable(self) -> Schedule:
@@ -706,7 +708,8 @@ def _check_updates(sched: str, updates_per_epoch: Any) -> None:
         raise ValueError("create_scheduler_v2: step_on_epochs=False; a plateau is judged once an epoch.")
     if not is_traced(updates_per_epoch) and np.any(np.asarray(updates_per_epoch) <= 0):
         raise ValueError(
-            f"create_scheduler_v2: step_on_epochs=False and updates_per_epoch={shown(updates_per_epoch)}; write the "
+            f"create_scheduler_v2: step_on_epochs=False and updates_per_epoch={format_value(updates_per_epoch)}; "
+            f"write the "
             "number of updates in an epoch."
         )
 

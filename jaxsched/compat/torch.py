@@ -17,26 +17,13 @@ import numpy as np
 import optax
 from jax import Array, lax
 
+from .._errors import format_value, is_traced
+from ..fields import Count, Domain, Integer, Length, Number, Numbers, Positive, Scalar, Steps, Unit, reject_if
 from ..optim.plateau import reduce_on_plateau
 from ..schedules import shapes
 from ..schedules.base import Constant, Join, Product, Schedule
 from ..schedules.cycles import CosineWarmRestarts, CyclicTriangular
 from ..schedules.decays import ExponentialDecay, StepDecay
-from ..schedules.fields import (
-    Count,
-    Domain,
-    Integer,
-    Length,
-    Number,
-    Numbers,
-    Positive,
-    Scalar,
-    Steps,
-    Unit,
-    is_traced,
-    refuse,
-    shown,
-)
 from ..schedules.pieces import PiecewiseConstant
 from ..schedules.ramps import Linear, Polynomial, Ramp
 from ..schedules.recipes import OneCycle, OneCycleMomentum
@@ -121,15 +108,17 @@ _PROBES = (0, 1, 2, 3, 10, 100, 1_000, 10_000)
 
 def _refuse_no_function(owner: str, fn: Any) -> None:
     if isinstance(fn, (list, tuple)):
-        raise TypeError(f"{owner}: lr_lambda={shown(fn)}; write one function: each parameter group has its schedule.")
+        raise TypeError(
+            f"{owner}: lr_lambda={format_value(fn)}; write one function: each parameter group has its schedule."
+        )
     if not callable(fn):
-        raise TypeError(f"{owner}: lr_lambda={shown(fn)}; lr_lambda must be a function of the step.")
+        raise TypeError(f"{owner}: lr_lambda={format_value(fn)}; lr_lambda must be a function of the step.")
 
 
 def _table(owner: str, values: Callable[[int], list[float]], horizon: Any) -> Schedule:
     """A table of the values at steps 0 ... horizon - 1, the last of which holds."""
     if isinstance(horizon, bool) or not isinstance(horizon, (int, np.integer)) or horizon < 1:
-        raise ValueError(f"{owner}: horizon={shown(horizon)}; horizon must be an integer, 1 or more.")
+        raise ValueError(f"{owner}: horizon={format_value(horizon)}; horizon must be an integer, 1 or more.")
     return PiecewiseConstant(np.arange(1, horizon), np.array(values(int(horizon)), np.float64))
 
 
@@ -247,7 +236,7 @@ class StepLR(Peer):
         return _resumed(StepDecay(self.lr, self.gamma, self.step_size), self.last_epoch)
 
     def _exponent(self, t: Array) -> Array:
-        return shapes.stairs(t + self.last_epoch + 1, self.step_size)
+        return shapes.floor_div(t + self.last_epoch + 1, self.step_size)
 
     _keeps = _power_keeps
 
@@ -491,7 +480,7 @@ class CosineAnnealingLR(Peer):
         before, after = far.value(s), far.value(t)
         if not self.peer_exact:
             return _quotient(after, before, over=1.0)
-        bottoms = [shapes.stairs(x + self.last_epoch + 1 + self.T_max, 2 * self.T_max) for x in (s, t)]
+        bottoms = [shapes.floor_div(x + self.last_epoch + 1 + self.T_max, 2 * self.T_max) for x in (s, t)]
         share = after / jnp.where(before == 0, jnp.where(t > s, self._first_rise(), 1), before)
         return jnp.where(bottoms[1] > bottoms[0], 0, jnp.where(t > s, share, 1))
 
@@ -598,7 +587,7 @@ class _CycleScale(Schedule):
     by_cycle: bool
 
     def value(self, step: Step) -> Array:
-        return floating(self.scale_fn(shapes.stairs(step, self.cycle_steps) + 1 if self.by_cycle else step))
+        return floating(self.scale_fn(shapes.floor_div(step, self.cycle_steps) + 1 if self.by_cycle else step))
 
 
 class CyclicLR(Peer):
@@ -647,9 +636,9 @@ class CyclicLR(Peer):
     last_epoch: Epoch = -1
 
     @classmethod
-    def _refuse_unknown(cls, fields: Any) -> None:
+    def _reject_unknown(cls, fields: Any) -> None:
         _refuse_rate("CyclicLR", fields, "base_lr")
-        super()._refuse_unknown(fields)
+        super()._reject_unknown(fields)
 
     def check(self) -> None:
         if self.scale_fn is None and self.scale_mode == "iterations" and self.mode != "exp_range":
@@ -727,16 +716,16 @@ class OneCycleLR(Peer):
     peer_exact: bool = False
 
     @classmethod
-    def _refuse_unknown(cls, fields: Any) -> None:
+    def _reject_unknown(cls, fields: Any) -> None:
         _refuse_rate("OneCycleLR", fields, "max_lr / div_factor")
-        super()._refuse_unknown(fields)
+        super()._reject_unknown(fields)
 
     def check(self) -> None:
         if self.total_steps is None and (self.epochs is None or self.steps_per_epoch is None):
             raise ValueError("OneCycleLR: total_steps=None; write total_steps, or epochs and steps_per_epoch.")
         if self.total_steps is not None and not (self.epochs is None and self.steps_per_epoch is None):
             raise ValueError(
-                f"OneCycleLR: total_steps={shown(self.total_steps)}, beside which torch ignores epochs and "
+                f"OneCycleLR: total_steps={format_value(self.total_steps)}, beside which torch ignores epochs and "
                 "steps_per_epoch: write the one or the others."
             )
 
@@ -889,7 +878,7 @@ class SequentialLR(Peer):
             )
         if self.peer_exact:
             instead = "torch's own numbers begin at last_epoch=-1: its clock and its first scheduler fall apart"
-            refuse(self, lambda x: x != -1, "last_epoch", instead=instead)
+            reject_if(self, lambda x: x != -1, "last_epoch", instead=instead)
             for i, part in enumerate(self.schedulers[1:]):
                 if isinstance(part, MultiplicativeLR):
                     raise ValueError(
@@ -1021,7 +1010,7 @@ class ChainedScheduler(Peer):
             rates += [part.lr] if hasattr(part, "lr") else []  # type: ignore[attr-defined]
         seen = [np.asarray(rate, np.float64) for rate in rates if not is_traced(rate)]
         if any(np.any(rate != seen[0]) for rate in seen):
-            texts = ", ".join(shown(rate) for rate in rates)
+            texts = ", ".join(format_value(rate) for rate in rates)
             raise ValueError(f"ChainedScheduler: the schedulers have lr = {texts}; all work on one rate: write one lr.")
 
     def _flat(self) -> list[Any]:
@@ -1075,7 +1064,7 @@ class Chain(Schedule):
     schedulers: tuple[Schedule, ...]
 
     def value(self, step: Step) -> Array:
-        step = shapes.stairs(step, 1)
+        step = shapes.floor_div(step, 1)
         if all(map(_scales, self.schedulers)):
             return self.rate * self._left(jnp.zeros_like(step), step)
         if any(map(_sets, self.schedulers)):
@@ -1176,7 +1165,9 @@ def ReduceLROnPlateau(
     Source: torch.optim.lr_scheduler.ReduceLROnPlateau (2.13).
     """
     if isinstance(min_lr, (list, tuple)):
-        raise TypeError(f"ReduceLROnPlateau: min_lr={shown(min_lr)}; write one: each parameter group has its own rate.")
+        raise TypeError(
+            f"ReduceLROnPlateau: min_lr={format_value(min_lr)}; write one: each parameter group has its own rate."
+        )
     return reduce_on_plateau(
         lr,
         mode=mode,

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from .._errors import format_value
 from ..optim.plateau import reduce_on_plateau
 from ..schedules.base import Constant, Product, Schedule
 from ..schedules.cycles import CosineWarmRestarts
-from ..schedules.fields import shown
 from ..schedules.pieces import PiecewiseConstant
 
 
@@ -69,14 +69,16 @@ def from_scheduler(
             "write it as jaxsched.compat.timm has it, and .shift(-epochs_done)."
         )
     if horizon is not None and (isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1):
-        raise ValueError(f"from_scheduler: horizon={shown(horizon)}; horizon must be an integer, 1 or more.")
+        raise ValueError(f"from_scheduler: horizon={format_value(horizon)}; horizon must be an integer, 1 or more.")
     groups = getattr(getattr(scheduler, "optimizer", None), "param_groups", None)
     if groups is None or (_name(scheduler) is None and not callable(getattr(scheduler, "step", None))):
         kind = type(scheduler).__name__
         raise TypeError(f"from_scheduler: a {kind} is no scheduler of torch: it must have an optimizer and step().")
     chosen = range(len(groups)) if group is None else [group]
     if group is not None and (isinstance(group, bool) or group not in range(len(groups))):
-        raise ValueError(f"from_scheduler: group={shown(group)}; the optimizer has the groups 0 to {len(groups) - 1}.")
+        raise ValueError(
+            f"from_scheduler: group={format_value(group)}; the optimizer has the groups 0 to {len(groups) - 1}."
+        )
     if _name(scheduler) == "ReduceLROnPlateau":
         return _plateau(scheduler, chosen)
     read = [_Reader(scheduler, g, horizon, peer_exact).schedule() for g in chosen]

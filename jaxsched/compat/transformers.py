@@ -17,21 +17,13 @@ import numpy as np
 import optax
 from jax import Array
 
+from .._errors import format_value, is_traced
+from ..fields import Integer, Length, NonNegative, Positive, Scalar, Steps
 from ..optim.greedy import greedy
 from ..optim.plateau import reduce_on_plateau
 from ..schedules import shapes
 from ..schedules.base import Constant, Schedule
 from ..schedules.decays import InverseSqrtDecay
-from ..schedules.fields import (
-    Integer,
-    Length,
-    NonNegative,
-    Positive,
-    Scalar,
-    Steps,
-    is_traced,
-    shown,
-)
 from ..schedules.ramps import Linear, Polynomial, Ramp
 from ..schedules.shapes import Step
 from .peer import admitted, known, on_host
@@ -138,7 +130,7 @@ class CosineRestarts(Schedule):
 def _refuse(owner: str, bad: Callable[..., Any], instead: str, **values: Any) -> None:
     """Refuse arguments that do not go together."""
     if not any(value is None or is_traced(value) for value in values.values()) and np.any(bad(*values.values())):
-        written = " and ".join(f"{name}={shown(value)}" for name, value in values.items())
+        written = " and ".join(f"{name}={format_value(value)}" for name, value in values.items())
         raise ValueError(f"{owner}: {written}; {instead}.")
 
 
@@ -159,7 +151,7 @@ def _warmed(lr: Any, num_warmup_steps: Any, body: Schedule, last_epoch: Any, ini
 
 def _floor(owner: str, lr: Any, min_lr: Any, min_lr_rate: Any) -> Any:
     if (min_lr is None) == (min_lr_rate is None):
-        both = f"min_lr={shown(min_lr)} and min_lr_rate={shown(min_lr_rate)}"
+        both = f"min_lr={format_value(min_lr)} and min_lr_rate={format_value(min_lr_rate)}"
         raise ValueError(f"{owner}: {both}; write one of them, a rate or a share of lr.")
     return lr * min_lr_rate if min_lr is None else min_lr
 
@@ -620,7 +612,8 @@ def get_greedy_schedule(
     """
     if verbose:
         raise ValueError(
-            f"get_greedy_schedule: verbose={shown(verbose)}; nothing is printed out of a compiled program: read the "
+            f"get_greedy_schedule: verbose={format_value(verbose)}; nothing is printed out of a compiled "
+            f"program: read the "
             "rate with jaxsched.current_hyperparams(opt_state)."
         )
     return greedy(
@@ -706,17 +699,19 @@ def get_scheduler(
         if length in uses and value is None and not optional:
             raise ValueError(f"get_scheduler: {name} requires {length}; write {length}=...")
         if value is not None and not is_traced(value) and np.any((np.asarray(value) > 0) & (np.asarray(value) < 1)):
-            share = f"a share of the horizon is round({shown(value)} * num_training_steps)"
-            raise ValueError(f"get_scheduler: {length}={shown(value)} is less than a step; {share}.")
+            share = f"a share of the horizon is round({format_value(value)} * num_training_steps)"
+            raise ValueError(f"get_scheduler: {length}={format_value(value)} is less than a step; {share}.")
         nothing = value is None or (not is_traced(value) and np.ndim(value) == 0 and value == 0)
         if length == _W and length not in uses and not nothing:
             raise ValueError(
-                f"get_scheduler: {length}={shown(value)} is ignored by transformers' {name!r}, which has none: leave "
+                f"get_scheduler: {length}={format_value(value)} is ignored by transformers' {name!r}, which has "
+                f"none: leave "
                 "it out" + (", or write constant_with_warmup." if name == "constant" else ".")
             )
     if others and name in ("constant", "constant_with_warmup"):
         raise ValueError(
-            f"get_scheduler: scheduler_specific_kwargs={shown(others)} is ignored by transformers' {name!r}, which has "
+            f"get_scheduler: scheduler_specific_kwargs={format_value(others)} is ignored by transformers' "
+            f"{name!r}, which has "
             "no other arguments: leave it out."
         )
     if peer_exact and "peer_exact" in inspect.signature(function).parameters:

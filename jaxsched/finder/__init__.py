@@ -23,8 +23,8 @@ from typing import Any, Literal
 
 import jax
 
+from .._errors import format_value, nearest_name
 from ..schedules.base import Constant
-from ..schedules.fields import nearest_name, shown
 from ..schedules.ramps import Exponential
 from ..sweep.engine import Plan, Progress, check_key, check_seeds, check_whole
 from ..sweep.task import Task
@@ -125,17 +125,19 @@ def find_lr(
     whose rate is `start_lr (end_lr / start_lr)^(t / num_it)` and so ends one step short of `end_lr`.
     """
     if not isinstance(task, Task):
-        raise TypeError(f"find_lr: task={shown(task)}; task must be a Task(init=..., loss=..., ...).")
+        raise TypeError(f"find_lr: task={format_value(task)}; task must be a Task(init=..., loss=..., ...).")
     if mode not in ("range", "grid"):
-        raise ValueError(f"find_lr: mode={shown(mode)}; {nearest_name(str(mode), ('range', 'grid'))}")
+        raise ValueError(f"find_lr: mode={format_value(mode)}; {nearest_name(str(mode), ('range', 'grid'))}")
     why = " (the first tenth and the last 5 are not looked at, and a curve must be left)" if mode == "range" else ""
     check_whole("find_lr", "steps", steps, _FEWEST if mode == "range" else 1, why)
     for name, value, of in (("wrap", wrap, "schedule"), ("progress", progress, "Status")):
         if value is not None and not callable(value):
-            raise TypeError(f"find_lr: {name}={shown(value)}; {name} must be a function of a {of}, or None.")
+            raise TypeError(f"find_lr: {name}={format_value(value)}; {name} must be a function of a {of}, or None.")
     limit = math.inf if stop_factor is None else check_number("stop_factor", stop_factor)
     if not limit > 1:
-        raise ValueError(f"find_lr: stop_factor={shown(stop_factor)}; stop_factor must be above 1, such as 4, or None.")
+        raise ValueError(
+            f"find_lr: stop_factor={format_value(stop_factor)}; stop_factor must be above 1, such as 4, or None."
+        )
     seeds, key = check_seeds("find_lr", seeds, task), check_key("find_lr", key)
     if mode == "grid":
         _refuse(mode, "smooths nothing", beta=beta)
@@ -148,7 +150,7 @@ def find_lr(
     )
     beta = 0.98 if beta is None else check_number("beta", beta)
     if not 0 <= beta < 1:
-        raise ValueError(f"find_lr: beta={shown(beta)}; beta must be 0 or more and below 1, such as 0.98.")
+        raise ValueError(f"find_lr: beta={format_value(beta)}; beta must be 0 or more and below 1, such as 0.98.")
     schedule = Exponential(*ends(min_lr, max_lr), steps - 1)
     return range_test.search(
         Plan.make(task, [_wrapped(wrap, schedule)], steps, seeds, key), schedule, beta, limit, progress
@@ -161,7 +163,8 @@ def _refuse(mode: str, what: str, **unused: Any) -> None:
     for name, value in unused.items():
         if value is not None:
             raise ValueError(
-                f"find_lr: {name}={shown(value)} in mode={mode!r}, which {what}; leave it out, or write mode={other!r}."
+                f"find_lr: {name}={format_value(value)} in mode={mode!r}, which {what}; leave it out, or write "
+                f"mode={other!r}."
             )
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 
 LOWEST, HIGHEST = 1e-7, 10.0
 """The ends where none are written."""
@@ -18,7 +18,7 @@ def check_number(name: str, value: Any) -> float:
     """`value` as a float, or an error that says what to write."""
     number = isinstance(value, (int, float, np.number, np.ndarray, jax.Array)) and not isinstance(value, bool)
     if not number or np.ndim(value) or np.asarray(value).dtype.kind == "c":
-        raise TypeError(f"find_lr: {name}={shown(value)}; {name} must be a number.")
+        raise TypeError(f"find_lr: {name}={format_value(value)}; {name} must be a number.")
     return float(value)
 
 
@@ -26,7 +26,8 @@ def _rate(name: str, value: Any) -> float:
     rate, limits = check_number(name, value), jnp.finfo(jnp.result_type(float))
     if not limits.tiny <= rate <= limits.max:
         raise ValueError(
-            f"find_lr: {name}={shown(rate)}; {name} must be a finite number above 0 (from {float(limits.tiny):.2g} to "
+            f"find_lr: {name}={format_value(rate)}; {name} must be a finite number above 0 (from "
+            f"{float(limits.tiny):.2g} to "
             f"{float(limits.max):.2g} for {limits.dtype})."
         )
     return rate
@@ -45,14 +46,16 @@ def listed(rates: Any, min_lr: Any, max_lr: Any) -> np.ndarray:
     if rates is None or isinstance(rates, (int, np.integer)):
         count = 32 if rates is None else rates
         if isinstance(rates, bool) or count < 2:
-            raise ValueError(f"find_lr: rates={shown(rates)}; rates must be 2 or more, or a list of rates.")
+            raise ValueError(f"find_lr: rates={format_value(rates)}; rates must be 2 or more, or a list of rates.")
         return np.geomspace(*ends(min_lr, max_lr), int(count))
     if not isinstance(rates, (list, tuple, np.ndarray, jax.Array)) or not np.ndim(rates) or not len(rates):
-        raise TypeError(f"find_lr: rates={shown(rates)}; write how many, such as rates=32, or a list of rates.")
+        raise TypeError(f"find_lr: rates={format_value(rates)}; write how many, such as rates=32, or a list of rates.")
     for name, value, default in (("min_lr", min_lr, LOWEST), ("max_lr", max_lr, HIGHEST)):
         if value != default:
-            raise ValueError(f"find_lr: {name}={shown(value)}, and rates is a list, which has its ends; write one.")
+            raise ValueError(
+                f"find_lr: {name}={format_value(value)}, and rates is a list, which has its ends; write one."
+            )
     lrs = np.array([_rate(f"rates[{i}]", rate) for i, rate in enumerate(np.asarray(rates).tolist())])
     if (np.diff(lrs) <= 0).any():
-        raise ValueError(f"find_lr: rates={shown(rates)}; write different rates, the smallest first.")
+        raise ValueError(f"find_lr: rates={format_value(rates)}; write different rates, the smallest first.")
     return lrs

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..schedules.fields import nearest_name, shown
+from .._errors import format_value, nearest_name
 from ..sweep.result import plain
 
 DROPPED = 5
@@ -155,10 +155,10 @@ def suggest(lrs: Any, losses: Any, method: str = "valley", *, trim: bool = True)
     a curve suggests anything.
     """
     if method not in METHODS:
-        raise ValueError(f"suggest: method={shown(method)}; {nearest_name(str(method), METHODS)}")
+        raise ValueError(f"suggest: method={format_value(method)}; {nearest_name(str(method), METHODS)}")
     lrs = np.asarray(lrs)
     if lrs.ndim != 1 or not (lrs > 0).all() or not (np.diff(lrs) > 0).all():
-        raise ValueError(f"suggest: lrs={shown(lrs)}; lrs must be a list of rising rates above 0.")
+        raise ValueError(f"suggest: lrs={format_value(lrs)}; lrs must be a list of rising rates above 0.")
     rates, whys = [], []
     for curve in _curves(losses):
         if len(curve) > len(lrs):
@@ -177,7 +177,9 @@ def _curves(losses: Any) -> list[np.ndarray]:
     arrays = [np.asarray(row) for row in rows]
     for array in arrays:
         if array.ndim != 1 or array.dtype.kind not in "iuf":
-            raise ValueError(f"suggest: losses={shown(losses)}; losses must be a list of numbers, or several of them.")
+            raise ValueError(
+                f"suggest: losses={format_value(losses)}; losses must be a list of numbers, or several of them."
+            )
     return [x if x.dtype.kind == "f" else x.astype(np.float64) for x in arrays]
 
 

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
+from .._errors import format_value, is_traced
+from ..fields import Domain, NonNegative, Positive, Unit
 from ..schedules import shapes
 from ..schedules.base import ShapeName
-from ..schedules.fields import Domain, NonNegative, Positive, Unit, is_traced, shown
 from ..schedules.shapes import floating
 from .listen import Choice, base_rate, increment, listening, settings, shown_rate, standard_promotion
 
@@ -241,9 +242,11 @@ def adaptive_warmup(
 def _refuse(s: AdaptiveWarmupSettings, shape: str) -> None:
     """Arguments that do not go together, where they can be seen."""
     if shape == "exponential" and not is_traced(s.init_factor) and s.init_factor <= 0:
-        where = f"adaptive_warmup: shape='exponential' and init_factor={shown(s.init_factor)}"
+        where = f"adaptive_warmup: shape='exponential' and init_factor={format_value(s.init_factor)}"
         raise ValueError(f"{where}; an exponential warmup begins above 0: write init_factor=0.01.")
     for low, high in (("min_steps", "warmup_steps"), ("warmup_steps", "max_steps")):
         a, b = getattr(s, low), getattr(s, high)
         if not (is_traced(a) or is_traced(b)) and a > b:
-            raise ValueError(f"adaptive_warmup: {low}={shown(a)} and {high}={shown(b)}; write {low} <= {high}.")
+            raise ValueError(
+                f"adaptive_warmup: {low}={format_value(a)} and {high}={format_value(b)}; write {low} <= {high}."
+            )

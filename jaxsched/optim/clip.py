@@ -10,7 +10,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from ..schedules.fields import Domain, NonNegative, Positive, shown
+from .._errors import format_value
+from ..fields import Domain, NonNegative, Positive
 from .listen import fresh, increment, scaled, settings, standard_promotion, widened
 from .plateau import Window
 
@@ -163,7 +164,9 @@ def autoclip(percentile: Any = 10.0, *, history: int = 1000) -> optax.GradientTr
     networks", arXiv 2007.14469, which keeps all norms; the bound of 1,000 is that of the authors' package.
     """
     if isinstance(history, bool) or not isinstance(history, (int, np.integer)):
-        raise TypeError(f"autoclip: history={shown(history)}; history is the length of an array: write a Python int.")
+        raise TypeError(
+            f"autoclip: history={format_value(history)}; history is the length of an array: write a Python int."
+        )
     if history < 1:
         raise ValueError(f"autoclip: history={history}; history must be a number of norms, 1 or more.")
     start = AutoclipState(

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ..schedules.fields import Count, NonNegative, Positive, is_traced, nearest_name, shown
+from .._errors import format_value, is_traced, nearest_name
+from ..fields import Count, NonNegative, Positive
 from .listen import settings
 from .monitor import MonitorState
 from .states import LABELS, walk
@@ -85,7 +86,7 @@ def gradient_norms(opt_state: Any, *, layers: Sequence[str] | None = None) -> di
 def _readings(owner: str, opt_state: Any, layers: Sequence[str] | None) -> list[_Reading]:
     if layers is not None and (isinstance(layers, str) or not all(isinstance(name, str) for name in layers)):
         hint = "write a list of paths from input to output, such as ['conv_1', 'conv_2', 'head']"
-        raise TypeError(f"{owner}: layers={shown(layers)}; {hint}.")
+        raise TypeError(f"{owner}: layers={format_value(layers)}; {hint}.")
     found = [(path, node) for path, node in walk(opt_state) if isinstance(node, MonitorState)]
     if not found:
         raise ValueError(

@@ -10,7 +10,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from ..schedules.fields import NonNegative, Positive, is_traced, shown
+from .._errors import format_value, is_traced
+from ..fields import NonNegative, Positive
 from .listen import base_rate, increment, listening, settings, shown_rate
 from .plateau import Factor, Mode, Observations, ThresholdMode, Window, is_better, refuse_threshold
 
@@ -221,7 +222,9 @@ def greedy(
     )
     refuse_threshold("greedy", threshold, threshold_mode)
     if not (max_lr is None or is_traced(min_lr) or is_traced(max_lr)) and min_lr > max_lr:
-        raise ValueError(f"greedy: min_lr={shown(min_lr)} and max_lr={shown(max_lr)}; write min_lr <= max_lr.")
+        raise ValueError(
+            f"greedy: min_lr={format_value(min_lr)} and max_lr={format_value(max_lr)}; write min_lr <= max_lr."
+        )
     zero, one = jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32)
     start = GreedyState(
         learning_rate=one,
@@ -243,11 +246,11 @@ def greedy(
 
 def _window_size(smooth: Any, window_size: Any) -> int:
     if not isinstance(smooth, (bool, np.bool_)):
-        raise TypeError(f"greedy: smooth={shown(smooth)}; smooth must be True or False.")
+        raise TypeError(f"greedy: smooth={format_value(smooth)}; smooth must be True or False.")
     if not smooth:  # the mean of one
         return 1
     says = "a Python integer, 1 or more, as it is the length of a buffer in the state"
-    says = f"window_size={shown(window_size)}; window_size must be {says} (inject_hyperparams: static_args=)"
+    says = f"window_size={format_value(window_size)}; window_size must be {says} (inject_hyperparams: static_args=)"
     try:
         size = operator.index(window_size)
     except TypeError:

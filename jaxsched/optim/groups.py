@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import optax
 
-from ..schedules.base import Schedule, lift
-from ..schedules.fields import Domain, admit, shown
+from .._errors import format_value
+from ..fields import Domain, validate
+from ..schedules.base import Schedule, as_schedule
 from .hyperparams import inject
 
 LAYER_DECAY = Domain("a number above 0 and at most 1, such as 0.75", lambda x: (x > 0) & (x <= 1))
@@ -104,10 +105,10 @@ def _names(groups: Mapping[str, Any]) -> dict[str, str]:
     """What each group is called: its pattern, without the "/**" at the end where that is enough to tell it."""
     if not (isinstance(groups, Mapping) and groups):
         kind = ValueError if isinstance(groups, Mapping) else TypeError
-        raise kind(f"by_path: groups={shown(groups)}; write a dict such as {{'head/**': schedule, '**': None}}.")
+        raise kind(f"by_path: groups={format_value(groups)}; write a dict such as {{'head/**': schedule, '**': None}}.")
     for pattern in groups:
         if not isinstance(pattern, str):
-            raise TypeError(f"by_path: {shown(pattern)} is no pattern; write a path such as 'head/**'.")
+            raise TypeError(f"by_path: {format_value(pattern)} is no pattern; write a path such as 'head/**'.")
     short = {pattern: pattern.removesuffix("/**") for pattern in groups}
     times = collections.Counter(short.values())
     return {pattern: name if times[name] == 1 else pattern for pattern, name in short.items()}
@@ -118,7 +119,7 @@ def _stage(pattern: str, value: Any, optimizer: Callable[[Any], Any]) -> optax.G
         return optax.set_to_zero()
     if isinstance(value, optax.GradientTransformation):
         return value
-    return optimizer(lift("by_path", f"groups[{pattern!r}]", value))
+    return optimizer(as_schedule("by_path", f"groups[{pattern!r}]", value))
 
 
 def _text(path: Any) -> str:
@@ -173,11 +174,13 @@ def layerwise(learning_rate: Any, layers: Sequence[str], decay: Any) -> dict[str
     Source: ULMFiT's discriminative fine-tuning (1801.06146); ELECTRA's and BEiT's layer decay.
     """
     if not isinstance(layers, (list, tuple)) or not all(isinstance(layer, str) for layer in layers):
-        raise TypeError(f"layerwise: layers={shown(layers)}; layers must be a list of paths.")
+        raise TypeError(f"layerwise: layers={format_value(layers)}; layers must be a list of paths.")
     if not layers or len(set(layers)) < len(layers):
-        raise ValueError(f"layerwise: layers={shown(layers)}; write each layer once, from the input to the output.")
-    decay = admit("layerwise", "decay", decay, LAYER_DECAY)
-    last = lift("layerwise", "learning_rate", learning_rate)
+        raise ValueError(
+            f"layerwise: layers={format_value(layers)}; write each layer once, from the input to the output."
+        )
+    decay = validate("layerwise", "decay", decay, LAYER_DECAY)
+    last = as_schedule("layerwise", "learning_rate", learning_rate)
     below = range(len(layers) - 1, -1, -1)
     patterns = [layer if "*" in layer else f"{layer}/**" for layer in layers]
     return {pattern: last * decay**n if n else last for pattern, n in zip(patterns, below, strict=True)}

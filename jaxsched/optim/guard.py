@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from ..schedules.fields import Domain, Positive, Unit, shown
+from .._errors import format_value
+from ..fields import Domain, Positive, Unit
 from .clip import Moments, global_norm
 from .listen import as_metric, fresh, increment, scaled, settings, standard_promotion
 from .plateau import Window
@@ -205,7 +206,7 @@ def guard_spikes(
     """
     if not isinstance(inner, optax.GradientTransformation):
         hint = "write an optimizer, such as guard_spikes(optax.adam(1e-3))"
-        raise TypeError(f"guard_spikes: inner={shown(inner)} is not a GradientTransformation; {hint}.")
+        raise TypeError(f"guard_spikes: inner={format_value(inner)} is not a GradientTransformation; {hint}.")
     guarded = optax.with_extra_args_support(inner)
     arguments = settings(
         "guard_spikes",

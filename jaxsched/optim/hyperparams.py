@@ -14,8 +14,9 @@ import numpy as np
 import optax
 from jax import Array
 
-from ..schedules.base import Constant, Schedule, lift
-from ..schedules.fields import Domain, admit, is_traced, nearest_name, shown
+from .._errors import format_value, is_traced, nearest_name
+from ..fields import Domain, validate
+from ..schedules.base import Constant, Schedule, as_schedule
 from .listen import fresh, increment, one_schedule, standard_promotion
 
 HYPERPARAM = Domain("a schedule, a callable or a finite number")
@@ -42,7 +43,7 @@ class InjectState(NamedTuple):
 
     def in_force(self) -> dict[str, Array]:
         """The hyperparameters at the step that is counted."""
-        asked = {name: lift("inject", name, schedule)(self.count) for name, schedule in self.schedules.items()}
+        asked = {name: as_schedule("inject", name, schedule)(self.count) for name, schedule in self.schedules.items()}
         return {name: jnp.asarray(x).astype(jnp.float32) for name, x in (self.hyperparams | asked).items()}
 
 
@@ -175,7 +176,7 @@ def _arguments(
             numbers[name] = _one_number(name, value) if name in given else value
         elif name in given and _wants_number(parameter) and _is_no_number(value) and value is not parameter.default:
             hint = f"hand on anything else with functools.partial({owner}, {name}=...)"
-            raise TypeError(f"inject: {name}={shown(value)}; {name} must be {HYPERPARAM.says}; {hint}.")
+            raise TypeError(f"inject: {name}={format_value(value)}; {name} must be {HYPERPARAM.description}; {hint}.")
         else:
             structure[name] = value
     return structure, numbers, schedules
@@ -201,8 +202,10 @@ def _wants_number(parameter: inspect.Parameter) -> bool:
 
 
 def _one_number(name: str, value: Any) -> Any:
-    if np.ndim(admit("inject", name, value, HYPERPARAM)):
-        raise ValueError(f"inject: {name}={shown(value)}; {name} must be one number: jax.vmap runs over several.")
+    if np.ndim(validate("inject", name, value, HYPERPARAM)):
+        raise ValueError(
+            f"inject: {name}={format_value(value)}; {name} must be one number: jax.vmap runs over several."
+        )
     return value
 
 
@@ -239,9 +242,9 @@ def weight_decay(decay: Any, learning_rate: Any, *, kind: DecayKind = "coupled",
     """
     kinds = ("coupled", "independent", "adamc")
     if kind not in kinds:
-        raise ValueError(f"weight_decay: kind={shown(kind)}; {nearest_name(str(kind), kinds)}")
-    decay = admit("weight_decay", "decay", decay, DECAY)
-    schedule = lift("weight_decay", "learning_rate", learning_rate)
+        raise ValueError(f"weight_decay: kind={format_value(kind)}; {nearest_name(str(kind), kinds)}")
+    decay = validate("weight_decay", "decay", decay, DECAY)
+    schedule = as_schedule("weight_decay", "learning_rate", learning_rate)
     if kind == "coupled":
         return Constant(decay)
     if peak_value is None:
@@ -249,5 +252,5 @@ def weight_decay(decay: Any, learning_rate: Any, *, kind: DecayKind = "coupled",
     if peak_value is None:
         kind_of = type(schedule).__name__
         raise ValueError(f"weight_decay: {kind_of} has no peak_value; write peak_value=, the largest rate.")
-    share = decay / admit("weight_decay", "peak_value", peak_value, PEAK)
+    share = decay / validate("weight_decay", "peak_value", peak_value, PEAK)
     return Constant(share) if kind == "independent" else schedule * share

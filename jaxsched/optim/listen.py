@@ -20,8 +20,9 @@ import numpy as np
 import optax
 from jax import Array
 
-from ..schedules.base import Constant, Schedule, axes, lift
-from ..schedules.fields import Domain, admit, is_traced, nearest_name, refuse, shown
+from .._errors import format_value, is_traced, nearest_name
+from ..fields import Domain, reject_if, validate
+from ..schedules.base import Constant, Schedule, as_schedule, axes
 from .states import LABELS, Path, children, walk
 
 Settings = TypeVar("Settings")
@@ -44,29 +45,34 @@ def _setting(owner: str, name: str, value: Any, hint: Any) -> Array:
     if hint is bool:
         kind = getattr(value, "dtype", type(value))
         if not (kind is bool or kind == np.bool_) or np.ndim(value):
-            raise TypeError(f"{owner}: {name}={shown(value)}; {name} must be True or False.")
+            raise TypeError(f"{owner}: {name}={format_value(value)}; {name} must be True or False.")
         return jnp.asarray(value, jnp.int32)
     (domain,) = hint.__metadata__
     if isinstance(domain, Choice):
         if not isinstance(value, str) or value not in domain:
-            raise ValueError(f"{owner}: {name}={shown(value)}; {nearest_name(str(value), domain)}")
+            raise ValueError(f"{owner}: {name}={format_value(value)}; {nearest_name(str(value), domain)}")
         return jnp.asarray(domain.index(value), jnp.int32)
     assert isinstance(domain, Domain)
-    if np.ndim(admit(owner, name, value, domain)):
+    if np.ndim(validate(owner, name, value, domain)):
         raise ValueError(
-            f"{owner}: {name}={shown(value)}; {name} must be {domain.says}, and one: jax.vmap runs over several."
+            f"{owner}: {name}={format_value(value)}; {name} must be {domain.description}, and one: jax.vmap runs "
+            f"over several."
         )
     if is_traced(value):
         return value.astype(jnp.int32 if domain.counts else jnp.float32)
     wide = np.asarray(value, np.float64)
     if domain.counts:
         if abs(wide) > np.iinfo(np.int32).max:
-            raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be {domain.says}, of at most 2**31 - 1.")
+            raise ValueError(
+                f"{owner}: {name}={format_value(value)}; {name} must be {domain.description}, of at most 2**31 - 1."
+            )
         return jnp.asarray(int(wide), jnp.int32)
     with np.errstate(over="ignore"):
         narrow = wide.astype(np.float32)
-    if not (np.isfinite(narrow) and domain.holds(narrow)):
-        raise ValueError(f"{owner}: {name}={shown(value)} is {narrow} as a float32; {name} must be {domain.says}.")
+    if not (np.isfinite(narrow) and domain.contains(narrow)):
+        raise ValueError(
+            f"{owner}: {name}={format_value(value)} is {narrow} as a float32; {name} must be {domain.description}."
+        )
     return jnp.asarray(narrow)
 
 
@@ -154,9 +160,9 @@ def shown_rate(state: Any) -> dict[str, Array]:
 
 def one_schedule(owner: str, name: str, value: Any) -> Schedule:
     """A schedule, a callable or a number as one schedule; several in one need a `vmap` around all."""
-    schedule = lift(owner, name, value)
+    schedule = as_schedule(owner, name, value)
     if axes(schedule) - {0}:
-        several = f"{owner}: {name}={shown(value)} is several settings in one"
+        several = f"{owner}: {name}={format_value(value)} is several settings in one"
         raise ValueError(f"{several}; make the optimizer inside of the function that jax.vmap maps over them.")
     return schedule
 
@@ -169,7 +175,7 @@ def listening(owner: str, learning_rate: Any, start: Any) -> optax.GradientTrans
     """
     schedule = None if learning_rate is None else one_schedule(owner, "learning_rate", learning_rate)
     if isinstance(schedule, Constant):
-        refuse(
+        reject_if(
             schedule,
             lambda x: x < 0,
             "constant_value",
@@ -236,10 +242,12 @@ def named(name: str, inner: optax.GradientTransformation) -> optax.GradientTrans
         or keyword.iskeyword(name)
         or name in ("value", "params", "state", "updates")
     ):
-        raise ValueError(f"named: name={shown(name)}; write a keyword for a metric, one word such as 'valid_loss'.")
+        raise ValueError(
+            f"named: name={format_value(name)}; write a keyword for a metric, one word such as 'valid_loss'."
+        )
     if not isinstance(inner, optax.GradientTransformation):
         raise TypeError(
-            f"named: inner={shown(inner)} is not a transformation; write named({name!r}, reduce_on_plateau())."
+            f"named: inner={format_value(inner)} is not a transformation; write named({name!r}, reduce_on_plateau())."
         )
     inner = optax.with_extra_args_support(inner)
 
@@ -260,7 +268,7 @@ def is_listener(node: Any) -> bool:
     return isinstance(node, tuple) and callable(getattr(node, "observe", None))
 
 
-def names_told(opt_state: Any) -> set[str]:
+def listener_names(opt_state: Any) -> set[str]:
     """The names under which listeners of a state are told: those that `named` gave."""
     return {name for _, node in walk(opt_state) if isinstance(node, NamedState) for name in node.inner_state}
 
@@ -294,7 +302,9 @@ def observe(opt_state: State, *, value: Any, name: str | None = None) -> State:
     Source: torch's `scheduler.step(val_loss)`.
     """
     if name is not None and not isinstance(name, str):
-        raise TypeError(f"observe: name={shown(name)}; write the name of a listener, or leave it out to tell all.")
+        raise TypeError(
+            f"observe: name={format_value(name)}; write the name of a listener, or leave it out to tell all."
+        )
     metric = as_metric("observe", value)
     found = [path for path, node in walk(opt_state) if is_listener(node)]
     if not found:

@@ -11,7 +11,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from ..schedules.fields import Domain, shown
+from .._errors import format_value
+from ..fields import Domain
 from .listen import fresh, increment, settings, standard_promotion
 
 Decay = Annotated[Array, Domain("a number from 0 to below 1, such as 0.99", lambda x: (x >= 0) & (x < 1))]
@@ -96,7 +97,7 @@ def monitor_gradients(
     """
     if inner is not None and not (callable(getattr(inner, "init", None)) and callable(getattr(inner, "update", None))):
         hint = "write an optimizer, such as monitor_gradients(optax.adam(1e-3))"
-        raise TypeError(f"monitor_gradients: inner={shown(inner)} is not an optimizer; {hint}.")
+        raise TypeError(f"monitor_gradients: inner={format_value(inner)} is not an optimizer; {hint}.")
     arguments = settings("monitor_gradients", MonitorSettings, decay=decay)
     watched = optax.with_extra_args_support(optax.identity() if inner is None else inner)
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from ..schedules.fields import Domain, NonNegative, is_traced, shown
+from .._errors import format_value, is_traced
+from ..fields import Domain, NonNegative
 from .listen import Choice, base_rate, increment, listening, settings, shown_rate
 
 Factor = Annotated[Array, Domain("a number between 0 and 1, such as 0.1", lambda x: (x > 0) & (x < 1))]
@@ -125,7 +126,7 @@ def refuse_threshold(owner: str, threshold: Any, threshold_mode: str) -> None:
     """A share of the best metric that no other can beat."""
     if threshold_mode == "rel" and not is_traced(threshold) and threshold >= 1:
         instead = 'a share of the best metric must be below 1: write threshold=1e-4, or threshold_mode="abs"'
-        raise ValueError(f"{owner}: threshold={shown(threshold)} and threshold_mode='rel'; {instead}.")
+        raise ValueError(f"{owner}: threshold={format_value(threshold)} and threshold_mode='rel'; {instead}.")
 
 
 def reduce_on_plateau(

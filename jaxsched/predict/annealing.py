@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..schedules.fields import Number
+from ..fields import Number
 from .fitted import FittedLaw, Settings
 from .fitting import Facts, fit
 from .laws import Law, law, settled

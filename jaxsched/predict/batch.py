@@ -9,8 +9,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import format_value
+from ..fields import Number
 from ..schedules.base import Constant, Schedule
-from ..schedules.fields import Number, shown
 from ..schedules.pieces import PiecewiseConstant
 from .rates import checked_steps
 from .runs import FINITE, POSITIVE, SAME, checked_choice, checked_number, horizon_of, rates_seen, short
@@ -197,7 +198,7 @@ def seesaw(
                 f"{_told(value, 1) or 'less'}, or set jax_enable_x64."
             )
     if not checked_number(owner, "cut", cut, POSITIVE) > 1:
-        raise ValueError(f"{owner}: cut={shown(cut)}; cut must be above 1, such as 2.0.")
+        raise ValueError(f"{owner}: cut={format_value(cut)}; cut must be above 1, such as 2.0.")
     most = math.inf if max_batch_size is None else checked_steps(owner, "max_batch_size", max_batch_size)
     if most < batch_size:
         raise ValueError(f"{owner}: max_batch_size={most} is below batch_size={batch_size}; write a larger one.")

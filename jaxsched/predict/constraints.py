@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..schedules.fields import nearest_name, shown
+from .._errors import format_value, nearest_name
 from .rates import checked_steps
 
 # Constraints are classes in lower case, as the distributions are: written like functions, printed as they are written.
@@ -99,7 +99,8 @@ class fixed_peak:
     def __post_init__(self) -> None:
         if (self.name is None) == (self.total_steps is None):
             raise ValueError(
-                f"fixed_peak: name={shown(self.name)} and total_steps={shown(self.total_steps)}; write one of them: "
+                f"fixed_peak: name={format_value(self.name)} and total_steps={format_value(self.total_steps)}; "
+                f"write one of them: "
                 'fixed_peak("values") for a table, fixed_peak(total_steps=400) for a whole schedule.'
             )
         if self.name is not None:
@@ -116,15 +117,15 @@ def _pair(name: str, pair: Any) -> tuple[float, float]:
         lo, hi = pair
         low, high = -math.inf if lo is None else float(lo), math.inf if hi is None else float(hi)
     except (TypeError, ValueError):
-        raise TypeError(f"bounds: {name}={shown(pair)}; write a pair of numbers, such as (1e-4, 1.0).") from None
+        raise TypeError(f"bounds: {name}={format_value(pair)}; write a pair of numbers, such as (1e-4, 1.0).") from None
     if not low < high or low == math.inf or high == -math.inf or (low, high) == (-math.inf, math.inf):
-        raise ValueError(f"bounds: {name}={shown(pair)}; write lo < hi, and fixed({name!r}) for what stays.")
+        raise ValueError(f"bounds: {name}={format_value(pair)}; write lo < hi, and fixed({name!r}) for what stays.")
     return low, high
 
 
 def _texts(owner: str, names: tuple[Any, ...]) -> tuple[str, ...]:
     if not names or not all(isinstance(name, str) for name in names):
-        raise TypeError(f'{owner}: {shown(list(names))}; write the names of fields, such as {owner}("values").')
+        raise TypeError(f'{owner}: {format_value(list(names))}; write the names of fields, such as {owner}("values").')
     return names
 
 
@@ -136,7 +137,7 @@ def listed(constraints: Any) -> list[Any]:
     for one in one_by_one:
         if not isinstance(one, _KINDS):
             raise TypeError(
-                f"optimize: constraints hold {shown(one)}; write bounds(peak_value=(1e-4, 1.0)), "
+                f"optimize: constraints hold {format_value(one)}; write bounds(peak_value=(1e-4, 1.0)), "
                 'fixed("end_value"), falling("values") or fixed_peak("values").'
             )
     return one_by_one
@@ -151,7 +152,7 @@ def _of_field(name: str, what: Any) -> Any:
         return kinds[what](name)
     if not isinstance(what, (tuple, list)) or len(what) != 2 or any(isinstance(side, str) for side in what):
         raise TypeError(
-            f"optimize: constraints[{name!r}]={shown(what)}; write a pair (lo, hi), or one of "
+            f"optimize: constraints[{name!r}]={format_value(what)}; write a pair (lo, hi), or one of "
             f"{', '.join(map(repr, kinds))}; for several of one field write a list: "
             f"[falling({name!r}), bounds({{{name!r}: (lo, hi)}})]."
         )

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import format_value, is_traced
+from ..fields import Number
 from ..schedules.base import Schedule
-from ..schedules.fields import Number, is_traced, shown
 from ..schedules.shapes import floating
 from .rates import rates_of
 from .sums import Sum
@@ -117,7 +118,9 @@ def _terms(owner: str, lrs: Any, total_steps: Any, distance: Any, grad_norm: Any
             continue
         seen = np.asarray(value, np.float64)
         if not np.all((seen >= float(kind.tiny)) & (seen <= float(kind.max))):
-            raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be above 0 and finite, in {rates.dtype}.")
+            raise ValueError(
+                f"{owner}: {name}={format_value(value)}; {name} must be above 0 and finite, in {rates.dtype}."
+            )
     if np.ndim(distance) or np.shape(grad_norm) not in ((), rates.shape):
         raise ValueError(
             f"{owner}: distance has the shape {np.shape(distance)} and grad_norm {np.shape(grad_norm)} beside "

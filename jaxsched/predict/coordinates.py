@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import format_value, nearest_name
+from ..fields import Field, shortest
 from ..schedules.base import Schedule
-from ..schedules.fields import Field, nearest_name, shortest, shown
 from ..sweep.settings import path_text
 from .constraints import bounds, falling, fixed, fixed_peak
 
@@ -158,7 +159,9 @@ class Rule:
             instead = (
                 f"write a float, such as {self.path}=400.0, or leave it out" if whole and not steps else "leave it out"
             )
-            raise ValueError(f"optimize: {self.path}={shown(self.leaf)} is {why} and takes no gradient; {instead}.")
+            raise ValueError(
+                f"optimize: {self.path}={format_value(self.leaf)} is {why} and takes no gradient; {instead}."
+            )
         low, high = self._taken()
         self.lo, self.hi = max(self.lo, low), min(self.hi, high)
         self._check()
@@ -180,7 +183,7 @@ class Rule:
         return low, 1.0 if small and not large else math.inf
 
     def _check(self) -> None:
-        given, what = self.given, f"optimize: {self.path}={shown(self.leaf)}"
+        given, what = self.given, f"optimize: {self.path}={format_value(self.leaf)}"
         if not np.all(np.isfinite(given)):
             raise ValueError(f"{what} is not finite; start from finite numbers.")
         self._refuse_outside()
@@ -203,7 +206,8 @@ class Rule:
         if np.any((self.given < self.lo) | (self.given > self.hi)):
             stays = " and fixed; leave one of the two out" if self.fixed else "; start from a schedule inside of them"
             raise ValueError(
-                f"optimize: {self.path}={shown(self.leaf)} is outside of its bounds, {self.lo:g} to {self.hi:g}{stays}."
+                f"optimize: {self.path}={format_value(self.leaf)} is outside of its bounds, {self.lo:g} to "
+                f"{self.hi:g}{stays}."
             )
 
 
@@ -250,7 +254,8 @@ def rules_of(schedule: Any, constraints: list[Any]) -> list[Rule]:
         for rule in found:
             if not rule.given.ndim:
                 raise ValueError(
-                    f"optimize: {constraint!r} names {rule.path}={shown(rule.leaf)}, which is one number; it is for a "
+                    f"optimize: {constraint!r} names {rule.path}={format_value(rule.leaf)}, which is one number; "
+                    f"it is for a "
                     "table, such as the values of knots(schedule, total_steps)."
                 )
         return found
@@ -281,7 +286,7 @@ def whole_peak(schedule: Any, constraints: Iterable[Any], rules: list[Rule]) -> 
     if len(found) > 1:
         raise ValueError(f"{what} beside fixed_peak(total_steps={found[1].total_steps}); write one of them.")
     if not isinstance(schedule, Schedule):
-        raise TypeError(f"{what} of {shown(schedule)}; it is for one schedule.")
+        raise TypeError(f"{what} of {format_value(schedule)}; it is for one schedule.")
     for rule in rules:
         if rule.bounded and rule.rate():
             raise ValueError(
@@ -290,7 +295,9 @@ def whole_peak(schedule: Any, constraints: Iterable[Any], rules: list[Rule]) -> 
             )
     peak = float(jnp.max(schedule.table(steps)))
     if not 0 < peak < math.inf:
-        raise ValueError(f"optimize: the largest value of {shown(schedule)} is {peak:g}; fixed_peak needs one above 0.")
+        raise ValueError(
+            f"optimize: the largest value of {format_value(schedule)} is {peak:g}; fixed_peak needs one above 0."
+        )
     return steps, peak
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 from .rates import rates_of
 
 
@@ -56,7 +56,7 @@ class Curve:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
-            raise TypeError(f"Curve: name={shown(self.name)}; name must be text.")
+            raise TypeError(f"Curve: name={format_value(self.name)}; name must be text.")
         owner = f"Curve {self.name!r}" if self.name else "Curve"
         with in_float64():  # so that the rates of a schedule are not rounded: a law lives on their differences
             rates = np.asarray(rates_of(owner, self.lrs, self.total_steps), np.float64)
@@ -120,11 +120,11 @@ def admit_curves(owner: str, curves: Any) -> tuple[Curve, ...]:
     """`curves` as a tuple, a single one too."""
     curves = (curves,) if isinstance(curves, Curve) else curves
     if not isinstance(curves, Iterable) or isinstance(curves, (str, dict)):
-        raise TypeError(f"{owner}: curves={shown(curves)}; curves must be a list of Curve.")
+        raise TypeError(f"{owner}: curves={format_value(curves)}; curves must be a list of Curve.")
     curves = tuple(curves)
     for i, curve in enumerate(curves):
         if not isinstance(curve, Curve):
-            raise TypeError(f"{owner}: curves[{i}]={shown(curve)}; write Curve(lrs, steps, losses).")
+            raise TypeError(f"{owner}: curves[{i}]={format_value(curve)}; write Curve(lrs, steps, losses).")
     if not curves:
         raise ValueError(f"{owner}: curves=[]; write at least one Curve.")
     return curves
@@ -133,7 +133,7 @@ def admit_curves(owner: str, curves: Any) -> tuple[Curve, ...]:
 def _steps(owner: str, steps: Any) -> np.ndarray:
     raw = np.asarray(steps)
     if raw.ndim != 1 or raw.size == 0 or raw.dtype.kind not in "iuf":
-        raise ValueError(f"{owner}: steps={shown(steps)}; steps must be a list of steps, (n,).")
+        raise ValueError(f"{owner}: steps={format_value(steps)}; steps must be a list of steps, (n,).")
     if not np.all(np.isfinite(raw)) or np.any(raw != np.floor(raw)):
         i = int(np.argmax(~np.isfinite(raw) | (raw != np.floor(raw))))
         raise ValueError(f"{owner}: steps[{i}]={raw[i]}; steps must be integers.")
@@ -155,7 +155,7 @@ def _losses(owner: str, losses: Any, steps: np.ndarray) -> np.ndarray:
     try:
         values = np.array(losses, np.float64)
     except (TypeError, ValueError):
-        raise TypeError(f"{owner}: losses={shown(losses)}; losses must be a list of numbers, (n,).") from None
+        raise TypeError(f"{owner}: losses={format_value(losses)}; losses must be a list of numbers, (n,).") from None
     if values.shape != steps.shape:
         raise ValueError(f"{owner}: losses of shape {values.shape} beside {steps.size} steps; write one for each step.")
     if np.any(bad := ~np.isfinite(values)):

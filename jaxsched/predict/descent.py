@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..schedules.base import lift
-from ..schedules.fields import shortest, shown
+from .._errors import format_value
+from ..fields import shortest
+from ..schedules.base import as_schedule
 from ..schedules.pieces import PiecewiseInterpolate
 from ..schedules.recipes import WarmupCosine
 from ..sweep.engine import check_whole
@@ -140,7 +141,7 @@ def optimize(
     links = tuple(rule.link() for rule in rules)
     if not any(link.kind for link in links):
         raise ValueError(
-            f"optimize: nothing moves in {shown(schedule)}; write a float for what is to move, and fix less."
+            f"optimize: nothing moves in {format_value(schedule)}; write a float for what is to move, and fix less."
         )
     peak_steps, peak = whole_peak(schedule, held, rules)
     form = Form(jax.tree.structure(schedule), links, peak_steps)
@@ -176,7 +177,7 @@ def knots(like: Any, total_steps: int, n: int = 16, kind: str = "linear") -> Pie
     if checked_steps("knots", "n", n, least=2) > total_steps:
         raise ValueError(f"knots: n={n} and total_steps={total_steps}; write n={total_steps} or less.")
     steps = np.linspace(0, total_steps - 1, n).round().astype(int)
-    values = np.asarray(lift("knots", "like", like)(steps))
+    values = np.asarray(as_schedule("knots", "like", like)(steps))
     return PiecewiseInterpolate(steps, shortest(values), kind)  # type: ignore[arg-type]
 
 
@@ -188,9 +189,9 @@ def _check_arguments(
     for name, value, least in (("steps", steps, 1), ("starts", starts, 1), ("seed", seed, 0)):
         check_whole("optimize", name, value, least)
     if isinstance(spread, bool) or not isinstance(spread, (int, float)) or not 0 <= spread < math.inf:
-        raise ValueError(f"optimize: spread={shown(spread)}; spread must be a finite number, 0 or more.")
+        raise ValueError(f"optimize: spread={format_value(spread)}; spread must be a finite number, 0 or more.")
     if optimizer is not None and not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-        raise TypeError(f"optimize: optimizer={shown(optimizer)}; write one of optax, such as optax.adam(0.03).")
+        raise TypeError(f"optimize: optimizer={format_value(optimizer)}; write one of optax, such as optax.adam(0.03).")
 
 
 @functools.lru_cache(maxsize=32)

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import format_value
 from ..schedules.base import Schedule, axes
-from ..schedules.fields import shown
 from ..schedules.stacking import unstack
 from .curves import Curve, admit_curves, in_float64, warmup_of
 from .rates import rates_of
@@ -394,7 +394,7 @@ class Ranking:
         for row in self.rows:
             text, one = row["name"], row["schedule"]
             if text.isdigit():
-                text = shown(one) if isinstance(one, Schedule) else f"{np.size(one)} rates"
+                text = format_value(one) if isinstance(one, Schedule) else f"{np.size(one)} rates"
             mark = "?" if row["extrapolates"] else " "
             lines.append(f"{row['group']:>5} {row['loss']:>8.4f}{mark}  {row['low']:.4f} to {row['high']:.4f}   {text}")
         said = sorted({text for texts in self.extrapolates for text in texts})
@@ -414,9 +414,11 @@ def _named(owner: str, schedules: Any) -> list[tuple[Any, Any]]:
     elif isinstance(schedules, Iterable) and not isinstance(schedules, str):
         pairs = list(enumerate(schedules))
         if pairs and all(np.ndim(s) == 0 and not isinstance(s, Schedule) for _, s in pairs):
-            raise TypeError(f"{owner}: schedules={shown(schedules)}; write a list of schedules (or of their rates).")
+            raise TypeError(
+                f"{owner}: schedules={format_value(schedules)}; write a list of schedules (or of their rates)."
+            )
     else:
-        raise TypeError(f"{owner}: schedules={shown(schedules)}; write a list of schedules.")
+        raise TypeError(f"{owner}: schedules={format_value(schedules)}; write a list of schedules.")
     every: list[tuple[Any, Any]] = []
     for name, schedule in pairs:
         stacked = isinstance(schedule, Schedule) and axes(schedule) == {1}

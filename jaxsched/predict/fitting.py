@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 from .curves import Curve, admit_curves, in_float64
 from .fitted import FittedLaw, Settings, log_losses
 from .rates import checked_steps
@@ -298,7 +298,7 @@ def _check(owner: str, settings: Settings) -> None:
         checked_steps(owner, "block", settings.block)
     checked_steps(owner, "bootstrap", settings.bootstrap, least=2)
     if isinstance(settings.seed, bool) or not isinstance(settings.seed, (int, np.integer)) or settings.seed < 0:
-        raise ValueError(f"{owner}: seed={shown(settings.seed)}; seed must be an integer, 0 or more.")
+        raise ValueError(f"{owner}: seed={format_value(settings.seed)}; seed must be an integer, 0 or more.")
     for name, holds, says in (
         ("huber", lambda x: 0 < x < np.inf, "above 0 and finite"),
         ("prior", lambda x: 0 <= x < np.inf, "of 0 or more, such as 1e-4"),
@@ -306,7 +306,7 @@ def _check(owner: str, settings: Settings) -> None:
     ):
         value = getattr(settings, name)
         if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not holds(value):
-            raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be a number {says}.")
+            raise ValueError(f"{owner}: {name}={format_value(value)}; {name} must be a number {says}.")
 
 
 def _check_curves(owner: str, cls: Any, curves: tuple[Curve, ...], at: list[np.ndarray]) -> None:

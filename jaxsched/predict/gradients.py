@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ..optim.listen import names_told
+from .._errors import format_value, is_traced
+from ..optim.listen import listener_names
 from ..schedules.base import axes
-from ..schedules.fields import is_traced, shown
 from ..sweep.engine import check_key, check_seeds, check_whole
 from ..sweep.settings import hyperparameters, is_schedule
 from ..sweep.task import Task
@@ -177,7 +177,7 @@ def unroll_grad(
     setting = _setting("unroll_grad", task, schedule)
     if not any(map(_is_float, jax.tree.leaves(setting))):
         raise ValueError(
-            f"unroll_grad: schedule={shown(schedule)} has no float, and an integer takes no gradient: write 1.0 "
+            f"unroll_grad: schedule={format_value(schedule)} has no float, and an integer takes no gradient: write 1.0 "
             "for 1, and 100.5 for a length of 100 steps."
         )
     losses, gradients = trainings.gradients(setting)
@@ -254,7 +254,7 @@ class _Compiled:
         key, params, orders = start
         training, seed, first = self.training, jnp.int32(0), jnp.int32(0)
         carry = training.start(setting, params)
-        for name in names_told(carry.state):
+        for name in listener_names(carry.state):
             raise ValueError(
                 f"Task: named({name!r}, ...) of the optimizer listens to the validation, which is not measured within "
                 "an unrolled training; leave it out."
@@ -318,7 +318,7 @@ def _kept(compiled: _Compiled, seeds: tuple[int, ...], impl: Any, key: bytes, dt
 
 def _checked(owner: str, task: Any, steps: Any, seeds: Any, key: Any, every: Any, chunk: Any) -> _Trainings:
     if not isinstance(task, Task):
-        raise TypeError(f"{owner}: task={shown(task)}; task must be a Task(init=..., loss=..., ...).")
+        raise TypeError(f"{owner}: task={format_value(task)}; task must be a Task(init=..., loss=..., ...).")
     if task.host:
         raise ValueError(
             f"{owner}: the batches of this task come from Python code, and the way back through a training needs them "
@@ -342,15 +342,18 @@ def _setting(owner: str, task: Task, schedule: Any) -> Any:
     for part in parts:
         if is_schedule(part) and axes(part) - {0}:
             raise ValueError(
-                f"{owner}: schedule={shown(part)} is several settings, stacked; write jax.vmap(unrolled_loss(task, "
+                f"{owner}: schedule={format_value(part)} is several settings, stacked; write "
+                f"jax.vmap(unrolled_loss(task, "
                 "steps))(schedules), or unstack them."
             )
         if not is_schedule(part) and not _is_number(part):
             raise TypeError(
-                f"{owner}: schedule holds {shown(part)}; write a schedule, or a pytree of them and numbers."
+                f"{owner}: schedule holds {format_value(part)}; write a schedule, or a pytree of them and numbers."
             )
     if not jax.tree.leaves(schedule):
-        raise ValueError(f"{owner}: schedule={shown(schedule)} holds no number; write a schedule, such as Linear(...).")
+        raise ValueError(
+            f"{owner}: schedule={format_value(schedule)} holds no number; write a schedule, such as Linear(...)."
+        )
     if not all(map(is_schedule, parts)) and not any(map(is_traced, jax.tree.leaves(schedule))):
         task.optimizer(schedule)  # for the checks at its door: in the program numbers are traced
     return jax.tree.map(lambda x: x if isinstance(x, Array) else jnp.asarray(np.asarray(x)), schedule)

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
+from ..fields import Domain
 from ..schedules.base import Schedule, ShapeName
-from ..schedules.fields import Domain
 from .rates import checked_steps
 from .runs import (
     FINITE,

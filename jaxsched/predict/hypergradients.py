@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from .._errors import format_value, is_traced
+from ..fields import NonNegative, Positive
 from ..optim.clip import LARGEST, global_norm
 from ..optim.listen import fresh, increment, one_schedule, scaled, settings, standard_promotion, widened
 from ..schedules.base import Schedule
-from ..schedules.fields import NonNegative, Positive, is_traced, shown
 
 
 class HypergradientSettings(NamedTuple):
@@ -145,7 +146,9 @@ def hypergradient(
     """
     unit = _at_unit_rate(optimizer)
     if not isinstance(multiplicative, bool):
-        raise TypeError(f"hypergradient: multiplicative={shown(multiplicative)}; multiplicative must be True or False.")
+        raise TypeError(
+            f"hypergradient: multiplicative={format_value(multiplicative)}; multiplicative must be True or False."
+        )
     arguments = settings(
         "hypergradient",
         HypergradientSettings,
@@ -187,7 +190,11 @@ def _at_unit_rate(optimizer: Any) -> optax.GradientTransformationExtraArgs:
         )
     made = optimizer(1.0) if callable(optimizer) else optimizer
     if not isinstance(made, optax.GradientTransformation):
-        what = f"optimizer(1.0) returned {shown(made)}" if callable(optimizer) else f"optimizer={shown(optimizer)}"
+        what = (
+            f"optimizer(1.0) returned {format_value(made)}"
+            if callable(optimizer)
+            else f"optimizer={format_value(optimizer)}"
+        )
         raise TypeError(f"hypergradient: {what}, which is no optimizer; {hint}.")
     return optax.with_extra_args_support(made)
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..schedules.fields import Domain, Number, admit, is_traced, shortest, shown
+from .._errors import format_value, is_traced
+from ..fields import Domain, Number, shortest, validate
 from ..schedules.shapes import floating
 from .curves import refuse_unfinished_warmup, refuse_zeros
 from .rates import rates_of
@@ -62,7 +63,7 @@ class Law(abc.ABC):
     def __post_init__(self) -> None:
         for name, value in self.numbers().items():
             domain = _DECAY if name == "decay" else _NUMBER
-            object.__setattr__(self, name, admit(type(self).__name__, name, value, domain))
+            object.__setattr__(self, name, validate(type(self).__name__, name, value, domain))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -114,7 +115,9 @@ class Law(abc.ABC):
 
     def _admit(self, owner: str, lrs: Any, total_steps: int | None) -> jax.Array:
         if any(np.ndim(x) for x in self.numbers().values()):
-            raise ValueError(f"{owner}: {shown(self)} is several laws, stacked; write jax.vmap(lambda law: ...)(laws).")
+            raise ValueError(
+                f"{owner}: {format_value(self)} is several laws, stacked; write jax.vmap(lambda law: ...)(laws)."
+            )
         rates = rates_of(owner, lrs, total_steps)
         if not is_traced(rates):
             self.check_rates(owner, np.asarray(rates))
@@ -157,7 +160,7 @@ def admit_at(owner: str, at: Any, steps: int) -> jax.Array:
     if at is None:
         return jnp.arange(steps)
     if np.dtype(at.dtype if hasattr(at, "dtype") else np.asarray(at).dtype).kind not in "iu":
-        raise TypeError(f"{owner}: at={shown(at)}; at must be a step or an array of steps, integers.")
+        raise TypeError(f"{owner}: at={format_value(at)}; at must be a step or an array of steps, integers.")
     if not is_traced(at):
         seen = np.asarray(at)
         if np.any(bad := (seen < 0) | (seen >= steps)):
@@ -169,4 +172,4 @@ def admit_at(owner: str, at: Any, steps: int) -> jax.Array:
 def _text(value: Any) -> str:
     if is_traced(value):
         return f"<{value.dtype}{list(value.shape)}>"
-    return shown(shortest(value))
+    return format_value(shortest(value))

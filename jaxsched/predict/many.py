@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 from ..sweep.engine import check_whole
 from ..sweep.result import SweepResult
 from ..sweep.settings import Group, grouped_settings, merged
@@ -119,17 +119,20 @@ def _check(chunk: Any, name: Any) -> None:
     if chunk != "auto":
         check_whole("predict.sweep", "chunk", chunk, 1)
     if not (isinstance(name, str) and name):
-        raise TypeError(f"predict.sweep: name={shown(name)}; write the name of the metric.")
+        raise TypeError(f"predict.sweep: name={format_value(name)}; write the name of the metric.")
 
 
 def _settings(space: Any, n: int | None, method: Any, seed: int, where: Any) -> list[Group]:
     """The settings that are there, or that are drawn."""
     drawn = drawn_from(space) or isinstance(space, type)
     if drawn and n is None:
-        raise ValueError(f"predict.sweep: {shown(space)} is a space; write n=100_000 for how many are drawn from it.")
+        raise ValueError(
+            f"predict.sweep: {format_value(space)} is a space; write n=100_000 for how many are drawn from it."
+        )
     if not drawn and (n is not None or where is not None):
         raise ValueError(
-            f"predict.sweep: n={shown(n)} and where={shown(where)} beside settings, which are not drawn; leave them "
+            f"predict.sweep: n={format_value(n)} and where={format_value(where)} beside settings, which are not "
+            f"drawn; leave them "
             "out, or write a space: space(schedule, peak_value=log_uniform(1e-4, 1.0))."
         )
     return grouped_settings(sample(space, n, method, seed, where) if n is not None else space)
@@ -171,7 +174,7 @@ def _values(objective: Objective, name: str, settings: Any) -> dict[str, jax.Arr
         if not isinstance(found, dict):
             return {name: scalar("predict.sweep", "objective(setting)", found)}
         if not found or not all(isinstance(key, str) for key in found):
-            raise TypeError(f"predict.sweep: objective(setting) has the keys {shown(list(found))}; write names.")
+            raise TypeError(f"predict.sweep: objective(setting) has the keys {format_value(list(found))}; write names.")
         return {key: scalar("predict.sweep", f"objective(setting)[{key!r}]", x) for key, x in found.items()}
 
     return jax.vmap(one)(settings)

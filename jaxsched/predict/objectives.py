@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import format_value
 from ..schedules.base import Schedule, axes
-from ..schedules.fields import shown
 from ..sweep.settings import is_schedule
 
 Objective: TypeAlias = Callable[[Any], Any]
@@ -21,14 +21,14 @@ def check_objective(owner: str, objective: Any, of: str) -> None:
     """Refuses what is no function `of` ("a schedule"), or cannot tell which program is its own."""
     if not callable(objective) or isinstance(objective, (Schedule, type)):
         raise TypeError(
-            f"{owner}: objective={shown(objective)}; write a function of {of}, such as "
+            f"{owner}: objective={format_value(objective)}; write a function of {of}, such as "
             "lambda s: convex.bound(s, total_steps=400)."
         )
     try:
         hash(objective)
     except TypeError:
         raise TypeError(
-            f"{owner}: objective={shown(objective)} has no hash, by which its program is found again; write a "
+            f"{owner}: objective={format_value(objective)} has no hash, by which its program is found again; write a "
             "function, made once: def objective(s): ..."
         ) from None
 
@@ -38,10 +38,10 @@ def check_parts(owner: str, name: str, setting: Any, instead: str) -> None:
     for part in jax.tree.leaves(setting, is_leaf=is_schedule):
         if is_schedule(part):
             if axes(part) - {0}:
-                raise ValueError(f"{owner}: {name}={shown(part)} is several, stacked; {instead}.")
+                raise ValueError(f"{owner}: {name}={format_value(part)} is several, stacked; {instead}.")
         elif isinstance(part, bool) or not isinstance(part, (int, float, np.ndarray, np.generic, jax.Array)):
             raise TypeError(
-                f"{owner}: {name} holds {shown(part)}; write a schedule, or a pytree of schedules and numbers."
+                f"{owner}: {name} holds {format_value(part)}; write a schedule, or a pytree of schedules and numbers."
             )
 
 
@@ -65,7 +65,7 @@ def scalar(owner: str, what: str, value: Any) -> jax.Array:
     try:
         value = jnp.asarray(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{owner}: {what} is {shown(value)}; it must be one number.") from None
+        raise TypeError(f"{owner}: {what} is {format_value(value)}; it must be one number.") from None
     if value.shape != () or not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
         raise TypeError(
             f"{owner}: {what} has the shape {value.shape} and the type {value.dtype}; it must be one number, such as "

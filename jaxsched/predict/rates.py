@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..schedules.base import Schedule, axes, lift
-from ..schedules.fields import is_traced, shown
+from .._errors import format_value, is_traced
+from ..schedules.base import Schedule, as_schedule, axes
 from ..schedules.shapes import floating
 
 
@@ -23,29 +23,32 @@ def rates_of(owner: str, lrs: Any, total_steps: int | None = None) -> jax.Array:
     Errors: TypeError and ValueError that begin with `owner`, name the argument and say the step.
     """
     if callable(lrs) or isinstance(lrs, str):
-        lrs = lift(owner, "lrs", lrs)
+        lrs = as_schedule(owner, "lrs", lrs)
     if isinstance(lrs, Schedule):
         if total_steps is None:
             raise ValueError(
-                f"{owner}: total_steps=None beside lrs={shown(lrs)}; write how many steps it runs: total_steps=1_000."
+                f"{owner}: total_steps=None beside lrs={format_value(lrs)}; write how many steps it runs: "
+                f"total_steps=1_000."
             )
         if axes(lrs) - {0}:
             raise ValueError(
-                f"{owner}: lrs={shown(lrs)} is several schedules, stacked; write jax.vmap(lambda s: ...)(schedules)."
+                f"{owner}: lrs={format_value(lrs)} is several schedules, stacked; write jax.vmap(lambda s: "
+                f"...)(schedules)."
             )
         steps = checked_steps(owner, "total_steps", total_steps)
         rates = lrs(jnp.arange(steps))
-        name = f"the values of {shown(lrs)}"
+        name = f"the values of {format_value(lrs)}"
     else:
         if total_steps is not None and np.ndim(lrs) and np.shape(lrs) != (total_steps,):
             raise ValueError(
-                f"{owner}: total_steps={shown(total_steps)} beside rates of shape {np.shape(lrs)}; leave it out: it "
+                f"{owner}: total_steps={format_value(total_steps)} beside rates of shape {np.shape(lrs)}; leave "
+                f"it out: it "
                 "says how long a schedule is."
             )
         try:
             rates = jnp.asarray(lrs)
         except (TypeError, ValueError):
-            raise TypeError(f"{owner}: lrs={shown(lrs)}; write an array of rates or a schedule.") from None
+            raise TypeError(f"{owner}: lrs={format_value(lrs)}; write an array of rates or a schedule.") from None
         name = "lrs"
     if rates.ndim != 1 or rates.size == 0:
         raise ValueError(
@@ -63,7 +66,7 @@ def rates_of(owner: str, lrs: Any, total_steps: int | None = None) -> jax.Array:
 def checked_steps(owner: str, name: str, value: Any, least: int = 1) -> int:
     """A number of steps, or of other things, as a Python integer."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be an integer, {least} or more.")
+        raise ValueError(f"{owner}: {name}={format_value(value)}; {name} must be an integer, {least} or more.")
     return int(value)
 
 

@@ -15,10 +15,11 @@ import numpy as np
 import optax
 from jax import Array
 
+from .._errors import format_value, is_traced, nearest_name
+from ..fields import Domain, validate
 from ..optim.clip import LARGEST, global_norm
 from ..optim.listen import fresh, increment, standard_promotion, widened
 from ..optim.states import LABELS, walk
-from ..schedules.fields import Domain, admit, is_traced, nearest_name, shown
 from ..schedules.pieces import PiecewiseInterpolate
 from .rates import checked_steps
 
@@ -106,13 +107,15 @@ def refine(
     refinement", 2023, arXiv 2310.07831.
     """
     if not isinstance(optimizer, str) or optimizer not in _POWERS:
-        raise ValueError(f"refine: optimizer={shown(optimizer)}; {nearest_name(str(optimizer), _POWERS)}")
+        raise ValueError(f"refine: optimizer={format_value(optimizer)}; {nearest_name(str(optimizer), _POWERS)}")
     if isinstance(window, bool) or not isinstance(window, numbers.Real) or not 0 <= window <= 1:
-        raise ValueError(f"refine: window={shown(window)}; window must be a share of all steps, from 0 to 1.")
+        raise ValueError(f"refine: window={format_value(window)}; window must be a share of all steps, from 0 to 1.")
     most = checked_steps("refine", "knots", knots, 3)
-    peak = admit("refine", "peak_value", peak_value, _PEAK)
+    peak = validate("refine", "peak_value", peak_value, _PEAK)
     if np.ndim(peak):
-        raise ValueError(f"refine: peak_value={shown(peak_value)}; write one number, and stack(...) for several peaks.")
+        raise ValueError(
+            f"refine: peak_value={format_value(peak_value)}; write one number, and stack(...) for several peaks."
+        )
     steps, norms, total = _record(grad_norms, total_steps)
     if (warmup := checked_steps("refine", "warmup_steps", warmup_steps, 0)) > total - 2:
         raise ValueError(f"refine: warmup_steps={warmup}; of a training of {total} steps it must leave 2 or more.")
@@ -149,7 +152,9 @@ def _record(grad_norms: Any, total_steps: int | None) -> tuple[np.ndarray, np.nd
     own = isinstance(grad_norms, tuple) and len(grad_norms) == 2 and all(np.ndim(x) for x in grad_norms)
     norms = _numbers("norms", grad_norms[1]) if own else _numbers("grad_norms", grad_norms)
     if norms.ndim == 0:
-        raise ValueError(f"refine: grad_norms={shown(grad_norms)}; write an array of norms or a pair (steps, norms).")
+        raise ValueError(
+            f"refine: grad_norms={format_value(grad_norms)}; write an array of norms or a pair (steps, norms)."
+        )
     count = norms.shape[-1]
     if count < 2 or norms.size == 0:
         raise ValueError(f"refine: norms of the shape {norms.shape}; write 2 or more of a training.")
@@ -182,9 +187,9 @@ def _numbers(name: str, value: Any) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError:
-        raise TypeError(f"refine: {name}={shown(value)} has rows of different lengths.") from None
+        raise TypeError(f"refine: {name}={format_value(value)} has rows of different lengths.") from None
     if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
-        raise TypeError(f"refine: {name}={shown(value)}; write an array of norms or a pair (steps, norms).")
+        raise TypeError(f"refine: {name}={format_value(value)}; write an array of norms or a pair (steps, norms).")
     return array.astype(np.float64)
 
 
@@ -335,11 +340,13 @@ def record_grad_norms(size: int = 1024, norm: Literal["l2", "l1"] = "l2") -> opt
     Source: Defazio et al., 2023, arXiv 2310.07831, which keeps the norms of all steps; the merging is our own.
     """
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
-        raise TypeError(f"record_grad_norms: size={shown(size)}; size is the length of an array: write a Python int.")
+        raise TypeError(
+            f"record_grad_norms: size={format_value(size)}; size is the length of an array: write a Python int."
+        )
     if size < 4 or size % 2:
         raise ValueError(f"record_grad_norms: size={size}; size must be an even number of norms, 4 or more.")
     if norm not in _NORMS:
-        raise ValueError(f"record_grad_norms: norm={shown(norm)}; {nearest_name(str(norm), _NORMS)}")
+        raise ValueError(f"record_grad_norms: norm={format_value(norm)}; {nearest_name(str(norm), _NORMS)}")
     measure = _NORMS[norm]
 
     def init(params: Any) -> GradNormState:
@@ -435,7 +442,7 @@ def recorded_grad_norms(opt_state: Any) -> GradNorms:
     norms, counts, count, stride, _ = map(np.asarray, state)
     if count.size == 0 or np.ptp(count) or np.ptp(stride):
         raise ValueError(
-            f"recorded_grad_norms: these trainings have taken {shown(count)} steps; take one: "
+            f"recorded_grad_norms: these trainings have taken {format_value(count)} steps; take one: "
             "jax.tree.map(lambda x: x[0], state)."
         )
     done, width = int(count.flat[0]), int(stride.flat[0])

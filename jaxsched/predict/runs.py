@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import format_value, is_traced, nearest_name
+from ..fields import Domain, shortest, validate
 from ..schedules import shapes
 from ..schedules.base import Constant, Schedule, ShapeName, axes
-from ..schedules.fields import Domain, admit, is_traced, nearest_name, shortest, shown
 from . import convex
 from .rates import checked_steps, rates_of
 
@@ -24,27 +25,27 @@ _SMALLEST = 4096  # steps of a program: fewer take no less time to judge
 def checked_choice(owner: str, name: str, value: Any, choices: Any) -> None:
     """Refuse what is none of the values of a `Literal`."""
     if value not in get_args(choices):
-        raise ValueError(f"{owner}: {name}={shown(value)}; {nearest_name(str(value), get_args(choices))}")
+        raise ValueError(f"{owner}: {name}={format_value(value)}; {nearest_name(str(value), get_args(choices))}")
 
 
 def checked_number(owner: str, name: str, value: Any, domain: Domain) -> Any:
     """A number, or an array of them: a Python float, where it is one that can be seen."""
-    value = admit(owner, name, value, domain)
+    value = validate(owner, name, value, domain)
     return float(value) if not is_traced(value) and np.ndim(value) == 0 else value
 
 
 def horizon_of(owner: str, schedule: Any, total_steps: Any) -> int:
     """`total_steps`, or the field of one schedule of that name."""
     if not isinstance(schedule, Schedule):
-        raise TypeError(f"{owner}: schedule={shown(schedule)}; write a schedule.")
+        raise TypeError(f"{owner}: schedule={format_value(schedule)}; write a schedule.")
     if axes(schedule) - {0}:
         raise ValueError(
-            f"{owner}: {shown(schedule)} is several schedules, stacked; plan each of js.unstack(schedules)."
+            f"{owner}: {format_value(schedule)} is several schedules, stacked; plan each of js.unstack(schedules)."
         )
     if total_steps is None:
         total_steps = getattr(schedule, "total_steps", None)
         if total_steps is None:
-            raise ValueError(f"{owner}: {shown(schedule)} has no field total_steps; write total_steps=.")
+            raise ValueError(f"{owner}: {format_value(schedule)} has no field total_steps; write total_steps=.")
         if not is_traced(total_steps) and np.ndim(total_steps) == 0 and total_steps == int(total_steps):
             total_steps = int(total_steps)  # a field may hold 1e5
     return checked_steps(owner, "total_steps", total_steps)
@@ -54,7 +55,7 @@ def rates_seen(owner: str, schedule: Schedule, total: int) -> np.ndarray:
     """The rates of all steps, in float64."""
     rates = rates_of(owner, schedule, total)
     if is_traced(rates):
-        raise TypeError(f"{owner}: {shown(schedule)} is traced; a plan is made outside of compiled functions.")
+        raise TypeError(f"{owner}: {format_value(schedule)} is traced; a plan is made outside of compiled functions.")
     return np.asarray(rates, np.float64)
 
 
@@ -78,7 +79,7 @@ def best_of_run(
     """Of a run that has the rates `kept` before step `at`, and after it a level and a cooldown."""
     steps = jnp.arange(kept.size)
     tail = level_and_cooldown(level, total - at - cooldown, cooldown, end_value, shape)
-    rates = jnp.where(steps < at, kept, tail.value(shapes.since(steps, at)))
+    rates = jnp.where(steps < at, kept, tail.value(shapes.elapsed(steps, at)))
     return convex.best_scale(jnp.where(steps < total, rates, 0))
 
 

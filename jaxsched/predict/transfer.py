@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .._errors import format_value
 from ..schedules.base import Schedule
-from ..schedules.fields import shown
 from .rates import checked_steps
 from .runs import POSITIVE, checked_number, rates_seen, refuse_all_warmup, tuned_scale
 
@@ -70,8 +70,9 @@ def _refuse_other_horizon(owner: str, shape: Schedule, from_steps: int) -> None:
     field = _horizon_field(shape)
     if field is not None and not np.array_equal(getattr(shape, field), from_steps):
         raise ValueError(
-            f"{owner}: from_steps={from_steps} and shape={shown(shape)}, whose {field} is "
-            f"{shown(getattr(shape, field))}; write the schedule at its old horizon, or shape=lambda steps: ..., which "
+            f"{owner}: from_steps={from_steps} and shape={format_value(shape)}, whose {field} is "
+            f"{format_value(getattr(shape, field))}; write the schedule at its old horizon, or shape=lambda "
+            f"steps: ..., which "
             "makes the schedule of a horizon."
         )
 
@@ -86,10 +87,10 @@ def _of_horizon(owner: str, name: str, make: Any, steps: int) -> Schedule:
     if isinstance(make, Schedule):
         if (field := _horizon_field(make)) is not None:
             return make.replace(**{field: steps})
-        raise ValueError(f"{owner}: {name}={shown(make)} has no field total_steps; write {function}.")
+        raise ValueError(f"{owner}: {name}={format_value(make)} has no field total_steps; write {function}.")
     if not callable(make):
-        raise TypeError(f"{owner}: {name}={shown(make)}; write a schedule, or {function}.")
+        raise TypeError(f"{owner}: {name}={format_value(make)}; write a schedule, or {function}.")
     schedule = make(steps)
     if not isinstance(schedule, Schedule):
-        raise TypeError(f"{owner}: {name}({steps}) is {shown(schedule)}; write {function}.")
+        raise TypeError(f"{owner}: {name}({steps}) is {format_value(schedule)}; write {function}.")
     return schedule

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from . import shapes
-from .fields import (
+from .._errors import FieldError, FieldTypeError, UnknownFieldError, format_value, is_traced, nearest_name
+from ..fields import (
     Converter,
     Count,
     Field,
@@ -29,12 +29,10 @@ from .fields import (
     Positive,
     Scalar,
     Steps,
-    is_traced,
-    nearest_name,
     read_annotation,
-    refuse,
-    shown,
+    reject_if,
 )
+from . import shapes
 from .shapes import Step, floating
 
 ShapeName: TypeAlias = Literal[
@@ -65,7 +63,7 @@ def _default_type(x: Any) -> Any:
     return x
 
 
-def lift(owner: str, name: str, value: Any) -> Schedule:
+def as_schedule(owner: str, name: str, value: Any) -> Schedule:
     """A number is a Constant, a plain callable a Lambda."""
     if isinstance(value, Schedule):
         return value
@@ -73,33 +71,33 @@ def lift(owner: str, name: str, value: Any) -> Schedule:
         raise TypeError(f"{owner}: {name} is an optimizer; {name} must be a schedule, a callable or a number.")
     if isinstance(value, type) and issubclass(value, Schedule):
         call = f"{value.__name__}{value.__signature__}"
-        raise TypeError(f"{owner}: {name}={value.__name__} is a class; write a schedule of it: {call}.")
+        raise FieldTypeError(owner, name, value, f"write a schedule of it: {call}", note=" is a class")
     if callable(value):
         return Lambda(value)
     if isinstance(value, str):
         hint = "a schedule, a callable or a number (parse(text) makes a schedule of an expression)"
-        raise TypeError(f"{owner}: {name}={shown(value)} is text; {name} must be {hint}.")
+        raise FieldTypeError(owner, name, value, f"{name} must be {hint}", note=" is text")
     try:
         return Constant(value)
     except TypeError:
-        kind = type(value).__name__
-        raise TypeError(
-            f"{owner}: {name}={shown(value)} is a {kind}; {name} must be a schedule, a callable or a number."
+        note = f" is a {type(value).__name__}"
+        raise FieldTypeError(
+            owner, name, value, f"{name} must be a schedule, a callable or a number", note=note
         ) from None
 
 
 def _lift_all(owner: str, name: str, values: Any) -> tuple[Schedule, ...]:
     if isinstance(values, Schedule) or not isinstance(values, (list, tuple)):
-        raise TypeError(f"{owner}: {name}={shown(values)}; {name} must be a list of schedules.")
+        raise FieldTypeError(owner, name, values, f"{name} must be a list of schedules")
     if not values:
-        raise ValueError(f"{owner}: {name}=[]; write at least one schedule.")
-    return tuple(lift(owner, f"{name}[{i}]", value) for i, value in enumerate(values))
+        raise FieldError(owner, name, [], "write at least one schedule")
+    return tuple(as_schedule(owner, f"{name}[{i}]", value) for i, value in enumerate(values))
 
 
 def _child(hint: Any) -> Converter | None:
     """How a field is converted whose annotation is a schedule, or several of them."""
     if isinstance(hint, type) and issubclass(hint, Schedule):
-        return lift
+        return as_schedule
     first = (typing.get_args(hint) or (None,))[0]
     several = typing.get_origin(hint) is tuple and isinstance(first, type) and issubclass(first, Schedule)
     return _lift_all if several else None
@@ -166,7 +164,7 @@ class Schedule:
       ...     init_value: js.Scalar
       ...     every: js.Length
       ...     def value(self, step):
-      ...         return self.init_value * 0.5 ** js.shapes.stairs(step, self.every)
+      ...         return self.init_value * 0.5 ** js.shapes.floor_div(step, self.every)
       >>> s = Halving(init_value=0.1, every=10)
       >>> [round(float(v), 6) for v in s(jnp.array([0, 9, 10, 25]))]
       [0.1, 0.1, 0.05, 0.025]
@@ -210,7 +208,7 @@ class Schedule:
 
     def __init__(self, *args: Any, **fields: Any) -> None:
         owner = type(self).__name__
-        self._refuse_unknown(fields)
+        self._reject_unknown(fields)
         try:
             bound = self.__signature__.bind(*args, **fields)
         except TypeError as error:
@@ -222,17 +220,17 @@ class Schedule:
 
     def __setattr__(self, name: str, value: Any) -> None:
         owner = type(self).__name__
-        raise dataclasses.FrozenInstanceError(f"{owner} is frozen; write s.replace({name}={shown(value)}).")
+        raise dataclasses.FrozenInstanceError(f"{owner} is frozen; write s.replace({name}={format_value(value)}).")
 
     def __delattr__(self, name: str) -> None:
         raise dataclasses.FrozenInstanceError(f"{type(self).__name__} is frozen; it cannot lose its {name}.")
 
     @classmethod
-    def _refuse_unknown(cls, fields: Any) -> None:
+    def _reject_unknown(cls, fields: Any) -> None:
         names = [f.name for f in cls._fields]
         for name in fields:
             if name not in names:
-                raise TypeError(f"{cls.__name__} has no field {name!r}: {nearest_name(name, names)}")
+                raise UnknownFieldError(cls.__name__, name, fields[name], nearest_name(name, names))
 
     def check(self) -> None:
         """Refuse fields that do not go together (with `fields.refuse`); called once, at construction."""
@@ -247,7 +245,9 @@ class Schedule:
             step = np.asarray(step)
             most = np.iinfo(jnp.result_type(int)).max
             if step.dtype == np.int64 and step.size and step.max() > most:  # JAX would cut off the upper half of it
-                raise OverflowError(f"step={shown(step)} is beyond {most:_}; set jax_enable_x64 to count further.")
+                raise OverflowError(
+                    f"step={format_value(step)} is beyond {most:_}; set jax_enable_x64 to count further."
+                )
         return _evaluate(self._on_device(), step)
 
     def _on_device(self) -> Schedule:
@@ -288,28 +288,28 @@ class Schedule:
           >>> js.StepDecay(0.1, gamma=0.5, step_size=30).replace(gamma=0.1)
           StepDecay(init_value=0.1, gamma=0.1, step_size=30)
         """
-        self._refuse_unknown(fields)
+        self._reject_unknown(fields)
         return type(self)(**{f.name: getattr(self, f.name) for f in self._fields} | fields)
 
     # --- operators ---------------------------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Sum:
-        return Sum((*_parts(Sum, self), lift("+", "the right side", other)))
+        return Sum((*_parts(Sum, self), as_schedule("+", "the right side", other)))
 
     def __radd__(self, other: Any) -> Sum:
-        return Sum((lift("+", "the left side", other), self))
+        return Sum((as_schedule("+", "the left side", other), self))
 
     def __mul__(self, other: Any) -> Product:
-        return Product((*_parts(Product, self), lift("*", "the right side", other)))
+        return Product((*_parts(Product, self), as_schedule("*", "the right side", other)))
 
     def __rmul__(self, other: Any) -> Product:
-        return Product((lift("*", "the left side", other), self))
+        return Product((as_schedule("*", "the left side", other), self))
 
     def __neg__(self) -> Product:
         return -1.0 * self
 
     def __sub__(self, other: Any) -> Sum:
-        return self + -lift("-", "the right side", other)
+        return self + -as_schedule("-", "the right side", other)
 
     def __rsub__(self, other: Any) -> Sum:
         return other + -self
@@ -318,7 +318,7 @@ class Schedule:
         if isinstance(number, Schedule) or callable(number):
             raise TypeError("/ takes a number on its right side, not a schedule: a schedule may be 0.")
         divisor = Constant(number)
-        refuse(divisor, lambda x: x == 0, "constant_value", instead="/ takes a number other than 0")
+        reject_if(divisor, lambda x: x == 0, "constant_value", instead="/ takes a number other than 0")
         return self * (1.0 / divisor.constant_value)
 
     # --- methods -----------------------------------------------------------------------------------------------------
@@ -471,7 +471,7 @@ class Lambda(Schedule):
 
     def check(self) -> None:
         if not callable(self.fn):
-            raise TypeError(f"Lambda: fn={shown(self.fn)}; fn must be a function of the step.")
+            raise FieldTypeError("Lambda", "fn", self.fn, "fn must be a function of the step")
 
     def value(self, step: Step) -> Array:
         return floating(self.fn(_as_array(step)))
@@ -518,15 +518,13 @@ class Join(Schedule):
             if is_traced(before) or is_traced(after):
                 continue
             if np.any(np.greater_equal(before, after) if strict else np.greater(before, after)):
-                raise ValueError(
-                    f"Join: boundaries={shown([*inner, *self.boundaries])}; each boundary must come after the "
-                    "one before: sort them, and leave out a schedule that lasts no step."
-                )
+                instead = "each boundary must come after the one before: sort them, and drop schedules of zero length"
+                raise FieldError("Join", "boundaries", [*inner, *self.boundaries], instead)
 
     def value(self, step: Step) -> Array:
         out = self.schedules[0].value(step)
         for boundary, schedule in zip(self.boundaries, self.schedules[1:], strict=True):
-            out = jnp.where(shapes.reached(step, boundary), schedule.value(shapes.since(step, boundary)), out)
+            out = jnp.where(shapes.reached(step, boundary), schedule.value(shapes.elapsed(step, boundary)), out)
         return out
 
     def _expression(self) -> str:
@@ -620,8 +618,8 @@ class Clip(_Method):
 
     def check(self) -> None:
         if self.lo is None and self.hi is None:
-            raise ValueError("Clip: lo=None and hi=None; write at least one bound.")
-        refuse(self, lambda lo, hi: lo > hi, "lo", "hi", instead="lo must not be above hi")
+            raise FieldError("Clip", ("lo", "hi"), (None, None), "write at least one bound")
+        reject_if(self, lambda lo, hi: lo > hi, "lo", "hi", instead="lo must not be above hi")
 
     def value(self, step: Step) -> Array:
         out = self.schedule.value(step)
@@ -650,7 +648,7 @@ class Shift(_Method):
     steps: Offset
 
     def value(self, step: Step) -> Array:
-        later = shapes.since(step, jnp.maximum(self.steps, 0))
+        later = shapes.elapsed(step, jnp.maximum(self.steps, 0))
         return self.schedule.value(shapes.ahead(later, jnp.maximum(-self.steps, 0)))
 
 
@@ -675,7 +673,7 @@ class Hold(_Method):
     every: Length
 
     def value(self, step: Step) -> Array:
-        return self.schedule.value(shapes.stairs(step, self.every) * self.every)
+        return self.schedule.value(shapes.floor_div(step, self.every) * self.every)
 
 
 class PerEpoch(_Method):
@@ -699,7 +697,7 @@ class PerEpoch(_Method):
     steps_per_epoch: Length
 
     def value(self, step: Step) -> Array:
-        return self.schedule.value(shapes.stairs(step, self.steps_per_epoch))
+        return self.schedule.value(shapes.floor_div(step, self.steps_per_epoch))
 
 
 class Repeat(_Method):
@@ -767,9 +765,9 @@ class Warmup(_Method):
     init_factor: NonNegative = 0.0
 
     def check(self) -> None:
-        refuse(self, lambda x: x > 1, "init_factor", instead="a warmup begins at a factor from 0 to 1")
+        reject_if(self, lambda x: x > 1, "init_factor", instead="a warmup begins at a factor from 0 to 1")
         if self.shape == "exponential":
-            refuse(self, lambda x: x == 0, "init_factor", instead="an exponential warmup begins above 0")
+            reject_if(self, lambda x: x == 0, "init_factor", instead="an exponential warmup begins above 0")
 
     def value(self, step: Step) -> Array:
         return self.schedule.value(step) * shapes.ramp(self.shape, self.init_factor, 1.0, step, self.steps)
@@ -805,15 +803,16 @@ class Cooldown(_Method):
 
     def check(self) -> None:
         if self.shape == "exponential":
-            refuse(self, lambda x: x <= 0, "end_value", instead="an exponential cooldown ends above 0")
+            reject_if(self, lambda x: x <= 0, "end_value", instead="an exponential cooldown ends above 0")
             start = None if axes(self) != {0} else self.schedule(self.at)
             if start is not None and not is_traced(start) and start <= 0:
-                at = f"Cooldown: at={shown(self.at)}, where the schedule is {shown(start)}"
-                raise ValueError(f"{at}; an exponential cooldown begins above 0: write another step or shape.")
+                instead = "an exponential cooldown begins above 0: write another step or shape"
+                note = f", where the schedule is {format_value(start)}"
+                raise FieldError("Cooldown", "at", self.at, instead, note=note)
 
     def value(self, step: Step) -> Array:
         start = self.schedule.value(jnp.asarray(self.at))
-        down = shapes.ramp(self.shape, start, self.end_value, shapes.since(step, self.at), self.steps)
+        down = shapes.ramp(self.shape, start, self.end_value, shapes.elapsed(step, self.at), self.steps)
         return jnp.where(shapes.reached(step, self.at), down, self.schedule.value(step))
 
 
@@ -848,7 +847,7 @@ class Noise(_Method):
     relative: bool = True
 
     def value(self, step: Step) -> Array:
-        whole = shapes.stairs(step, 1)
+        whole = shapes.floor_div(step, 1)
         key = jax.random.key(self.seed, impl="threefry2x32")
 
         def draw_at(t: Array) -> Array:

@@ -7,9 +7,9 @@ from typing import Literal
 import jax.numpy as jnp
 from jax import Array
 
+from ..fields import Growth, Length, Positive, Scalar, reject_uncountable
 from . import shapes
 from .base import Schedule
-from .fields import Growth, Length, Positive, Scalar, refuse_uncountable
 from .shapes import Step, floating
 
 
@@ -42,12 +42,12 @@ class CyclicTriangular(Schedule):
     gamma: Positive = 1.0
 
     def check(self) -> None:
-        refuse_uncountable(self, "up_steps", "down_steps")
+        reject_uncountable(self, "up_steps", "down_steps")
 
     def value(self, step: Step) -> Array:
         index, clock = shapes.cycle(step, self.up_steps + self.down_steps)
         up = shapes.progress(clock, self.up_steps)
-        down = shapes.flip(shapes.progress(shapes.since(clock, self.up_steps), self.down_steps))
+        down = shapes.flip(shapes.progress(shapes.elapsed(clock, self.up_steps), self.down_steps))
         falling = shapes.reached(clock, self.up_steps)
         late, gap = (jnp.where(falling, d, u) for d, u in zip(down, up, strict=True))
         height, lost = self._height(index, step)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
+from ..fields import Length, NonNegative, Positive, Scalar
 from . import shapes
 from .base import Schedule
-from .fields import Length, NonNegative, Positive, Scalar
 from .shapes import Ratio, Step
 
 
 def _exponent(step: Step, steps: Length, staircase: bool) -> Ratio:
-    return shapes.ratio(shapes.stairs(step, steps)) if staircase else shapes.ratio(step, steps)
+    return shapes.ratio(shapes.floor_div(step, steps)) if staircase else shapes.ratio(step, steps)
 
 
 class StepDecay(Schedule):
@@ -38,7 +38,7 @@ class StepDecay(Schedule):
     step_size: Length
 
     def value(self, step: Step) -> Array:
-        return self.init_value * shapes.power(self.gamma, shapes.ratio(shapes.stairs(step, self.step_size)))
+        return self.init_value * shapes.power(self.gamma, shapes.ratio(shapes.floor_div(step, self.step_size)))
 
 
 class ExponentialDecay(Schedule):

@@ -8,18 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from .._errors import FieldError
+from ..fields import Positive, Scalar, StepTable, Table
 from . import shapes
 from .base import Schedule
-from .fields import Positive, Scalar, StepTable, Table, shown
 from .shapes import Step
 
 
-def _refuse_counts(owner: str, steps: Any, values: Any, more: int, instead: str) -> None:
-    given, wanted = np.shape(values)[-1], np.shape(steps)[-1] + more
-    if given != wanted:
-        raise ValueError(
-            f"{owner}: {np.shape(steps)[-1]} {instead.split()[0]} and {given} values={shown(values)}; {instead}."
-        )
+def _reject_counts(schedule: Any, steps: str, values: Any, more: int, instead: str) -> None:
+    table = getattr(schedule, steps)
+    if np.shape(values)[-1] != np.shape(table)[-1] + more:
+        raise FieldError(type(schedule).__name__, (steps, "values"), (table, values), instead)
 
 
 class MultiStepDecay(Schedule):
@@ -72,7 +71,7 @@ class PiecewiseConstant(Schedule):
     values: Table
 
     def check(self) -> None:
-        _refuse_counts("PiecewiseConstant", self.boundaries, self.values, 1, "boundaries separate one value more")
+        _reject_counts(self, "boundaries", self.values, 1, "n boundaries need n + 1 values")
 
     def value(self, step: Step) -> Array:
         return jnp.asarray(self.values)[shapes.passed(step, jnp.asarray(self.boundaries))]
@@ -106,14 +105,14 @@ class PiecewiseInterpolate(Schedule):
     kind: Literal["linear", "cosine", "pchip"] = "linear"
 
     def check(self) -> None:
-        _refuse_counts("PiecewiseInterpolate", self.knots, self.values, 0, "knots have one value each")
+        _reject_counts(self, "knots", self.values, 0, "write one value for each knot")
         if np.shape(self.knots)[-1] < 2:
-            raise ValueError(f"PiecewiseInterpolate: knots={shown(self.knots)}; write at least two knots.")
+            raise FieldError("PiecewiseInterpolate", "knots", self.knots, "write at least two knots")
 
     def value(self, step: Step) -> Array:
         knots, values = jnp.asarray(self.knots), jnp.asarray(self.values)
         i = jnp.clip(shapes.passed(step, knots) - 1, 0, knots.size - 2)
-        position = shapes.progress(shapes.since(step, knots[i]), knots[i + 1] - knots[i])
+        position = shapes.progress(shapes.elapsed(step, knots[i]), knots[i + 1] - knots[i])
         if self.kind != "pchip":
             return shapes.mix(values[i], values[i + 1], shapes.SHAPES[self.kind](position))
         late, gap = position

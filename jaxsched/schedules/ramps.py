@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from jax import Array
 
+from ..fields import Positive, Scalar, Steps, reject_if, reject_zero_crossing
 from . import shapes
 from .base import Schedule, ShapeName
-from .fields import Positive, Scalar, Steps, refuse, refuse_through_zero
 from .shapes import Step
 
 
@@ -115,7 +115,7 @@ class Exponential(Schedule):
     steps: Steps
 
     def check(self) -> None:
-        refuse_through_zero(self, "init_value", "end_value")
+        reject_zero_crossing(self, "init_value", "end_value")
 
     def value(self, step: Step) -> Array:
         return shapes.geometric(self.init_value, self.end_value, step, self.steps)
@@ -175,7 +175,7 @@ class Tanh(Schedule):
     upper: Scalar = 3.0
 
     def check(self) -> None:
-        refuse(
+        reject_if(
             self,
             lambda lower, upper: (lower >= upper) | (lower < -20) | (upper > 20),
             "lower",
@@ -216,7 +216,7 @@ class Ramp(Schedule):
 
     def check(self) -> None:
         if self.shape == "exponential":
-            refuse_through_zero(self, "init_value", "end_value")
+            reject_zero_crossing(self, "init_value", "end_value")
 
     def value(self, step: Step) -> Array:
         return shapes.ramp(self.shape, self.init_value, self.end_value, step, self.steps)

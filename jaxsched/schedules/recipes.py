@@ -9,22 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from ..fields import Length, Positive, Scalar, Steps, Unit, reject_if, reject_uncountable, reject_zero_crossing
 from . import shapes
 from .base import Recipe, Schedule, ShapeName
 from .decays import InverseSqrtDecay
-from .fields import Length, Positive, Scalar, Steps, Unit, refuse, refuse_through_zero, refuse_uncountable
 from .ramps import Exponential, Linear, Polynomial, Ramp
 from .shapes import Step, floating
 
 _FITS = "the warmup must not be longer than the whole: write warmup_steps <= total_steps"
 
 
-def _refuse_long_warmup(schedule: Schedule) -> None:
-    refuse(schedule, lambda warmup, total: warmup > total, "warmup_steps", "total_steps", instead=_FITS)
+def _reject_long_warmup(schedule: Schedule) -> None:
+    reject_if(schedule, lambda warmup, total: warmup > total, "warmup_steps", "total_steps", instead=_FITS)
 
 
-def _refuse_long_phases(schedule: Schedule) -> None:
-    refuse(
+def _reject_long_phases(schedule: Schedule) -> None:
+    reject_if(
         schedule,
         lambda warmup, decay, total: warmup + decay > total,
         "warmup_steps",
@@ -89,7 +89,7 @@ class WarmupLinear(Recipe):
     end_value: Scalar = 0.0
 
     def check(self) -> None:
-        _refuse_long_warmup(self)
+        _reject_long_warmup(self)
 
     def build(self) -> Schedule:
         up = Linear(self.init_value, self.peak_value, self.warmup_steps)
@@ -123,7 +123,7 @@ class WarmupCosine(Recipe):
     end_value: Scalar = 0.0
 
     def check(self) -> None:
-        _refuse_long_warmup(self)
+        _reject_long_warmup(self)
 
     def build(self) -> Schedule:
         up = Linear(self.init_value, self.peak_value, self.warmup_steps)
@@ -159,7 +159,7 @@ class WarmupPolynomial(Recipe):
     power: Positive = 1.0
 
     def check(self) -> None:
-        _refuse_long_warmup(self)
+        _reject_long_warmup(self)
 
     def build(self) -> Schedule:
         up = Linear(self.init_value, self.peak_value, self.warmup_steps)
@@ -194,8 +194,8 @@ class WarmupExponential(Recipe):
     end_value: Scalar = 0.0
 
     def check(self) -> None:
-        _refuse_long_warmup(self)
-        refuse_through_zero(self, "peak_value", "end_value")
+        _reject_long_warmup(self)
+        reject_zero_crossing(self, "peak_value", "end_value")
 
     def build(self) -> Schedule:
         up = Linear(self.init_value, self.peak_value, self.warmup_steps)
@@ -230,7 +230,7 @@ class WarmupInverseSqrt(Recipe):
 
     def check(self) -> None:
         if self.timescale is None:
-            refuse(self, lambda x: x == 0, "warmup_steps", instead="without a warmup write a timescale")
+            reject_if(self, lambda x: x == 0, "warmup_steps", instead="without a warmup write a timescale")
 
     def build(self) -> Schedule:
         timescale = self.warmup_steps if self.timescale is None else self.timescale
@@ -268,7 +268,7 @@ class WarmupStableDecay(Recipe):
     decay_shape: ShapeName = "1-sqrt"
 
     def check(self) -> None:
-        _refuse_long_phases(self)
+        _reject_long_phases(self)
 
     def build(self) -> Schedule:
         up = Ramp(self.init_value, self.peak_value, self.warmup_steps, self.warmup_shape)
@@ -306,8 +306,8 @@ class TriStage(Recipe):
     end_value: Scalar | None = None
 
     def check(self) -> None:
-        refuse_through_zero(self, "peak_value", "end_value")
-        refuse_uncountable(self, "warmup_steps", "hold_steps", "decay_steps")
+        reject_zero_crossing(self, "peak_value", "end_value")
+        reject_uncountable(self, "warmup_steps", "hold_steps", "decay_steps")
 
     def build(self) -> Schedule:
         end_value = 0.01 * self.peak_value if self.end_value is None else self.end_value
@@ -339,7 +339,7 @@ class LinearToZero(Recipe):
     total_steps: Length
 
     def check(self) -> None:
-        _refuse_long_warmup(self)
+        _reject_long_warmup(self)
 
     def build(self) -> Schedule:
         return WarmupLinear(self.peak_value, self.warmup_steps, self.total_steps)
@@ -381,7 +381,7 @@ class InfiniteSchedule(Recipe):
     init_value: Scalar = 0.0
 
     def check(self) -> None:
-        refuse(
+        reject_if(
             self,
             lambda warmup, cooldown, decay, total: warmup + cooldown + decay > total,
             "warmup_steps",
@@ -390,7 +390,7 @@ class InfiniteSchedule(Recipe):
             "total_steps",
             instead="the phases must fit into the whole: lengthen total_steps",
         )
-        refuse_through_zero(self, "constant_value", "end_value")
+        reject_zero_crossing(self, "constant_value", "end_value")
 
     def build(self) -> Schedule:
         up = Linear(self.init_value, self.peak_value, self.warmup_steps)
@@ -481,7 +481,7 @@ class PowerSchedule(Recipe):
     decay_shape: ShapeName = "linear"
 
     def check(self) -> None:
-        _refuse_long_phases(self)
+        _reject_long_phases(self)
 
     def build(self) -> Schedule:
         body = _TokenPower(self.batch_size * self.amplitude, self.tokens_per_step, self.exponent, self.max_value)
@@ -490,9 +490,9 @@ class PowerSchedule(Recipe):
         )
 
 
-def _refuse_short_phases(schedule: Any) -> None:
+def _reject_short_phases(schedule: Any) -> None:
     last = 2 if schedule.three_phase else 1
-    refuse(
+    reject_if(
         schedule,
         lambda pct, total: (pct * total < 1) | (last * (pct * total - 1) >= total - 1),
         "pct_start",
@@ -554,7 +554,7 @@ class OneCycle(Schedule):
     three_phase: bool = False
 
     def check(self) -> None:
-        _refuse_short_phases(self)
+        _reject_short_phases(self)
 
     def value(self, step: Step) -> Array:
         first = self.peak_value / self.div_factor
@@ -591,7 +591,7 @@ class OneCycleMomentum(Schedule):
     three_phase: bool = False
 
     def check(self) -> None:
-        _refuse_short_phases(self)
+        _reject_short_phases(self)
 
     def value(self, step: Step) -> Array:
         return _one_cycle(self, step, self.max_momentum, self.base_momentum, self.max_momentum)
@@ -623,12 +623,12 @@ class ChebyshevSteps(Schedule):
 
     def check(self) -> None:
         powers = [2.0**n for n in range(30)]  # 2**30 half steps are the most that are counted
-        refuse(self, lambda T: ~np.isin(T, powers), "period", instead="write a power of two, at most 2**29")
-        refuse(self, lambda M, m: m >= M, "max_curvature", "min_curvature", instead="write max above min")
+        reject_if(self, lambda T: ~np.isin(T, powers), "period", instead="write a power of two, at most 2**29")
+        reject_if(self, lambda M, m: m >= M, "max_curvature", "min_curvature", instead="write max above min")
 
     def value(self, step: Step) -> Array:
         period = jnp.asarray(self.period).astype(jnp.result_type(int))
-        _, index = shapes.cycle(shapes.stairs(step, 1), period)
+        _, index = shapes.cycle(shapes.floor_div(step, 1), period)
 
         def double(level: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
             del level
@@ -667,7 +667,7 @@ class SilverSteps(Schedule):
 
     def value(self, step: Step) -> Array:
         # ~t has the trailing ones of t as zeros: their number is the number of trailing zeros of t + 1.
-        whole = shapes.stairs(step, 1)
+        whole = shapes.floor_div(step, 1)
         k = lax.population_count(whole & ~(whole + 1))
         # A list, made an array anew: JAX keeps a global array in the type of its first use, whatever x64 says later.
         return self.factor * jnp.array(_SILVER, jnp.result_type(float))[k]

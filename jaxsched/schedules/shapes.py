@@ -84,7 +84,7 @@ def _whole(step: Step, *beside: Any) -> Step:
     return step
 
 
-def since(step: Step, start: Any) -> Step:
+def elapsed(step: Step, start: Any) -> Step:
     """The clock that starts at `start`: `max(step - start, 0)`. It never runs below 0, where no formula is asked to
     be finite (a square root of a negative step makes NaN gradients even where it is not chosen)."""
     if isinstance(step, Fraction) and is_integer(start):
@@ -118,7 +118,7 @@ def reached(step: Step, boundary: Any) -> Array:
     return step >= boundary
 
 
-def stairs(step: Step, size: Any) -> Array:
+def floor_div(step: Step, size: Any) -> Array:
     """`floor(step / size)` as an integer, 0 before step 0."""
     step, size = _alike(_whole(step, size), size)
     count = jnp.maximum(step, 0) // jnp.where(size > 0, size, 1)

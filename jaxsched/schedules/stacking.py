@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import FieldError, format_value
 from .base import Schedule
-from .fields import shown
 
 
 def stack(*schedules: Schedule) -> Any:
@@ -42,7 +42,9 @@ def stack(*schedules: Schedule) -> Any:
                 return jnp.stack([jnp.asarray(x) for x in xs])
         rows = [np.asarray(x) for x in xs]
         if len({row.dtype.kind for row in rows}) > 1 and any(np.any(np.abs(row) > 2**24) for row in rows):
-            raise ValueError(f"stack: {shown(list(xs))} are integers and floats, and too large to be all floats.")
+            raise ValueError(
+                f"stack: {format_value(list(xs))} are integers and floats, and too large to be all floats."
+            )
         return np.stack(rows)
 
     return jax.tree.map(column, *schedules)
@@ -91,9 +93,9 @@ def grid(schedule: Any, /, **values: Any) -> Any:
     cls = schedule if isinstance(schedule, type) else type(schedule)
     if not (isinstance(cls, type) and issubclass(cls, Schedule)):
         hint = "; of a function stack what it makes: stack(*(f(v) for v in values))" if callable(schedule) else ""
-        raise TypeError(f"grid: {shown(schedule)} is not a schedule or a class of schedules{hint}.")
+        raise TypeError(f"grid: {format_value(schedule)} is not a schedule or a class of schedules{hint}.")
     _point_inside(schedule, values)
-    cls._refuse_unknown(values)
+    cls._reject_unknown(values)
     fields = {f.name: f for f in cls._fields}
     axes: dict[str, list[Any]] = {}
     for name, value in values.items():
@@ -102,12 +104,10 @@ def grid(schedule: Any, /, **values: Any) -> Any:
         )
         axes[name] = list(value) if listed else [value]
         if listed and not axes[name]:
-            raise ValueError(f"{cls.__name__}: {name}=[]; write at least one value.")
+            raise FieldError(cls.__name__, name, [], "write at least one value")
         if fields[name].static and listed:
-            raise ValueError(
-                f"{cls.__name__}: {name}={shown(value)}; {name} is structure, and every structure is a program of its "
-                "own: make one grid of each."
-            )
+            instead = f"{name} is structure, and every structure is its own program: make one grid of each"
+            raise FieldError(cls.__name__, name, value, instead)
     settings: list[dict[str, Any]] = [{}]
     for name, choices in axes.items():
         settings = [{**setting, name: choice} for setting in settings for choice in choices]

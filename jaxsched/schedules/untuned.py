@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import jax.numpy as jnp
 from jax import Array
 
+from ..fields import Domain, Number, reject_if
 from . import shapes
 from .base import Schedule
-from .fields import Domain, Number, refuse
 from .shapes import Step, floating
 
 Decay: TypeAlias = Annotated[Number, Domain("a number from 0 to 0.9999999", lambda x: (x >= 0) & (x < 1 - 2**-25))]
@@ -45,7 +45,7 @@ class UntunedWarmup(Schedule):
 
     def check(self) -> None:
         if self.kind == "radam":
-            refuse(self, lambda b2: b2 <= 0.6, "b2", instead="radam's factor is never above 0 there: write b2 > 0.6")
+            reject_if(self, lambda b2: b2 <= 0.6, "b2", instead="radam's factor is never above 0 there: write b2 > 0.6")
 
     def value(self, step: Step) -> Array:
         t, d = floating(shapes.ahead(step, 1)), 1 - floating(self.b2)

@@ -22,8 +22,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._errors import format_value
 from ..schedules.base import Schedule
-from ..schedules.fields import shown
 
 FILE = "result.npz"
 FORM = 1
@@ -64,7 +64,8 @@ def load(directory: str | os.PathLike[str], known: Iterable[Any]) -> dict[str, A
     form = about["form"]
     if form != FORM:
         raise ValueError(
-            f"SweepResult.load: {path} has form {shown(form)}, and this jaxsched reads form {FORM}; load it with the "
+            f"SweepResult.load: {path} has form {format_value(form)}, and this jaxsched reads form {FORM}; load "
+            f"it with the "
             "jaxsched that saved it."
         )
     return _Reader(arrays, {x.__qualname__: x for x in known}, path).node(about["fields"])
@@ -78,7 +79,7 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").tobytes())
         if about["what"] != _WHAT or "form" not in about:
-            raise ValueError(f"it says {shown(about['what'])}")
+            raise ValueError(f"it says {format_value(about['what'])}")
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"SweepResult.load: {path} is broken, or is no saved result ({error}).") from error
     return about, arrays
@@ -107,7 +108,9 @@ class _Writer:
         if type(x) is dict:
             for key in x:
                 if type(key) not in (str, int):
-                    raise TypeError(f"SweepResult.save: {path} has the key {shown(key)}; write text or integers.")
+                    raise TypeError(
+                        f"SweepResult.save: {path} has the key {format_value(key)}; write text or integers."
+                    )
             return {"dict": self.items(x.items(), path)}
         if isinstance(x, tuple) and (names := getattr(x, "_fields", None)) is not None:
             return {"namedtuple": _name(x, type(x), path), "fields": self.items(zip(names, x, strict=True), path)}
@@ -115,7 +118,7 @@ class _Writer:
             return {type(x).__name__: [self.node(value, _below(path, i)) for i, value in enumerate(x)]}
         if callable(x) and hasattr(x, "__qualname__"):
             return {"function": _name(x, x, path)}
-        raise TypeError(f"SweepResult.save: {path} is {shown(x)}, a {type(x).__name__}; a file holds {_KINDS}.")
+        raise TypeError(f"SweepResult.save: {path} is {format_value(x)}, a {type(x).__name__}; a file holds {_KINDS}.")
 
     def items(self, items: Iterable[tuple[Any, Any]], path: str) -> list[list[Any]]:
         # Pairs and not an object: its keys may be integers.
@@ -205,7 +208,7 @@ class _Reader:
                 f"hand it over: SweepResult.load(directory, known=[{qualname}])."
             ) from error
         if not fits(found):
-            raise TypeError(f"SweepResult.load: {self.path} holds a {name}, which now is {shown(found)}.")
+            raise TypeError(f"SweepResult.load: {self.path} holds a {name}, which now is {format_value(found)}.")
         return found
 
 
@@ -226,7 +229,8 @@ def _name(x: Any, thing: Any, path: str) -> str:
             if _found(str(module), thing.__qualname__) is thing:
                 return f"{module}:{thing.__qualname__}"
     raise TypeError(
-        f"SweepResult.save: {path} is {shown(x)}, and {thing.__qualname__} of {thing.__module__} cannot be found "
+        f"SweepResult.save: {path} is {format_value(x)}, and {thing.__qualname__} of {thing.__module__} cannot "
+        f"be found "
         "again by its name; write it at the top of a module, not inside of a function."
     )
 

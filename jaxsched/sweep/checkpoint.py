@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 
 try:
     import fcntl
@@ -70,23 +70,25 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         if not isinstance(self.directory, (str, os.PathLike)) or not isinstance(os.fspath(self.directory), str):
-            raise TypeError(f"Checkpoint: directory={shown(self.directory)}; directory must be a path.")
+            raise TypeError(f"Checkpoint: directory={format_value(self.directory)}; directory must be a path.")
         directory = os.fspath(self.directory)
         if not directory or "://" in directory:
             raise ValueError(f"Checkpoint: directory={directory!r}; directory must be a folder: a disk or a mount.")
         object.__setattr__(self, "directory", directory)
         if self.seconds is not None:
             if isinstance(self.seconds, bool) or not isinstance(self.seconds, (int, float, np.number)):
-                raise TypeError(f"Checkpoint: seconds={shown(self.seconds)}; seconds must be a number, or None.")
+                raise TypeError(f"Checkpoint: seconds={format_value(self.seconds)}; seconds must be a number, or None.")
             if not (math.isfinite(self.seconds) and self.seconds >= 0):
-                raise ValueError(f"Checkpoint: seconds={shown(self.seconds)}; seconds must be 0 or more, or None.")
+                raise ValueError(
+                    f"Checkpoint: seconds={format_value(self.seconds)}; seconds must be 0 or more, or None."
+                )
             object.__setattr__(self, "seconds", float(self.seconds))
         for name in ("steps", "keep"):
             value = getattr(self, name)
             if name == "steps" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise TypeError(f"Checkpoint: {name}={shown(value)}; {name} must be an integer, 1 or more.")
+                raise TypeError(f"Checkpoint: {name}={format_value(value)}; {name} must be an integer, 1 or more.")
             if value < 1:
                 raise ValueError(f"Checkpoint: {name}={value}; {name} must be 1 or more.")
             object.__setattr__(self, name, int(value))
@@ -408,7 +410,7 @@ _ALIGN = 64
 def _pack(tree: dict[str, Any]) -> np.ndarray:
     """The tree as bytes, a copy, with room for the checksum."""
     if not isinstance(tree, dict):
-        raise TypeError(f"Store.save: tree={shown(tree)}; a tree is a dict.")
+        raise TypeError(f"Store.save: tree={format_value(tree)}; a tree is a dict.")
     arrays: list[tuple[int, np.ndarray]] = []
     size = 0
 
@@ -432,7 +434,8 @@ def _pack(tree: dict[str, Any]) -> np.ndarray:
         elif x is None or isinstance(x, (bool, int, str)):
             return ["plain", x]
         raise TypeError(
-            f"Store.save: tree{path} is {shown(x)}, of type {type(x).__name__}; a tree holds numpy arrays of numbers "
+            f"Store.save: tree{path} is {format_value(x)}, of type {type(x).__name__}; a tree holds numpy arrays "
+            f"of numbers "
             "or text, numbers, str, None and dicts (jax.device_get makes numpy arrays)."
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 
 _END = object()
 _REMAINDER = "drop the remainder of an epoch in the loader: drop_remainder=True, or drop_last=True"
@@ -53,12 +53,12 @@ class Source:
             if not self.once:
                 _close(iterator)
         if batch is _END:
-            raise ValueError(f"Task: train={shown(train)} gave no batch; it must give at least one.")
+            raise ValueError(f"Task: train={format_value(train)} gave no batch; it must give at least one.")
         self.first = _arrays(batch, 0)
         self._taken = [self.first] if self.once else []
 
     def __repr__(self) -> str:
-        return shown(self._train)
+        return format_value(self._train)
 
     def forget(self) -> None:
         """Says that a sweep begins: its passes need not be those of an earlier one."""
@@ -81,7 +81,8 @@ class Source:
         with self._lock:
             if self.once and self._spent:
                 raise ValueError(
-                    f"sweep: train={shown(self._train)} is an iterator, which gives its batches once, and this sweep "
+                    f"sweep: train={format_value(self._train)} is an iterator, which gives its batches once, and "
+                    f"this sweep "
                     "needs them again, for another chunk of trainings or another sweep; write a function that makes "
                     "a new one: train=lambda: make_iterator()"
                 )
@@ -112,12 +113,15 @@ class Source:
                 return
             if self.once:
                 raise ValueError(
-                    f"sweep: train={shown(self._train)} ran dry at step {number}: it gave {number} batches, and every "
+                    f"sweep: train={format_value(self._train)} ran dry at step {number}: it gave {number} "
+                    f"batches, and every "
                     "step takes one; write a function, whose iterators follow one another: train=lambda: "
                     "make_iterator()"
                 )
             if number == before:
-                raise ValueError(f"sweep: train={shown(self._train)} ran dry at step {number}: a new pass was empty.")
+                raise ValueError(
+                    f"sweep: train={format_value(self._train)} ran dry at step {number}: a new pass was empty."
+                )
 
     def _iterator(self) -> Iterator[Any]:
         """The iterator of a new pass."""
@@ -126,11 +130,14 @@ class Source:
         with self._lock:
             made = self._train()
             if not isinstance(made, Iterable):
-                raise TypeError(f"Task: train() returned {shown(made)}; it must return an iterator over batches.")
+                raise TypeError(
+                    f"Task: train() returned {format_value(made)}; it must return an iterator over batches."
+                )
             iterator = iter(made)
             if iterator is self._latest:
                 raise ValueError(
-                    f"Task: train() returned the iterator {shown(made)} a second time; it must make a new one on each "
+                    f"Task: train() returned the iterator {format_value(made)} a second time; it must make a new "
+                    f"one on each "
                     "call: train=lambda: make_iterator()"
                 )
             self._latest = iterator
@@ -251,7 +258,8 @@ def _arrays(batch: Any, number: int) -> Any:
     def array(leaf: Any) -> np.ndarray:
         if not hasattr(leaf, "__array__"):
             raise TypeError(
-                f"Task: batch {number} of train holds {shown(leaf)}; a batch must be a pytree of arrays, like valid "
+                f"Task: batch {number} of train holds {format_value(leaf)}; a batch must be a pytree of arrays, "
+                f"like valid "
                 "(numpy.asarray makes one of a list)."
             )
         values = np.asarray(leaf)

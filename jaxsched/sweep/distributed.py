@@ -27,7 +27,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 from .wire import ALL, DIED, HELLO, LEFT, STOP, TREE, Wire, join_bytes, pack, split_bytes, unpack
 
 _CARD_BYTES = 1024
@@ -374,21 +374,23 @@ def _exit(text: str) -> None:
 
 def _check(coordinator: Any, processes: Any, process: Any, timeout: Any) -> None:
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 1 <= timeout < math.inf:
-        raise ValueError(f"initialize: timeout={shown(timeout)}; timeout must be a number of seconds, 1 or more.")
+        raise ValueError(
+            f"initialize: timeout={format_value(timeout)}; timeout must be a number of seconds, 1 or more."
+        )
     flags = {"coordinator": coordinator, "processes": processes, "process": process}
     missing = [name for name, value in flags.items() if value is None]
     if len(missing) == 3:
         return
     if missing:
-        given = ", ".join(f"{name}={shown(value)}" for name, value in flags.items() if value is not None)
+        given = ", ".join(f"{name}={format_value(value)}" for name, value in flags.items() if value is not None)
         raise ValueError(
             f"initialize: {given}, but no {' and no '.join(missing)}; write all three, or none on a cluster."
         )
     for name, value, least in (("processes", processes, 1), ("process", process, 0)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise TypeError(f"initialize: {name}={shown(value)}; {name} must be an integer, {least} or more.")
+            raise TypeError(f"initialize: {name}={format_value(value)}; {name} must be an integer, {least} or more.")
         if value < least:
-            raise ValueError(f"initialize: {name}={shown(value)}; {name} must be {least} or more.")
+            raise ValueError(f"initialize: {name}={format_value(value)}; {name} must be {least} or more.")
     if process >= processes:
         raise ValueError(
             f"initialize: process={process} and processes={processes}; process must be from 0 to {processes - 1}."
@@ -400,7 +402,8 @@ def _host_and_port(coordinator: Any) -> tuple[str, int]:
     host, colon, port = coordinator.rpartition(":") if isinstance(coordinator, str) else ("", "", "")
     if not (host and colon and port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
         raise ValueError(
-            f'initialize: coordinator={shown(coordinator)}; write the address of process 0, such as "10.0.0.1:12355".'
+            f"initialize: coordinator={format_value(coordinator)}; write the address of process 0, such as "
+            f'"10.0.0.1:12355".'
         )
     return host.strip("[]"), int(port)
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..schedules.fields import nearest_name, shown
+from .._errors import format_value, nearest_name
 from .program import Programs
 from .prune import Pruner
 from .result import SweepResult
@@ -137,9 +137,9 @@ class Plan:
         devices: Any = None,
     ) -> Plan:
         if not isinstance(task, Task):
-            raise TypeError(f"sweep: task={shown(task)}; task must be a Task(init=..., loss=..., ...).")
+            raise TypeError(f"sweep: task={format_value(task)}; task must be a Task(init=..., loss=..., ...).")
         if drawn_from(schedules):
-            raise TypeError(f"sweep: schedules={shown(schedules)} is a space; draw from it: sample(space, 64).")
+            raise TypeError(f"sweep: schedules={format_value(schedules)} is a space; draw from it: sample(space, 64).")
         groups = grouped_settings(schedules)
         check_whole("sweep", "steps", steps, 1)
         log_every = min(50, steps) if log_every is None else log_every
@@ -166,7 +166,9 @@ class Plan:
     def run(self, progress: Progress | None = None, programs: Programs | None = None) -> SweepResult:
         """Runs the sweep; `programs` of an earlier plan of the same task on the same devices are not compiled again."""
         if progress is not None and not callable(progress):
-            raise TypeError(f"sweep: progress={shown(progress)}; progress must be a function of a Status, or None.")
+            raise TypeError(
+                f"sweep: progress={format_value(progress)}; progress must be a function of a Status, or None."
+            )
         self.try_optimizers()
         from .distributed import current
 
@@ -198,20 +200,23 @@ class Plan:
                 try:
                     self.task.optimizer(setting)
                 except (TypeError, ValueError) as error:
-                    error.add_note(f"Task: this came from optimizer(setting {group.index[i]}), {shown(setting)}.")
+                    error.add_note(
+                        f"Task: this came from optimizer(setting {group.index[i]}), {format_value(setting)}."
+                    )
                     raise
 
 
 def _check_pruner(prune: Any, task: Task, steps: int, log_every: int) -> None:
     if not all(hasattr(prune, name) for name in ("at", "choose", "metric")):
-        raise TypeError(f"sweep: prune={shown(prune)}; write prune=successive_halving(keep=1/3).")
+        raise TypeError(f"sweep: prune={format_value(prune)}; write prune=successive_halving(keep=1/3).")
     if prune.metric not in task.metrics:
         raise ValueError(f"sweep: prune.metric={prune.metric!r}; {nearest_name(str(prune.metric), task.metrics)}")
     rungs = prune.at(steps, log_every)
     bad = not all(isinstance(r, (int, np.integer)) and 0 < r < steps and r % log_every == 0 for r in rungs)
     if bad or not len(rungs) or any(a >= b for a, b in itertools.pairwise(rungs)):
         raise ValueError(
-            f"sweep: prune.at returned {shown(rungs)}; its rungs must be rising multiples of log_every={log_every} "
+            f"sweep: prune.at returned {format_value(rungs)}; its rungs must be rising multiples of "
+            f"log_every={log_every} "
             f"below steps={steps}."
         )
 
@@ -221,20 +226,24 @@ def _devices(devices: Any) -> list[Any]:
         return list(jax.local_devices())
     found = list(devices.devices.flat) if isinstance(devices, jax.sharding.Mesh) else devices
     if not isinstance(found, (list, tuple)) or not found or not all(isinstance(d, jax.Device) for d in found):
-        raise TypeError(f"sweep: devices={shown(devices)}; write a list such as jax.local_devices(), or a Mesh.")
+        raise TypeError(f"sweep: devices={format_value(devices)}; write a list such as jax.local_devices(), or a Mesh.")
     if any(d.process_index != jax.process_index() for d in found):
-        raise ValueError(f"sweep: devices={shown(devices)} are not all of this process; write jax.local_devices().")
+        raise ValueError(
+            f"sweep: devices={format_value(devices)} are not all of this process; write jax.local_devices()."
+        )
     if len(set(found)) < len(found):
-        raise ValueError(f"sweep: devices={shown(devices)} has a device twice; write jax.local_devices().")
+        raise ValueError(f"sweep: devices={format_value(devices)} has a device twice; write jax.local_devices().")
     return list(found)
 
 
 def check_whole(owner: str, name: str, value: Any, least: int, why: str = "") -> None:
     """Refuses what is no integer from `least` to 2**31 - 1; `why` says why it must be so large."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{owner}: {name}={shown(value)}; {name} must be an integer, {least} or more.")
+        raise TypeError(f"{owner}: {name}={format_value(value)}; {name} must be an integer, {least} or more.")
     if value < least or value >= 2**31:
-        raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be {least} or more, and below 2**31{why}.")
+        raise ValueError(
+            f"{owner}: {name}={format_value(value)}; {name} must be {least} or more, and below 2**31{why}."
+        )
 
 
 def check_seeds(owner: str, seeds: Any, task: Task) -> tuple[int, ...]:
@@ -243,14 +252,15 @@ def check_seeds(owner: str, seeds: Any, task: Task) -> tuple[int, ...]:
         for seed in seeds:
             check_whole(owner, "seeds", seed, 0)
         if not len(seeds) or len({int(seed) for seed in seeds}) < len(seeds):
-            raise ValueError(f"{owner}: seeds={shown(seeds)}; write how many, or a list of different integers.")
+            raise ValueError(f"{owner}: seeds={format_value(seeds)}; write how many, or a list of different integers.")
         made = tuple(int(seed) for seed in seeds)
     else:
         check_whole(owner, "seeds", seeds, 1)
         made = tuple(range(int(seeds)))
     if len(made) > 1 and not task.seeded:
         raise ValueError(
-            f"{owner}: seeds={shown(seeds)}, but the trainings of this task do not depend on a seed: init and loss use "
+            f"{owner}: seeds={format_value(seeds)}, but the trainings of this task do not depend on a seed: init "
+            f"and loss use "
             "no key, and the batches are the same for all; write seeds=1."
         )
     return made
@@ -261,5 +271,5 @@ def check_key(owner: str, key: Any) -> jax.Array:
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0:
         return key
     if isinstance(key, bool) or not isinstance(key, (int, np.integer)):
-        raise TypeError(f"{owner}: key={shown(key)}; key must be an integer or jax.random.key(...).")
+        raise TypeError(f"{owner}: key={format_value(key)}; key must be an integer or jax.random.key(...).")
     return jax.random.key(int(key))

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 
 
 class Pruner(Protocol):
@@ -68,23 +68,29 @@ class successive_halving:  # in lower case: it is written like a function and pr
 
     def __post_init__(self) -> None:
         if not isinstance(self.metric, str):
-            raise TypeError(f"successive_halving: metric={shown(self.metric)}; metric must be a name: 'valid_loss'.")
+            raise TypeError(
+                f"successive_halving: metric={format_value(self.metric)}; metric must be a name: 'valid_loss'."
+            )
         if self.mode not in ("min", "max") and not (self.mode is None and self.metric.endswith("loss")):
             raise ValueError(
                 f"successive_halving: metric={self.metric!r} and mode={self.mode!r}; write mode='max' or mode='min'."
             )
         if isinstance(self.keep, bool) or not isinstance(self.keep, (int, float, np.floating)) or not 0 < self.keep < 1:
-            raise ValueError(f"successive_halving: keep={shown(self.keep)}; keep must be above 0 and below 1: 1/3.")
+            raise ValueError(
+                f"successive_halving: keep={format_value(self.keep)}; keep must be above 0 and below 1: 1/3."
+            )
         if self.rungs is not None:
             if isinstance(self.rungs, (str, int, float)):
-                raise TypeError(f"successive_halving: rungs={shown(self.rungs)}; write steps such as rungs=(100, 300).")
+                raise TypeError(
+                    f"successive_halving: rungs={format_value(self.rungs)}; write steps such as rungs=(100, 300)."
+                )
             rungs = list(self.rungs)
             if not rungs or any(isinstance(r, bool) or not isinstance(r, (int, np.integer)) or r < 1 for r in rungs):
                 raise ValueError(
-                    f"successive_halving: rungs={shown(self.rungs)}; write steps such as rungs=(100, 300)."
+                    f"successive_halving: rungs={format_value(self.rungs)}; write steps such as rungs=(100, 300)."
                 )
             if any(a >= b for a, b in itertools.pairwise(rungs)):
-                raise ValueError(f"successive_halving: rungs={shown(self.rungs)}; they must rise.")
+                raise ValueError(f"successive_halving: rungs={format_value(self.rungs)}; they must rise.")
 
     def at(self, steps: int, log_every: int) -> tuple[int, ...]:
         """The rungs of a sweep of so many steps."""
@@ -100,7 +106,7 @@ class successive_halving:  # in lower case: it is written like a function and pr
         for rung in self.rungs:
             if rung % log_every or rung >= steps:
                 raise ValueError(
-                    f"successive_halving: rungs={shown(self.rungs)}; a rung must be a multiple of "
+                    f"successive_halving: rungs={format_value(self.rungs)}; a rung must be a multiple of "
                     f"log_every={log_every} below steps={steps}."
                 )
         return tuple(int(rung) for rung in self.rungs)

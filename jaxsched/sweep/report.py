@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from .._errors import format_value
 from ..outline import outline
-from ..schedules.fields import shown
 from ..version import __version__
 from ..viz.curves import Curve, Group, curves, cut
 from ..viz.page import Axis, Column, Page, Panel, Spread, Table, most_points, plotly_script, write
@@ -69,13 +69,13 @@ def report(
 ) -> pathlib.Path:
     """See `SweepResult.report`."""
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-        raise TypeError(f'SweepResult: path={shown(path)}; write the name of a file, such as "report.html".')
+        raise TypeError(f'SweepResult: path={format_value(path)}; write the name of a file, such as "report.html".')
     if os.path.isdir(path):
         name = os.path.join(os.fspath(path), "report.html")
-        raise ValueError(f"SweepResult: path={shown(path)} is a folder; write a file in it, such as {name!r}.")
+        raise ValueError(f"SweepResult: path={format_value(path)} is a folder; write a file in it, such as {name!r}.")
     for name, text in (("command", command), ("title", title)):
         if not (text is None or isinstance(text, str)):
-            raise TypeError(f"SweepResult: {name}={shown(text)}; write it as one text, or leave it out.")
+            raise TypeError(f"SweepResult: {name}={format_value(text)}; write it as one text, or leave it out.")
     plotly_script()  # what is missing is said before the work
     return write(path, _Gathered(result, metric, mode).page(command, title))
 
@@ -457,7 +457,7 @@ def _short(value: Any) -> str:
         return str(value)
     array = np.asarray(value)
     if array.ndim or array.dtype.kind not in "iuf":
-        return shown(value)
+        return format_value(value)
     return f"{array.item():,}" if array.dtype.kind in "iu" else f"{float(array):.4g}"
 
 

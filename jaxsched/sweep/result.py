@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import jax
 import numpy as np
 
-from ..schedules.fields import nearest_name, shown
+from .._errors import format_value, nearest_name
 from . import archive, frames, statistics, writers
 from .settings import hyperparameters, settings_list
 
@@ -197,9 +197,11 @@ class SweepResult:
         """
         index = np.asarray(index)
         if index.dtype.kind not in "iu":
-            raise TypeError(f"SweepResult: select({shown(index)}); write the places of settings, such as [0, 3].")
+            raise TypeError(
+                f"SweepResult: select({format_value(index)}); write the places of settings, such as [0, 3]."
+            )
         if index.ndim != 1 or not index.size:
-            raise ValueError(f"SweepResult: select({shown(index)}); write a list of one setting or more.")
+            raise ValueError(f"SweepResult: select({format_value(index)}); write a list of one setting or more.")
         count = len(self.diverged_at)
         if (bad := index[(index < 0) | (index >= count)]).size:
             raise IndexError(f"SweepResult: select: there is no setting {bad[0]}; they are 0 to {count - 1}.")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 from . import resume
 from .program import Programs
 from .result import SweepResult
@@ -126,7 +126,8 @@ class Run:
                 )
         if self.plan.task.host and self.plan.task.train.once and (len(chunks) > 1 or self.round):
             raise ValueError(
-                f"sweep: train={shown(self.plan.task.train)} gives its batches once, and {len(chunks)} chunks of "
+                f"sweep: train={format_value(self.plan.task.train)} gives its batches once, and {len(chunks)} "
+                f"chunks of "
                 "trainings need them; write a function that makes a new iterator: train=lambda: make_iterator()"
             )
         self.chunks = chunks[self.processes.index :: self.processes.count]

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import numpy as np
 
+from .._errors import format_value, nearest_name
 from ..schedules.base import Schedule
-from ..schedules.fields import nearest_name, shown
 from . import engine
 from .program import Programs
 from .result import SweepResult
@@ -128,13 +128,13 @@ def search(
     optuna = _optuna()
     for name, value in (("trials", trials), ("batch", batch)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"search: {name}={shown(value)}; {name} must be an integer, 1 or more.")
+            raise ValueError(f"search: {name}={format_value(value)}; {name} must be an integer, 1 or more.")
     if not isinstance(task, Task):
-        raise TypeError(f"search: task={shown(task)}; task must be a Task(init=..., loss=..., ...).")
+        raise TypeError(f"search: task={format_value(task)}; task must be a Task(init=..., loss=..., ...).")
     if metric not in task.metrics:
         raise ValueError(f"search: metric={metric!r}; {nearest_name(str(metric), task.metrics)}")
     propose = _proposer(space)
-    families = [x.name if isinstance(x, Space) else shown(x) for x in space] if isinstance(space, list) else None
+    families = [x.name if isinstance(x, Space) else format_value(x) for x in space] if isinstance(space, list) else None
     options = {"steps": steps, "seeds": seeds, "key": key, "log_every": log_every, "chunk": chunk, "devices": devices}
     with _quiet(optuna):
         found, place = _study(optuna, study, storage, sampler, pruner, _direction(metric, mode))
@@ -213,14 +213,16 @@ class SearchResult:
 def _proposer(space: Any) -> Callable[[Any], Any]:
     """A function that makes a setting of an Optuna trial."""
     if isinstance(space, Schedule) or (isinstance(space, type) and issubclass(space, Schedule)):
-        raise TypeError(f"search: space={shown(space)}; write what is drawn: space({_name(space)}, ...).")
+        raise TypeError(f"search: space={format_value(space)}; write what is drawn: space({_name(space)}, ...).")
     if callable(space) and not isinstance(space, (Space, Distribution)):
         return space
     if isinstance(space, list) and not space:
         raise ValueError("search: space=[]; write at least one space.")
     draws = Draws(choice(space) if isinstance(space, list) else space)
     if not draws.drawn:
-        raise ValueError(f"search: space={shown(space)}: nothing is drawn; write peak_value=log_uniform(1e-4, 1e-1).")
+        raise ValueError(
+            f"search: space={format_value(space)}: nothing is drawn; write peak_value=log_uniform(1e-4, 1e-1)."
+        )
     return lambda trial: draws.setting(functools.partial(_suggested, trial))
 
 
@@ -415,7 +417,9 @@ class _Search:
 def _single(setting: Any) -> Any:
     groups = grouped_settings([setting])
     if len(groups) != 1 or len(groups[0].index) != 1:
-        raise TypeError(f"search: space(trial) returned {shown(setting)}; return one setting, such as Linear(...).")
+        raise TypeError(
+            f"search: space(trial) returned {format_value(setting)}; return one setting, such as Linear(...)."
+        )
     return setting
 
 
@@ -560,10 +564,12 @@ def _study(
     if isinstance(study, optuna.Study):
         for name, value in (("storage", storage), ("sampler", sampler), ("pruner", pruner)):
             if value is not None:
-                raise ValueError(f"search: {name}={shown(value)} beside a study, which has its own; write one of them.")
+                raise ValueError(
+                    f"search: {name}={format_value(value)} beside a study, which has its own; write one of them."
+                )
         made, place = study, "that of the study"
     elif study is not None and not isinstance(study, str):
-        raise TypeError(f"search: study={shown(study)}; study must be a name or an optuna.Study.")
+        raise TypeError(f"search: study={format_value(study)}; study must be a name or an optuna.Study.")
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar, in older ones
@@ -594,7 +600,7 @@ def _storage(optuna: Any, storage: Any) -> Any:
     if isinstance(storage, optuna.storages.BaseStorage):
         return storage
     if not isinstance(storage, str):
-        raise TypeError(f"search: storage={shown(storage)}; storage must be a URL or one of optuna.storages.")
+        raise TypeError(f"search: storage={format_value(storage)}; storage must be a URL or one of optuna.storages.")
     if "://" not in storage:
         raise ValueError(f"search: storage={storage!r}; write a URL, such as 'sqlite:///{storage or 'search.db'}'.")
     if not storage.startswith("sqlite"):

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import format_value, is_traced
 from ..schedules.base import Schedule, axes
-from ..schedules.fields import is_traced, shown
 from ..schedules.stacking import unstack
 
 _HINT = (
@@ -132,13 +132,15 @@ def _block(name: str, entry: Any, listed: bool) -> _Block:
     paths, _ = jax.tree_util.tree_flatten_with_path(entry, is_leaf=is_schedule)
     parts = [(path_text(path), part) for path, part in paths]
     if not parts:
-        raise ValueError(f"sweep: {name}={shown(entry)} holds no schedule and no number; {_HINT}.")
+        raise ValueError(f"sweep: {name}={format_value(entry)} holds no schedule and no number; {_HINT}.")
     kinds = [_stacked(name, path, part) for path, part in parts]
     if not any(kinds):
         if not listed:
             if is_schedule(entry) and not jax.tree.leaves(entry):
                 raise ValueError(f"sweep: {name}={entry!r} has no number that could differ; write [schedule].")
-            raise ValueError(f"sweep: {name}={shown(entry)} is not stacked; for one setting write [schedule]; {_HINT}.")
+            raise ValueError(
+                f"sweep: {name}={format_value(entry)} is not stacked; for one setting write [schedule]; {_HINT}."
+            )
         count = 1
     else:
         if listed:
@@ -159,18 +161,24 @@ def _stacked(name: str, path: str, part: Any) -> bool:
     if is_schedule(part):
         found = axes(part)
         if found - {0, 1} or len(found) > 1:
-            raise ValueError(f"sweep: {where}={shown(part)} is not one setting, and not stacked on one axis; {_HINT}.")
+            raise ValueError(
+                f"sweep: {where}={format_value(part)} is not one setting, and not stacked on one axis; {_HINT}."
+            )
         return found == {1}
     numeric = isinstance(part, (int, float, np.ndarray, np.generic, jax.Array)) and not isinstance(part, bool)
     if not numeric or is_traced(part) or not _is_real(part):
         # Text, functions and flags choose a program: they belong into the structure, as the fields of a class.
-        raise TypeError(f"sweep: schedules hold {shown(part)}, which is neither a schedule nor a number; {_HINT}.")
+        raise TypeError(
+            f"sweep: schedules hold {format_value(part)}, which is neither a schedule nor a number; {_HINT}."
+        )
     values = np.asarray(part).astype(np.float64)
     if np.isnan(values).any():
-        raise ValueError(f"sweep: {where}={shown(part)} is not a number.")
+        raise ValueError(f"sweep: {where}={format_value(part)} is not a number.")
     most = jnp.iinfo(jnp.result_type(int)).max
     if jnp.issubdtype(np.asarray(part).dtype, jnp.integer) and (np.abs(values) > most).any():
-        raise ValueError(f"sweep: {where}={shown(part)} is beyond {most:_}; set jax_enable_x64, or write a float.")
+        raise ValueError(
+            f"sweep: {where}={format_value(part)} is beyond {most:_}; set jax_enable_x64, or write a float."
+        )
     return np.ndim(part) > 0
 
 
@@ -187,7 +195,8 @@ def _refuse_doubtful(name: str, parts: list[tuple[str, Any]], kinds: list[bool])
         return
     path, part = next(part for part, kind in zip(parts, kinds, strict=True) if kind)
     raise ValueError(
-        f"sweep: {name}: {path}={shown(part)} is an array beside what is not stacked. For several settings stack all "
+        f"sweep: {name}: {path}={format_value(part)} is an array beside what is not stacked. For several "
+        f"settings stack all "
         f"of it, such as grid(Constant, constant_value=[0.1, 0.1]); for one setting write the table as a list."
     )
 
@@ -202,7 +211,7 @@ def _refuse_lists(name: str, entry: Any, count: int) -> None:
     for path, part in jax.tree_util.tree_leaves_with_path(entry, is_leaf=lambda x: is_schedule(x) or looks_so(x)):
         if looks_so(part):
             raise ValueError(
-                f"sweep: {name}: {path_text(path)}={shown(part)} is a list beside {count} settings; write "
+                f"sweep: {name}: {path_text(path)}={format_value(part)} is a list beside {count} settings; write "
                 "np.array([...]) for a number for each, and a tuple for a table that all share."
             )
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from .._errors import format_value, nearest_name
 from ..schedules.base import Schedule
-from ..schedules.fields import nearest_name, shown
 from ..schedules.stacking import stack, unstack
 from .settings import hyperparameters, path_text
 
@@ -150,12 +150,13 @@ def _finite_ends(owner: str, lo: Any, hi: Any) -> None:
         if isinstance(value, Expression):
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-            raise TypeError(f"{owner}: {name}={shown(value)}; {name} must be a number.")
+            raise TypeError(f"{owner}: {name}={format_value(value)}; {name} must be a number.")
         if not math.isfinite(value):
-            raise ValueError(f"{owner}: {name}={shown(value)}; {name} must be a finite number.")
+            raise ValueError(f"{owner}: {name}={format_value(value)}; {name} must be a finite number.")
     if not any(isinstance(end, Expression) for end in (lo, hi)) and not lo < hi:
         raise ValueError(
-            f"{owner}: lo={shown(lo)} and hi={shown(hi)}; write lo < hi, and a fixed value as the value alone."
+            f"{owner}: lo={format_value(lo)} and hi={format_value(hi)}; write lo < hi, and a fixed value as the "
+            f"value alone."
         )
 
 
@@ -187,7 +188,9 @@ class Distribution:
         ends = [end.of(get) if isinstance(end, Expression) else end for end in (this.lo, this.hi)]
         lo, hi = _inward(*ends) if isinstance(self, int_uniform) else ends
         if lo > hi:
-            raise ValueError(f"{self!r} is from {shown(ends[0])} to {shown(ends[1])}, which leaves nothing.")
+            raise ValueError(
+                f"{self!r} is from {format_value(ends[0])} to {format_value(ends[1])}, which leaves nothing."
+            )
         return lo if lo == hi else dataclasses.replace(this, lo=lo, hi=hi)
 
 
@@ -293,7 +296,7 @@ class log_uniform(Distribution):
     def __post_init__(self) -> None:
         _finite_ends("log_uniform", self.lo, self.hi)
         if not isinstance(self.lo, Expression) and self.lo <= 0:
-            raise ValueError(f"log_uniform: lo={shown(self.lo)}; lo must be above 0: write uniform, or lo=1e-6.")
+            raise ValueError(f"log_uniform: lo={format_value(self.lo)}; lo must be above 0: write uniform, or lo=1e-6.")
 
     def at(self, point: float) -> float:
         value = math.exp(math.log(self.lo) * (1 - point) + math.log(self.hi) * point)
@@ -322,7 +325,7 @@ class int_uniform(Distribution):
         _finite_ends("int_uniform", self.lo, self.hi)
         for name in ("lo", "hi"):
             if not isinstance(getattr(self, name), (int, np.integer, Expression)):
-                raise TypeError(f"int_uniform: {name}={shown(getattr(self, name))}; {name} must be an integer.")
+                raise TypeError(f"int_uniform: {name}={format_value(getattr(self, name))}; {name} must be an integer.")
 
     def at(self, point: float) -> int:
         return int(min(self.lo + math.floor(point * (self.hi - self.lo + 1)), self.hi))
@@ -345,16 +348,18 @@ class Space:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.schedule, Schedule) or _is_class(self.schedule)):
-            raise TypeError(f"space: {shown(self.schedule)} is not a schedule or a class of schedules.")
+            raise TypeError(f"space: {format_value(self.schedule)} is not a schedule or a class of schedules.")
         object.__setattr__(self, "fields", types.MappingProxyType(dict(self.fields)))
-        self.cls._refuse_unknown(self.fields)
+        self.cls._reject_unknown(self.fields)
         known = {f.name: f for f in self.cls._fields}
         for name, value in self.fields.items():
             if known[name].static:
                 if isinstance(value, (Distribution, Expression)) and not isinstance(value, choice):
                     raise ValueError(f"{self.name}: {name}={value!r}; {name} is structure: write choice(...).")
             elif not isinstance(value, Schedule) and _depth(value) > int(known[name].table):
-                raise ValueError(f"{self.name}: {name}={shown(value)} is a list; write choice(...) to draw from it.")
+                raise ValueError(
+                    f"{self.name}: {name}={format_value(value)} is a list; write choice(...) to draw from it."
+                )
 
     @property
     def cls(self) -> type[Schedule]:
@@ -566,7 +571,7 @@ class Draws:
 
 def _number(name: str, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"space: field({name!r}) is {shown(value)}, and must be a number.")
+        raise TypeError(f"space: field({name!r}) is {format_value(value)}, and must be a number.")
     return value
 
 
@@ -625,10 +630,12 @@ def sample(
     if isinstance(schedule, Schedule) or _is_class(schedule):
         schedule = Space(schedule, spaces)
     elif spaces:
-        raise TypeError(f"sample: {', '.join(spaces)} beside {shown(schedule)}; write the fields in its space(...).")
+        raise TypeError(
+            f"sample: {', '.join(spaces)} beside {format_value(schedule)}; write the fields in its space(...)."
+        )
     for name, value, least in (("n", n, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"sample: {name}={shown(value)}; {name} must be an integer, {least} or more.")
+            raise ValueError(f"sample: {name}={format_value(value)}; {name} must be an integer, {least} or more.")
     if method not in METHODS:
         raise ValueError(f"sample: method={method!r}; {nearest_name(str(method), METHODS)}")
     families = schedule if isinstance(schedule, list) else [schedule]
@@ -658,7 +665,7 @@ def _drawing(space: Any) -> Draws:
         space = Space(space, {})
     plan = Draws(space)
     if not plan.drawn:
-        what = f"no field of {plan.name}" if isinstance(space, Space) else f"nothing in {shown(space)}"
+        what = f"no field of {plan.name}" if isinstance(space, Space) else f"nothing in {format_value(space)}"
         raise ValueError(f"sample: {what} is drawn; write a distribution: peak_value=log_uniform(1e-4, 1e-1).")
     return plan
 

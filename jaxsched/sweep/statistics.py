@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 from .frames import columns, family
 
 if TYPE_CHECKING:
@@ -114,9 +114,11 @@ def compare(
     except ImportError:
         raise ImportError('SweepResult: compare needs scipy: pip install "jaxsched[sweep]"') from None
     if not (isinstance(confidence, float) and 0.5 <= confidence < 1):
-        raise ValueError(f"SweepResult: confidence={shown(confidence)}; write a number from 0.5 to 1, such as 0.95.")
+        raise ValueError(
+            f"SweepResult: confidence={format_value(confidence)}; write a number from 0.5 to 1, such as 0.95."
+        )
     if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 100:
-        raise ValueError(f"SweepResult: resamples={shown(resamples)}; write an integer, 100 or more.")
+        raise ValueError(f"SweepResult: resamples={format_value(resamples)}; write an integer, 100 or more.")
     first, second, step, gains = _gains(result, a, b, metric, mode)
     bootstrap: Any = stats.bootstrap
     permutation_test: Any = stats.permutation_test
@@ -157,7 +159,9 @@ def _gains(result: SweepResult, a: int, b: int, metric: str, mode: Mode | None) 
     order = result.order(metric, mode)
     for name, rank in (("a", a), ("b", b)):
         if isinstance(rank, bool) or not isinstance(rank, (int, np.integer)) or not 0 <= rank < len(order):
-            raise ValueError(f"SweepResult: {name}={shown(rank)}; write a rank, 0 (the best) to {len(order) - 1}.")
+            raise ValueError(
+                f"SweepResult: {name}={format_value(rank)}; write a rank, 0 (the best) to {len(order) - 1}."
+            )
     if a == b:
         raise ValueError(f"SweepResult: a={a} and b={b} are one setting; write two ranks.")
     first, second = int(order[a]), int(order[b])

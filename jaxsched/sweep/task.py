@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 from .data import Source, is_source
 
 
@@ -77,7 +77,9 @@ class Task:
         for name, call in (("init", "key"), ("loss", "params, batch, key"), ("optimizer", "schedule")):
             value = getattr(self, name)
             if not callable(value):
-                raise TypeError(f"Task: {name}={shown(value)}; {name} must be a function: {name}=lambda {call}: ...")
+                raise TypeError(
+                    f"Task: {name}={format_value(value)}; {name} must be a function: {name}=lambda {call}: ..."
+                )
         _count("valid", self.valid)
         if isinstance(self.train, Source) or is_source(self.train, self.valid):
             self._check_batches()
@@ -125,7 +127,7 @@ class Task:
             raise ValueError(f"Task: valid is {valid} and train is {train}; write both in the form of one batch.")
         size = self.batch_size
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
-            raise TypeError(f"Task: batch_size={shown(size)}; batch_size must be an integer, such as 64.")
+            raise TypeError(f"Task: batch_size={format_value(size)}; batch_size must be an integer, such as 64.")
         if not 1 <= size <= examples:
             raise ValueError(
                 f"Task: batch_size={size}, and train has {examples} examples; batch_size must be from 1 to {examples}."
@@ -145,7 +147,8 @@ class Task:
         sizes = sorted({x.shape[0] if x.ndim else 0 for x in jax.tree.leaves(source.first)})
         if self.batch_size is not None and sizes != [self.batch_size]:
             raise ValueError(
-                f"Task: batch_size={shown(self.batch_size)}, and the first batch of train has {sizes} examples; write "
+                f"Task: batch_size={format_value(self.batch_size)}, and the first batch of train has {sizes} "
+                f"examples; write "
                 "batch_size=None where train gives batches."
             )
 
@@ -167,13 +170,15 @@ class Task:
         for out in outs:
             if not (isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], Mapping)):
                 raise TypeError(
-                    f"Task: loss returned {shown(out)}; loss must return a pair, the scalar to be minimised and a dict "
+                    f"Task: loss returned {format_value(out)}; loss must return a pair, the scalar to be "
+                    f"minimised and a dict "
                     'of scalars: return loss, {"accuracy": accuracy}, or return loss, {}'
                 )
             for name, value in {"loss": out[0], **{f"metrics[{k!r}]": v for k, v in out[1].items()}}.items():
                 if getattr(value, "shape", None) != ():
                     raise TypeError(
-                        f"Task: loss returned {name} = {shown(value)}; it must be one number: write jnp.mean of it."
+                        f"Task: loss returned {name} = {format_value(value)}; it must be one number: write "
+                        f"jnp.mean of it."
                     )
             if "loss" in out[1]:
                 raise ValueError("Task: loss returned a metric named 'loss', which is the name of the loss itself.")
@@ -188,7 +193,9 @@ class Task:
 def _check_params(params: Any) -> None:
     leaves = jax.tree_util.tree_leaves_with_path(params)
     if not leaves:
-        raise ValueError(f"Task: init returned {shown(params)}, without an array; it must return what is trained.")
+        raise ValueError(
+            f"Task: init returned {format_value(params)}, without an array; it must return what is trained."
+        )
     for path, leaf in leaves:
         if not jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact):
             raise TypeError(
@@ -211,11 +218,12 @@ def _count(name: str, data: Any) -> int:
     """The examples in `data`."""
     leaves: list[Any] = [data] if isinstance(data, Iterator) else jax.tree.leaves(data)
     if not leaves:
-        raise ValueError(f"Task: {name}={shown(data)} holds no arrays; write {name}=(x, y).")
+        raise ValueError(f"Task: {name}={format_value(data)} holds no arrays; write {name}=(x, y).")
     for leaf in leaves:
         if not isinstance(leaf, (np.ndarray, jax.Array)) or leaf.ndim == 0:
             raise TypeError(
-                f"Task: {name} holds {shown(leaf)}; {name} must be a pytree of arrays whose first axis counts the "
+                f"Task: {name} holds {format_value(leaf)}; {name} must be a pytree of arrays whose first axis "
+                f"counts the "
                 "examples (numpy.asarray makes one of a list)."
             )
     counts = sorted({len(leaf) for leaf in leaves})

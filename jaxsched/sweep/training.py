@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from ..optim.listen import names_told, observe
-from ..schedules.fields import shown
+from .._errors import format_value
+from ..optim.listen import listener_names, observe
 from .task import Task
 
 
@@ -77,7 +77,7 @@ class Training:
         sums = {name: jnp.zeros((), jnp.result_type(float)) for name in self.task.metrics if name.startswith("train_")}
         state = self._optimizer(setting).init(params)
         told = {name for name in self.task.metrics if name.startswith("valid_")}
-        for name in names_told(state) - told:
+        for name in listener_names(state) - told:
             raise ValueError(
                 f"Task: named({name!r}, ...) of the optimizer would hear nothing in a sweep; name it after what is "
                 f"measured at the end of every window: {', '.join(sorted(told))}."
@@ -110,7 +110,7 @@ class Training:
         lost = diverged_at >= 0
         metrics = {name: jnp.where(lost, jnp.nan, x) for name, x in {**carry.sums, **checked}.items()}
         state = carry.state
-        for name in names_told(state):
+        for name in listener_names(state):
             state = observe(state, value=checked[name], name=name)
         # Zeros instead of numbers that are not finite: nothing computes with those to the end.
         params, state = jax.tree.map(lambda x: _zero_where(lost, x), (carry.params, state))
@@ -129,11 +129,11 @@ class Training:
         try:
             optimizer = self.task.optimizer(setting)
         except Exception as error:
-            error.add_note(f"Task: this came from optimizer(setting), and a setting is {shown(setting)}.")
+            error.add_note(f"Task: this came from optimizer(setting), and a setting is {format_value(setting)}.")
             raise
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise TypeError(
-                f"Task: optimizer returned {shown(optimizer)}; it must return an optax optimizer, such as "
+                f"Task: optimizer returned {format_value(optimizer)}; it must return an optax optimizer, such as "
                 "optimizer=lambda schedule: optax.adam(schedule)."
             )
         return optax.with_extra_args_support(optimizer)

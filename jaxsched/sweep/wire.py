@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 
 _PIECE = 1 << 20
 """Bytes that are sent or received at once. The clock of a silent connection starts anew with each."""
@@ -77,18 +77,20 @@ def pack(place: str, tree: dict[str, Any]) -> bytes:
         if isinstance(value, dict):
             for key, child in value.items():
                 if not isinstance(key, str):
-                    raise TypeError(f"Processes: gather got the key {shown(key)}; keys must be text.")
+                    raise TypeError(f"Processes: gather got the key {format_value(key)}; keys must be text.")
                 walk([*path, key], child)
             return
         array = np.asarray(value)
         if array.dtype.kind == "O" or array.dtype.names:
-            raise TypeError(f"Processes: gather got {'.'.join(path)}={shown(value)}; write numpy arrays of numbers.")
+            raise TypeError(
+                f"Processes: gather got {'.'.join(path)}={format_value(value)}; write numpy arrays of numbers."
+            )
         # The names of JAX's own dtypes (bfloat16) say more than their codes; text and the like have only codes.
         heads.append([path, array.dtype.name if array.dtype.kind == "V" else array.dtype.str, array.shape])
         parts.append(array.tobytes())
 
     if not isinstance(tree, dict):
-        raise TypeError(f"Processes: gather got {shown(tree)}; write a dict of numpy arrays.")
+        raise TypeError(f"Processes: gather got {format_value(tree)}; write a dict of numpy arrays.")
     walk([], tree)
     return join_bytes([json.dumps([place, heads]).encode(), *parts])
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 from .frames import columns, ends, family
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def to_mlflow(result: SweepResult, experiment: str, tracking_uri: str | None) ->
     except ImportError:
         raise ImportError('SweepResult: to_mlflow needs mlflow-skinny: pip install "jaxsched[mlflow]"') from None
     if not (isinstance(experiment, str) and experiment):
-        raise ValueError(f"SweepResult: experiment={shown(experiment)}; write its name.")
+        raise ValueError(f"SweepResult: experiment={format_value(experiment)}; write its name.")
     # A client of our own: the run and the address that the user's code has set stay as they are.
     client = MlflowClient(tracking_uri=tracking_uri)
     found = client.get_experiment_by_name(experiment)

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import format_value, is_traced, nearest_name
 from ..schedules.base import Schedule
-from ..schedules.fields import is_traced, nearest_name, shown
 from ..units import Timeline
 from .names import MOST_DEPTH, Maker, ParseError, by_name
 from .parsing import evaluate
@@ -41,7 +41,7 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
       {'jaxsched': 1, 'type': 'Shift', 'schedule': {'type': 'Constant', 'constant_value': 0.1}, 'steps': 3}
     """
     if not isinstance(schedule, Schedule):
-        raise TypeError(f"to_dict: {shown(schedule)} is not a schedule; write Constant(...) for a number.")
+        raise TypeError(f"to_dict: {format_value(schedule)} is not a schedule; write Constant(...) for a number.")
     return {"jaxsched": VERSION, **_plain(schedule, type(schedule).__name__, 0)}
 
 
@@ -71,11 +71,12 @@ def from_dict(
       WarmupCosine(peak_value=0.0003, warmup_steps=2000, total_steps=100000)
     """
     if not isinstance(data, Mapping):
-        raise TypeError(f"from_dict: {shown(data)} is not a dict; write parse(text) for an expression.")
+        raise TypeError(f"from_dict: {format_value(data)} is not a dict; write parse(text) for an expression.")
     version = data.get("jaxsched", VERSION)
     if version != VERSION:
         raise ParseError(
-            f"from_dict: jaxsched={shown(version)}, and this jaxsched reads form {VERSION}; read it with the jaxsched "
+            f"from_dict: jaxsched={format_value(version)}, and this jaxsched reads form {VERSION}; read it with "
+            f"the jaxsched "
             "that wrote it"
         )
     rest = {name: value for name, value in data.items() if name != "jaxsched"}
@@ -114,7 +115,9 @@ def _plain(x: Any, path: str, depth: int) -> Any:
     name = getattr(x, "__qualname__", "<")
     if callable(x) and "<" not in name:
         return {"function": name}
-    raise TypeError(f"to_dict: {path}={shown(x)} has no name that a file could hold; write a Schedule class for it.")
+    raise TypeError(
+        f"to_dict: {path}={format_value(x)} has no name that a file could hold; write a Schedule class for it."
+    )
 
 
 def _is_plain_call(schedule: Schedule) -> bool:
@@ -128,7 +131,7 @@ def _plain_array(x: Any, path: str) -> Any:
     if array.dtype == jax.dtypes.float0:
         raise TypeError(f"to_dict: {path} is the gradient of an integer, which is no number.")
     if not np.all(np.isfinite(array.astype(np.float64))):
-        raise TypeError(f"to_dict: {path}={shown(x)} is not finite.")
+        raise TypeError(f"to_dict: {path}={format_value(x)} is not finite.")
     short = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 8
     flat = [float(str(v)) for v in array.ravel()] if short else array.ravel().tolist()
     values = np.array(flat).reshape(array.shape).tolist()
@@ -158,11 +161,11 @@ def _made(x: Any, maker: Maker, path: str) -> Any:
         return x
     if set(x) == {"dtype", "values"}:
         if x["dtype"] not in _DTYPES:
-            raise ParseError(f"{at}dtype={shown(x['dtype'])}; {nearest_name(str(x['dtype']), _DTYPES)}")
+            raise ParseError(f"{at}dtype={format_value(x['dtype'])}; {nearest_name(str(x['dtype']), _DTYPES)}")
         try:
             return jnp.asarray(x["values"], dtype=jnp.dtype(x["dtype"]))
         except (TypeError, ValueError, OverflowError) as error:
-            raise ParseError(f"{at}values={shown(x['values'])}: {error}") from None
+            raise ParseError(f"{at}values={format_value(x['values'])}: {error}") from None
     inner = {str(key): _made(value, maker, f"{path}.{key}".lstrip(".")) for key, value in x.items()}
     kind = inner.pop("type", None)
     try:

@@ -10,8 +10,9 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .._errors import format_value, nearest_name
+from ..fields import Field
 from ..schedules.base import METHODS, Recipe, Schedule, join
-from ..schedules.fields import Field, nearest_name, shown
 from ..units import Timeline
 
 MOST_DEPTH = 100
@@ -59,7 +60,7 @@ def by_name(known: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
     named = {getattr(x, "__qualname__", None): x for x in known}
     for name, x in named.items():
         if name is None:
-            raise TypeError(f"parse: known holds {shown(x)}, which has no name: write known={{'name': ...}}.")
+            raise TypeError(f"parse: known holds {format_value(x)}, which has no name: write known={{'name': ...}}.")
     return {str(name): x for name, x in named.items()}
 
 
@@ -125,7 +126,7 @@ class Maker:
 
     def __init__(self, timeline: Timeline | None, known: dict[str, Any]) -> None:
         if timeline is not None and not isinstance(timeline, Timeline):
-            raise TypeError(f"parse: timeline={shown(timeline)}; write Timeline(total_steps, ...).")
+            raise TypeError(f"parse: timeline={format_value(timeline)}; write Timeline(total_steps, ...).")
         self.timeline, self.known = timeline, known
 
     def find(self, path: str) -> Any:

@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from .._errors import format_value, nearest_name
 from ..schedules.base import Schedule
-from ..schedules.fields import nearest_name, shown
 from ..units import Timeline
 from .names import METHODS_BY_NAME, MOST_DEPTH, WRITE, Maker, ParseError, by_name
 
@@ -70,7 +70,7 @@ def evaluate(text: str, *, timeline: Timeline | None = None, known: Iterable[Any
       ([1, 6, 0.5], 0.1)
     """
     if not isinstance(text, str):
-        raise TypeError(f"parse: text={shown(text)}; write the expression as text, such as repr(schedule).")
+        raise TypeError(f"parse: text={format_value(text)}; write the expression as text, such as repr(schedule).")
     if len(text) > MOST_CHARACTERS:
         raise ParseError(f"parse: the text has {len(text):_} characters; write at most {MOST_CHARACTERS:_}", text, None)
     if not text.strip():
@@ -176,7 +176,7 @@ class _Reader:
             raise self.refuse(node, "parse: the number is too large")
         if node.value is None or isinstance(node.value, (bool, int, float, str)):
             return node.value
-        raise self.refuse(node, f"parse: {shown(node.value)} is not a number, a text, True, False or None")
+        raise self.refuse(node, f"parse: {format_value(node.value)} is not a number, a text, True, False or None")
 
     def _List(self, node: ast.List | ast.Tuple, depth: int) -> list[Any]:
         return [self.read(item, depth) for item in node.elts]
@@ -189,7 +189,7 @@ class _Reader:
         keys = [self.read(key, depth) for key in node.keys]
         for key, at in zip(keys, node.keys, strict=True):
             if isinstance(key, bool) or not isinstance(key, (str, int, float)):
-                raise self.refuse(at, f"parse: {shown(key)} cannot be a key: write a number or a text")
+                raise self.refuse(at, f"parse: {format_value(key)} cannot be a key: write a number or a text")
         return dict(zip(keys, (self.read(value, depth) for value in node.values), strict=True))
 
     def _UnaryOp(self, node: ast.UnaryOp, depth: int) -> Any:
@@ -197,7 +197,7 @@ class _Reader:
             raise self.refuse(node, "parse: the operators are + - * / and, between numbers, // and **")
         value = self.read(node.operand, depth)
         if not (is_number(value) or (isinstance(value, Schedule) and isinstance(node.op, ast.USub))):
-            raise self.refuse(node, f"parse: {shown(value)} has no sign: write a number or a schedule")
+            raise self.refuse(node, f"parse: {format_value(value)} has no sign: write a number or a schedule")
         return -value if isinstance(node.op, ast.USub) else value
 
     def _BinOp(self, node: ast.BinOp, depth: int) -> Any:
@@ -217,7 +217,7 @@ class _Reader:
         for value, side in ((left, node.left), (right, node.right)):
             # What is neither came from one of `known`, and has operators of its own or will say that it has none.
             if value is None or isinstance(value, (bool, str, list, dict)):
-                raise self.refuse(side, f"parse: {shown(value)} is no number and no schedule, for {sign}")
+                raise self.refuse(side, f"parse: {format_value(value)} is no number and no schedule, for {sign}")
         if sign in ("//", "**") and (isinstance(left, Schedule) or isinstance(right, Schedule)):
             raise self.refuse(node.right, f"parse: {sign} is for numbers, not for schedules")
         try:
@@ -231,7 +231,7 @@ class _Reader:
             said = "the number is too large" if isinstance(error, OverflowError) else str(error)
             raise self.refuse(node.right, f"parse: {said}") from None
         if both and not (is_number(value) and math.isfinite(value)):
-            raise self.refuse(node.right, f"parse: {shown(value)} is not a finite number")
+            raise self.refuse(node.right, f"parse: {format_value(value)} is not a finite number")
         return value
 
     def _Name(self, node: ast.Name | ast.Attribute, depth: int) -> Any:
@@ -257,7 +257,7 @@ class _Reader:
         else:
             function = self.read(node.func, depth)
             if not callable(function) or isinstance(function, Schedule):
-                raise self.refuse(node.func, f"parse: {shown(function)} cannot be called")
+                raise self.refuse(node.func, f"parse: {format_value(function)} cannot be called")
         args = [self.read(argument, depth) for argument in node.args]
         named: dict[str, Any] = {}
         for keyword in node.keywords:
@@ -271,7 +271,7 @@ class _Reader:
 
     def _method(self, node: ast.Attribute, on: Any) -> Any:
         if not isinstance(on, Schedule):
-            raise self.refuse(node.value, f"parse: {shown(on)} is no schedule, and has no method .{node.attr}")
+            raise self.refuse(node.value, f"parse: {format_value(on)} is no schedule, and has no method .{node.attr}")
         names = [*METHODS_BY_NAME, "then", "replace"]
         if node.attr not in names:
             end = node.end_col_offset or 0

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._errors import format_value, is_traced, nearest_name
 from ..outline import evaluate
 from ..schedules.base import (
     Constant,
@@ -24,11 +25,10 @@ from ..schedules.base import (
     Shift,
     Sum,
     Warmup,
+    as_schedule,
     axes,
-    lift,
 )
 from ..schedules.cycles import PolynomialDecay
-from ..schedules.fields import is_traced, nearest_name, shown
 from ..schedules.pieces import MultiStepDecay, PiecewiseConstant, PiecewiseInterpolate
 from ..schedules.stacking import stack, unstack
 from ..schedules.untuned import UntunedWarmup
@@ -83,19 +83,21 @@ def groups(owner: str, schedules: Any, labels: Any = None, name: str = "schedule
     several = named or isinstance(schedules, (list, tuple))
     items = list(schedules.values() if named else schedules if several else [schedules])
     if not items:
-        raise ValueError(f"{owner}: {name}={shown(schedules)} is empty; write at least one schedule.")
+        raise ValueError(f"{owner}: {name}={format_value(schedules)} is empty; write at least one schedule.")
     if named:
         if labels is not None:
-            raise ValueError(f"{owner}: labels={shown(labels)}, and schedules is a dict, which has names; write one.")
+            raise ValueError(
+                f"{owner}: labels={format_value(labels)}, and schedules is a dict, which has names; write one."
+            )
         labels = [str(key) for key in schedules]
-    lifted = [lift(owner, f"{name}[{i}]" if several else name, item) for i, item in enumerate(items)]
+    lifted = [as_schedule(owner, f"{name}[{i}]" if several else name, item) for i, item in enumerate(items)]
     sizes = [_size(owner, schedule) for schedule in lifted]
     if isinstance(labels, str) and not several:
         labels = None if sizes[0] else [labels]  # of a stack it is the field that the colours tell
     if labels is None:
         labels = _labels(lifted)
     if isinstance(labels, str) or len(labels) != len(lifted):
-        raise ValueError(f"{owner}: labels={shown(labels)}; write one for each of the {len(lifted)} schedules.")
+        raise ValueError(f"{owner}: labels={format_value(labels)}; write one for each of the {len(lifted)} schedules.")
     return [Group(str(label), s, size) for label, s, size in zip(labels, lifted, sizes, strict=True)]
 
 
@@ -109,7 +111,8 @@ def _size(owner: str, schedule: Schedule) -> int:
     sizes = {np.shape(leaf)[0] for leaf in leaves if np.ndim(leaf)}
     if found != {1} or len(sizes) != 1:
         raise ValueError(
-            f"{owner}: {shown(schedule)} is stacked in part only; put schedules together first, and stack the whole: "
+            f"{owner}: {format_value(schedule)} is stacked in part only; put schedules together first, and stack "
+            f"the whole: "
             "stack(*(s * 0.5 for s in unstack(S)))."
         )
     return sizes.pop()
@@ -169,7 +172,9 @@ def horizon(owner: str, members: list[Group], steps: Any, timeline: Timeline | N
     what is no number of steps.
     """
     if timeline is not None and not isinstance(timeline, Timeline):
-        raise TypeError(f"{owner}: timeline={shown(timeline)}; write Timeline(total_steps, steps_per_epoch=...).")
+        raise TypeError(
+            f"{owner}: timeline={format_value(timeline)}; write Timeline(total_steps, steps_per_epoch=...)."
+        )
     if steps is None:
         told = [timeline.total_steps] if timeline else [end for m in members if (end := _end(m)) is not None]
         if not told:
@@ -182,14 +187,14 @@ def horizon(owner: str, members: list[Group], steps: Any, timeline: Timeline | N
         steps = timeline(steps)
     array = np.asarray(steps)
     if isinstance(steps, bool) or array.dtype.kind not in "iuf" or array.ndim > 1:
-        raise TypeError(f"{owner}: steps={shown(steps)}; write a number of steps, a list of steps, or '3ep'.")
+        raise TypeError(f"{owner}: steps={format_value(steps)}; write a number of steps, a list of steps, or '3ep'.")
     most = np.iinfo(jnp.result_type(int)).max
     if not array.size or not np.all(np.isfinite(array)) or array.min() < 0 or (array.ndim == 0 and array < 1):
-        raise ValueError(f"{owner}: steps={shown(steps)}; write 1 or more steps, none of them below 0.")
+        raise ValueError(f"{owner}: steps={format_value(steps)}; write 1 or more steps, none of them below 0.")
     if array.max() > most:
-        raise ValueError(f"{owner}: steps={shown(steps)}; set jax_enable_x64 to count beyond {most:_}.")
+        raise ValueError(f"{owner}: steps={format_value(steps)}; set jax_enable_x64 to count beyond {most:_}.")
     if np.any(array != np.floor(array)):
-        raise ValueError(f"{owner}: steps={shown(steps)}; write a whole number of steps.")
+        raise ValueError(f"{owner}: steps={format_value(steps)}; write a whole number of steps.")
     return np.unique(array.astype(np.int64)) if array.ndim else int(array)
 
 

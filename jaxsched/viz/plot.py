@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .._errors import format_value, nearest_name
 from ..outline import Outline, outline
-from ..schedules.fields import nearest_name, shown
 from ..units import Timeline
 from .curves import Curve, Group, count, curves, cut, floor_of_log, groups, horizon, number, texts, varied
 
@@ -173,7 +173,7 @@ def _ending(path: Any) -> str | None:
 
     kind = os.path.splitext(os.fspath(path))[1].removeprefix(".").lower()
     if kind not in FigureCanvasBase.get_supported_filetypes():
-        raise ValueError(f"plot: path={shown(os.fspath(path))}; end it with .png, .svg or .pdf.")
+        raise ValueError(f"plot: path={format_value(os.fspath(path))}; end it with .png, .svg or .pdf.")
     return kind
 
 
@@ -191,7 +191,7 @@ def _panels(ax: Any, two: bool) -> tuple[Any, Any]:
         main, below = figure.subplots(2, 1, sharex=True, height_ratios=heights)
         return main, below
     if not isinstance(ax, Axes):
-        raise TypeError(f"plot: ax={shown(ax)}; write the Axes of matplotlib to draw on, or leave it out.")
+        raise TypeError(f"plot: ax={format_value(ax)}; write the Axes of matplotlib to draw on, or leave it out.")
     if not two:
         return ax, None
     cell = ax.get_subplotspec()

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TextIO
 
 import numpy as np
 
-from ..schedules.fields import shown
+from .._errors import format_value
 from .curves import Curve, Group, count, curves, cut, floor_of_log, groups, horizon, number, texts, ticks, varied
 
 _COLOURS = (33, 208, 35, 170, 44, 178)
@@ -172,7 +172,7 @@ def _size(name: str, given: Any, usual: int, least: int) -> int:
     if given is None:
         return usual
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < least:
-        raise ValueError(f"terminal_plot: {name}={shown(given)}; write a whole number, {least} or more.")
+        raise ValueError(f"terminal_plot: {name}={format_value(given)}; write a whole number, {least} or more.")
     return int(given)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ...schedules.fields import nearest_name
+from ..._errors import nearest_name
 
 MODULES = (
     "big_vision",

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ..._errors import is_traced
+from ...fields import Scalar, Steps
 from ...schedules.base import Schedule
-from ...schedules.fields import Scalar, Steps, is_traced
 from ...schedules.shapes import Step, floating
 
 

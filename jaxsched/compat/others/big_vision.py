@@ -10,21 +10,11 @@ from typing import Any
 import jax
 import optax
 
+from ..._errors import format_value, nearest_name
+from ...fields import Length, NonNegative, Positive, Scalar, Steps, StepTable, Table, Unit
 from ...optim.hyperparams import inject
 from ...schedules.base import Schedule
 from ...schedules.decays import InverseSqrtDecay
-from ...schedules.fields import (
-    Length,
-    NonNegative,
-    Positive,
-    Scalar,
-    Steps,
-    StepTable,
-    Table,
-    Unit,
-    nearest_name,
-    shown,
-)
 from ...schedules.pieces import PiecewiseConstant
 from ...schedules.ramps import Linear, Polynomial, Ramp
 from ..peer import admitted, known
@@ -97,7 +87,7 @@ def steps(
     """
     given = {unit: config[f"{prefix}_{unit}"] for unit in _UNITS if config.get(f"{prefix}_{unit}") is not None}
     if len(given) > 1:
-        names = " and ".join(f"{prefix}_{unit}={shown(value)}" for unit, value in given.items())
+        names = " and ".join(f"{prefix}_{unit}={format_value(value)}" for unit, value in given.items())
         raise ValueError(f"steps: {names}; write one of them.")
     if not given:
         if default is ValueError:
@@ -108,7 +98,9 @@ def steps(
     (unit, value), *_ = given.items()
     for name in _NEEDS[unit]:
         if sizes[name] is None:
-            raise ValueError(f"steps: {prefix}_{unit}={shown(value)} cannot be counted in steps; write {name} too.")
+            raise ValueError(
+                f"steps: {prefix}_{unit}={format_value(value)} cannot be counted in steps; write {name} too."
+            )
     return _steps_of(**{unit: value}, **{name: sizes[name] for name in _NEEDS[unit]})
 
 
@@ -136,7 +128,8 @@ def _rsqrt(
     if timescale_examples is not None:
         if batch_size is None:
             raise ValueError(
-                f"rsqrt: timescale_examples={shown(timescale_examples)} cannot be counted in steps; write batch_size."
+                f"rsqrt: timescale_examples={format_value(timescale_examples)} cannot be counted in steps; write "
+                f"batch_size."
             )
         timescale = timescale_examples / batch_size
     return InverseSqrtDecay(base, timescale).shift(-shift)
@@ -165,7 +158,8 @@ def _refuse_unread(decay_type: str, entries: Mapping[str, Any]) -> None:
         if name not in _LENGTHS | _entries(_DECAYS[decay_type]):
             readers = " and ".join(sorted(kind for kind, decay in _DECAYS.items() if name in _entries(decay)))
             raise ValueError(
-                f"{owner}: {name}={shown(value)} is ignored by big_vision: decay_type={decay_type!r} does not read it, "
+                f"{owner}: {name}={format_value(value)} is ignored by big_vision: decay_type={decay_type!r} does "
+                f"not read it, "
                 f"{readers} does."
             )
 
@@ -222,7 +216,7 @@ def create_learning_rate_schedule(
     warmup = 0 if warmup is None else warmup
     if known_to_be(lambda total, w: (total > 1) & (w >= total), total_steps, warmup):
         raise ValueError(
-            f"{owner}: a warmup of {shown(warmup)} steps and total_steps={shown(total_steps)}; "
+            f"{owner}: a warmup of {format_value(warmup)} steps and total_steps={format_value(total_steps)}; "
             "write a warmup that is shorter than the whole."
         )
     if scale_with_batchsize:
@@ -294,7 +288,7 @@ def _stage(owner: str, settings: Mapping[str, Any] | None, shared: Mapping[str, 
         return optax.set_to_zero()
     if "base" in settings:
         raise ValueError(
-            f"{owner}: base={shown(settings['base'])}; write mult, which the rate of all is multiplied by."
+            f"{owner}: base={format_value(settings['base'])}; write mult, which the rate of all is multiplied by."
         )
     own = {name: value for name, value in settings.items() if name != "mult"}
     made = create_learning_rate_schedule(base=settings.get("mult", 1.0), **shared, **own)

@@ -24,10 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ..._errors import format_value, is_traced, nearest_name
+from ...fields import Steps
 from ...schedules import shapes
-from ...schedules.base import Constant, Schedule, lift
+from ...schedules.base import Constant, Schedule, as_schedule
 from ...schedules.decays import ExponentialDecay, StepDecay
-from ...schedules.fields import Steps, is_traced, nearest_name, shown
 from ...schedules.pieces import MultiStepDecay
 from ...schedules.ramps import Linear, Polynomial, Ramp
 from ...schedules.shapes import Step
@@ -68,7 +69,7 @@ class _Clock:
         self.owner, self.given = owner, training
         self.ratio = training.get("scale_schedule_ratio", 1.0)
         if not is_traced(self.ratio) and not np.all(np.asarray(self.ratio) > 0):
-            raise ValueError(f"{owner}: scale_schedule_ratio={shown(self.ratio)}; write a number above 0.")
+            raise ValueError(f"{owner}: scale_schedule_ratio={format_value(self.ratio)}; write a number above 0.")
 
     def steps(self, name: str, time: Any, scaled: bool = True) -> _Time:
         """The time, stretched by the ratio unless it is a share of the training, which is stretched already."""
@@ -84,7 +85,7 @@ class _Clock:
         longest = self._size("max_duration", name, time)
         number, unit = self._parse("max_duration", longest)
         if unit == "dur":
-            raise ValueError(f"{self.owner}: max_duration={shown(longest)}; write no 'dur'.")
+            raise ValueError(f"{self.owner}: max_duration={format_value(longest)}; write no 'dur'.")
         return self._in_batches(_cut(self.ratio, number), unit, name, time)
 
     def _parse(self, name: str, time: Any) -> tuple[Any, str]:
@@ -107,7 +108,7 @@ class _Clock:
     def _size(self, size: str, name: str, time: Any) -> Any:
         value = self.given.get(size)
         if value is None:
-            raise ValueError(f"{self.owner}: {name}={shown(time)} needs {size}=; give it as well.")
+            raise ValueError(f"{self.owner}: {name}={format_value(time)} needs {size}=; give it as well.")
         return value
 
     def _in_batches(self, count: Any, unit: str, name: str, time: Any) -> tuple[Any, Any]:
@@ -136,7 +137,7 @@ def _cut(share: Any, count: Any) -> Any:
 
 
 def _factor(lr: Any, schedule: Schedule) -> Schedule:
-    return lift("composer", "lr", lr) * schedule
+    return as_schedule("composer", "lr", lr) * schedule
 
 
 class _Stays(Schedule):
@@ -413,10 +414,12 @@ class _Warmup:
         count, unit = (end.count, end.unit) if longest is None else self.clock.whole_run("t_max", t_max)
         seen = not any(map(is_traced, (end.count, count, self.end.batches, end.batches)))
         if seen and end.unit == unit and np.any(end.count < count):
-            times = f"t_max={shown(t_max)} and max_duration={shown(longest)}"
+            times = f"t_max={format_value(t_max)} and max_duration={format_value(longest)}"
             raise ValueError(f"{owner}: {times}; the schedule must last as long as the training.")
         if seen and not self.peer_exact and np.any(self.end.batches > end.batches):
-            raise ValueError(f"{owner}: t_max={shown(t_max)} comes before the end of the warmup; shorten t_warmup.")
+            raise ValueError(
+                f"{owner}: t_max={format_value(t_max)} comes before the end of the warmup; shorten t_warmup."
+            )
         return end
 
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ...fields import Count, Growth, Positive, Scalar, Steps
 from ...schedules import shapes
 from ...schedules.base import Schedule
-from ...schedules.fields import Count, Growth, Positive, Scalar, Steps
 from ...schedules.shapes import Instant, Position, Step, floating
 
 
@@ -32,7 +32,7 @@ def whole(share: Any, count: Any) -> Array:
 def growing_cycle(step: Step, phases: tuple[Any, ...], mult: Any) -> tuple[Array, Array, tuple[Array, ...]]:
     """The index of the cycle that `step` is in, its clock, and the lengths of its phases, each of which is cut off to
     whole steps when `mult`, 1 or more, is applied to it."""
-    step, mult = shapes.stairs(step, 1), lax.stop_gradient(floating(mult))
+    step, mult = shapes.floor_div(step, 1), lax.stop_gradient(floating(mult))
     most = jnp.iinfo(step.dtype).max // (2 * len(phases))
     first = tuple(jnp.broadcast_to(jnp.asarray(n).astype(step.dtype), step.shape) for n in phases)
 
@@ -57,7 +57,7 @@ def growing_cycle(step: Step, phases: tuple[Any, ...], mult: Any) -> tuple[Array
 
 def triangle(step: Step, steps: Any) -> Position:
     """From 0 up to 1 in the middle of `steps`, and down to 0 again."""
-    clock = jnp.minimum(shapes.since(step, 0), jnp.asarray(steps).astype(jnp.result_type(step, steps)))
+    clock = jnp.minimum(shapes.elapsed(step, 0), jnp.asarray(steps).astype(jnp.result_type(step, steps)))
     left = steps - clock
     size = jnp.where(floating(steps) > 0, floating(steps), 1)
     from_middle = floating(jnp.abs(left - clock)) / size
@@ -107,6 +107,6 @@ class GrowingCycles(Schedule):
             down = triangle(clock, size)
         else:
             down = shapes.SHAPES[self.shape](shapes.progress(clock, size))
-        up = shapes.progress(shapes.since(clock, size), rise)
+        up = shapes.progress(shapes.elapsed(clock, size), rise)
         rising = shapes.mix(end, start * self.start_value_mult, up)
         return jnp.where(shapes.reached(clock, size), rising, shapes.mix(start, end, down))

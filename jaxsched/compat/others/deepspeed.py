@@ -12,10 +12,11 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax import Array
 
+from ..._errors import format_value
+from ...fields import Count, Integer, Length, NonNegative, Scalar, Steps, reject_uncountable
 from ...schedules import shapes
 from ...schedules.base import Constant, Schedule
 from ...schedules.decays import InverseTimeDecay
-from ...schedules.fields import Count, Integer, Length, NonNegative, Scalar, Steps, refuse_uncountable, shown
 from ...schedules.ramps import Linear, Ramp
 from ...schedules.shapes import Step, floating
 from ..peer import Peer, known
@@ -69,7 +70,7 @@ class _Growing(Schedule):
     staircase: bool = False
 
     def value(self, step: Step) -> Array:
-        share = shapes.ratio(shapes.stairs(step, self.steps)) if self.staircase else shapes.ratio(step, self.steps)
+        share = shapes.ratio(shapes.floor_div(step, self.steps)) if self.staircase else shapes.ratio(step, self.steps)
         return self.init_value * (1 + self.rate * (share.high + share.low))
 
 
@@ -156,7 +157,7 @@ class OneCycle(Peer):
     peer_exact: bool = False
 
     def check(self) -> None:
-        refuse_uncountable(self, "cycle_first_step_size", "cycle_second_step_size")
+        reject_uncountable(self, "cycle_first_step_size", "cycle_second_step_size")
 
     def build(self) -> Schedule:
         after = InverseTimeDecay(self.cycle_min_lr, self._if_decaying(self.decay_lr_rate), self._unit())
@@ -388,7 +389,7 @@ def from_config(config: dict[str, Any], lr: Any = None) -> Peer:
     for name in config:
         known("from_config", "config", name, ("type", "params"))
     if "type" not in config:
-        raise ValueError(f"from_config: config={shown(config)} has no type; there are: {', '.join(SCHEDULES)}.")
+        raise ValueError(f"from_config: config={format_value(config)} has no type; there are: {', '.join(SCHEDULES)}.")
     cls = SCHEDULES[known("from_config", "type", config["type"], SCHEDULES)]
     given = {"lr": lr} if lr is not None and "lr" in cls.__signature__.parameters else {}
     return cls(**given, **config.get("params", {}))

@@ -14,23 +14,12 @@ import numpy as np
 import optax
 from jax import Array
 
+from ..._errors import format_value, is_traced
+from ...fields import Count, Growth, Length, NonNegative, Offset, Positive, Scalar, Steps, reject_if
 from ...optim.plateau import reduce_on_plateau
 from ...schedules import shapes
-from ...schedules.base import Constant, Schedule, lift
+from ...schedules.base import Constant, Schedule, as_schedule
 from ...schedules.decays import ExponentialDecay, InverseSqrtDecay, StepDecay
-from ...schedules.fields import (
-    Count,
-    Growth,
-    Length,
-    NonNegative,
-    Offset,
-    Positive,
-    Scalar,
-    Steps,
-    is_traced,
-    refuse,
-    shown,
-)
 from ...schedules.pieces import PiecewiseConstant
 from ...schedules.ramps import Linear, Polynomial, Ramp
 from ...schedules.recipes import TriStage
@@ -90,13 +79,13 @@ class TriStageLRSchedule(Peer):
         if self.phase_ratio is None:
             names = ("warmup_steps", "hold_steps", "decay_steps")
             instead = "write the length of a phase, or phase_ratio and max_update"
-            refuse(self, lambda *steps: sum(steps) == 0, *names, instead=instead)
+            reject_if(self, lambda *steps: sum(steps) == 0, *names, instead=instead)
             return
         for name in ("warmup_steps", "hold_steps", "decay_steps"):
             refuse_ignored(self, name, "fairseq", "phase_ratio says how long the phases are", default=0)
         seen = not any(map(is_traced, self.phase_ratio))
         if len(self.phase_ratio) != 3 or (seen and np.any(np.abs(sum(map(np.asarray, self.phase_ratio)) - 1) > 1e-6)):
-            ratio = f"TriStageLRSchedule: phase_ratio={shown(self.phase_ratio)}"
+            ratio = f"TriStageLRSchedule: phase_ratio={format_value(self.phase_ratio)}"
             raise ValueError(f"{ratio}; write three shares that add up to 1.")
         if self.max_update is None:
             raise ValueError("TriStageLRSchedule: max_update=None; phase_ratio needs it: write the number of updates.")
@@ -181,9 +170,9 @@ class TriangularLRSchedule(Peer):
     peer_exact: bool = False
 
     def check(self) -> None:
-        refuse(self, lambda lr, top: top <= lr, "lr", "max_lr", instead="max_lr must be above lr")
+        reject_if(self, lambda lr, top: top <= lr, "lr", "max_lr", instead="max_lr must be above lr")
         if self.peer_exact:
-            refuse(self, lambda n: n < 2, "lr_period_updates", instead="fairseq divides by zero: write 2 or more")
+            reject_if(self, lambda n: n < 2, "lr_period_updates", instead="fairseq divides by zero: write 2 or more")
 
     def build(self) -> Schedule:
         period = self.lr_period_updates
@@ -238,7 +227,7 @@ class PolynomialDecayLRSchedule(Peer):
             owner = type(self).__name__
             raise ValueError(f"{owner}: total_num_update=None; write the number of updates until the last rate.")
         fits = "the warmup must not be longer than the whole: write warmup_updates <= total_num_update"
-        refuse(self, lambda warmup, total: warmup > total, "warmup_updates", "total_num_update", instead=fits)
+        reject_if(self, lambda warmup, total: warmup > total, "warmup_updates", "total_num_update", instead=fits)
 
     def build(self) -> Schedule:
         up = Linear(0.0, self.lr, self.warmup_updates)
@@ -288,14 +277,14 @@ class CosineLRSchedule(Peer):
     peer_exact: bool = False
 
     def check(self) -> None:
-        refuse(self, lambda lr, low: lr <= low, "lr", "min_lr", instead="lr must be above min_lr")
+        reject_if(self, lambda lr, low: lr <= low, "lr", "min_lr", instead="lr must be above min_lr")
         period = "lr_period_updates"
         if self.max_update is None:
-            refuse(self, lambda n: n <= 0, period, instead="write the length of the first period, or max_update")
+            reject_if(self, lambda n: n <= 0, period, instead="write the length of the first period, or max_update")
         else:
             names = (period, "warmup_updates", "max_update")
             instead = "no update is left for the period: write max_update above warmup_updates"
-            refuse(self, lambda n, warmup, total: (n <= 0) & (total <= warmup), *names, instead=instead)
+            reject_if(self, lambda n, warmup, total: (n <= 0) & (total <= warmup), *names, instead=instead)
 
     def build(self) -> Schedule:
         period = self.lr_period_updates
@@ -368,8 +357,8 @@ class StepLRSchedule(Peer):
     lr_decay: Positive = 0.5
 
     def check(self) -> None:
-        refuse(self, lambda lr, low: lr <= low, "lr", "min_lr", instead="lr must be above min_lr")
-        refuse(self, lambda x: x > 1, "lr_decay", instead="a factor above 1 is no decay")
+        reject_if(self, lambda lr, low: lr <= low, "lr", "min_lr", instead="lr must be above min_lr")
+        reject_if(self, lambda x: x > 1, "lr_decay", instead="a factor above 1 is no decay")
 
     def build(self) -> Schedule:
         up = Linear(_given(self.warmup_init_lr, self.min_lr), self.lr, self.warmup_updates)
@@ -471,7 +460,7 @@ def ManualSchedule(lr: Any, epoch2lr: Any = "{}", update2lr: Any = "{}", *, upda
 
 def _by_hand(name: str, given: Any) -> dict[int, Any]:
     """The rate from each key on; of the keys of a range only those that change something."""
-    wanted = f'ManualSchedule: {name}={shown(given)}; write a dictionary such as {{"1-3": 0.1, "4": 0.01}}'
+    wanted = f'ManualSchedule: {name}={format_value(given)}; write a dictionary such as {{"1-3": 0.1, "4": 0.01}}'
     try:
         table = ast.literal_eval(given.replace(" ", "")) if isinstance(given, str) else given
     except (ValueError, SyntaxError):
@@ -533,7 +522,7 @@ def PassThroughScheduleSchedule(lr: Any) -> Schedule:
 
     Source: fairseq's pass_through (0.12.2).
     """
-    return lift("PassThroughScheduleSchedule", "lr", lr)
+    return as_schedule("PassThroughScheduleSchedule", "lr", lr)
 
 
 def ReduceLROnPlateauLRSchedule(

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ..._errors import format_value, is_traced
+from ...fields import Length, NonNegative, Positive, Scalar, Table, reject_zero_crossing
 from ...schedules import shapes
-from ...schedules.base import Schedule, lift
-from ...schedules.fields import Length, NonNegative, Positive, Scalar, Table, is_traced, refuse_through_zero, shown
+from ...schedules.base import Schedule, as_schedule
 from ...schedules.ramps import Ramp
 from ...schedules.shapes import Position, Step
 from .counting import snapped
@@ -140,7 +141,7 @@ class SchedExp(_Annealer):
     total_steps: Length = 1
 
     def check(self) -> None:
-        refuse_through_zero(self, "start", "end")
+        reject_zero_crossing(self, "start", "end")
 
     def at(self, position: Position) -> Array:
         late, gap = position
@@ -215,7 +216,7 @@ class combine_scheds(_Annealer):
         if any(map(is_traced, self.pcts)):
             return
         if np.any(np.abs(sum(map(np.asarray, self.pcts)) - 1) > 1e-6):
-            raise ValueError(f"combine_scheds: pcts={shown(self.pcts)}; write shares that add up to 1.")
+            raise ValueError(f"combine_scheds: pcts={format_value(self.pcts)}; write shares that add up to 1.")
 
     def at(self, position: Position) -> Array:
         """Inside of another one: the place is a float there."""
@@ -432,4 +433,4 @@ def ParamScheduler(scheds: dict[str, Any]) -> dict[str, Schedule]:
 
     Source: fastai.callback.schedule.ParamScheduler (2.8).
     """
-    return {name: lift("ParamScheduler", name, schedule) for name, schedule in scheds.items()}
+    return {name: as_schedule("ParamScheduler", name, schedule) for name, schedule in scheds.items()}

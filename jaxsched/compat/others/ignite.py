@@ -14,24 +14,13 @@ import numpy as np
 import optax
 from jax import Array
 
+from ..._errors import format_value, is_traced
+from ...fields import Count, Domain, Growth, Numbers, Positive, Scalar, Steps, Table, reject_if
 from ...optim.plateau import reduce_on_plateau
 from ...schedules import shapes
-from ...schedules.base import Schedule, join, lift
+from ...schedules.base import Schedule, as_schedule, join
 from ...schedules.cycles import CosineWarmRestarts
 from ...schedules.decays import ExponentialDecay
-from ...schedules.fields import (
-    Count,
-    Domain,
-    Growth,
-    Numbers,
-    Positive,
-    Scalar,
-    Steps,
-    Table,
-    is_traced,
-    refuse,
-    shown,
-)
 from ...schedules.ramps import Linear
 from ...schedules.shapes import Step
 from .. import torch
@@ -61,7 +50,7 @@ def simulate_values(num_events: int, scheduler: Any) -> list[list[Any]]:
     """
     several = scheduler.values() if isinstance(scheduler, dict) else scheduler
     several = several if isinstance(scheduler, (dict, list, tuple)) else [scheduler]
-    columns = [lift("simulate_values", "scheduler", s).table(num_events).tolist() for s in several]
+    columns = [as_schedule("simulate_values", "scheduler", s).table(num_events).tolist() for s in several]
     return [[i, *row] for i, row in enumerate(zip(*columns, strict=True))]
 
 
@@ -76,7 +65,7 @@ class _Simulated(Peer):
 
 
 def _refuse_short_cycle(schedule: Schedule) -> None:
-    refuse(schedule, lambda n: n < 2, "cycle_size", instead="a cycle has 2 events or more")
+    reject_if(schedule, lambda n: n < 2, "cycle_size", instead="a cycle has 2 events or more")
 
 
 class LinearCyclicalScheduler(_Simulated):
@@ -117,7 +106,7 @@ class LinearCyclicalScheduler(_Simulated):
     def check(self) -> None:
         _refuse_short_cycle(self)
         if not self.monotonic:
-            refuse(self, lambda n: n > 0, "warmup_duration", instead="a warmup needs monotonic=True")
+            reject_if(self, lambda n: n > 0, "warmup_duration", instead="a warmup needs monotonic=True")
 
     def build(self) -> Schedule:
         ends, mults = (self.start_value, self.end_value), (self.start_value_mult, self.end_value_mult)
@@ -177,7 +166,7 @@ class _Lines(Schedule):
         knots, points = jnp.asarray(self.milestones), jnp.asarray(self.points)
         i = jnp.maximum(shapes.passed(step, knots) - 1, 0)
         j = jnp.minimum(i + 1, knots.size - 1)
-        return shapes.mix(points[i], points[j], shapes.progress(shapes.since(step, knots[i]), knots[j] - knots[i]))
+        return shapes.mix(points[i], points[j], shapes.progress(shapes.elapsed(step, knots[i]), knots[j] - knots[i]))
 
 
 def _column(values: list[Any]) -> Any:
@@ -210,16 +199,18 @@ class PiecewiseLinear(_Simulated):
         pairs, owner = self.milestones_values, type(self).__name__
         wanted = "write a list of pairs such as [(0, 0.1), (100, 0.01)]"
         if not isinstance(pairs, Sequence) or isinstance(pairs, str):
-            raise TypeError(f"{owner}: milestones_values={shown(pairs)}; {wanted}.")
+            raise TypeError(f"{owner}: milestones_values={format_value(pairs)}; {wanted}.")
         if not pairs or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
-            raise ValueError(f"{owner}: milestones_values={shown(pairs)}; {wanted}.")
+            raise ValueError(f"{owner}: milestones_values={format_value(pairs)}; {wanted}.")
         events = [event for event, _ in pairs]
         for event in events:
             if not is_traced(event) and not shapes.is_integer(event):
-                raise TypeError(f"{owner}: milestones_values has the event {shown(event)}; an event is an integer.")
+                raise TypeError(
+                    f"{owner}: milestones_values has the event {format_value(event)}; an event is an integer."
+                )
         for before, event in itertools.pairwise(events):
             if not is_traced(before) and not is_traced(event) and np.any(np.less(event, before)):
-                order = f"the event {shown(event)} after {shown(before)}"
+                order = f"the event {format_value(event)} after {format_value(before)}"
                 raise ValueError(f"{owner}: milestones_values has {order}; sort the events.")
 
     def build(self) -> Schedule:
@@ -341,7 +332,7 @@ class create_lr_scheduler_with_warmup(_Simulated):
     warmup_end_value: Scalar | None = None
 
     def check(self) -> None:
-        refuse(self, lambda n: n < 2, "warmup_duration", instead="a warmup has 2 events or more")
+        reject_if(self, lambda n: n < 2, "warmup_duration", instead="a warmup has 2 events or more")
 
     def build(self) -> Schedule:
         last = self.warmup_duration - 1
@@ -371,14 +362,14 @@ def ParamGroupScheduler(schedulers: Any, names: Any = None) -> Any:
     """
     owner = "ParamGroupScheduler"
     if not isinstance(schedulers, (list, tuple)):
-        raise TypeError(f"{owner}: schedulers={shown(schedulers)}; write a list of schedules.")
-    lifted = [lift(owner, f"schedulers[{i}]", s) for i, s in enumerate(schedulers)]
+        raise TypeError(f"{owner}: schedulers={format_value(schedulers)}; write a list of schedules.")
+    lifted = [as_schedule(owner, f"schedulers[{i}]", s) for i, s in enumerate(schedulers)]
     if names is None:
         return lifted
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"{owner}: names={shown(names)}; write a list of texts.")
+        raise TypeError(f"{owner}: names={format_value(names)}; write a list of texts.")
     if len(names) != len(lifted) or len(set(names)) < len(names):
-        counts = f"{len(lifted)} schedulers and names={shown(names)}"
+        counts = f"{len(lifted)} schedulers and names={format_value(names)}"
         raise ValueError(f"{owner}: {counts}; write one name for each, and none twice.")
     return dict(zip(names, lifted, strict=True))
 

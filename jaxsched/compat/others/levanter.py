@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ..._errors import format_value
+from ...fields import Domain, Length, Number, Positive, Scalar, validate
 from ...schedules import shapes
 from ...schedules.base import Constant, Schedule
 from ...schedules.decays import InverseSqrtDecay, InverseTimeDecay
-from ...schedules.fields import Domain, Length, Number, Positive, Scalar, admit, shown
 from ...schedules.ramps import Linear, Polynomial, Ramp
 from ...schedules.shapes import Step, floating
 from ..optax import CosinePower
@@ -127,7 +128,7 @@ def _decay_of(lr_schedule: Any) -> tuple[Callable[..., Schedule], dict[str, Any]
         settings = dict(lr_schedule)
         return _DECAYS[known(owner, f"{field}['type']", settings.pop("type", None), _DECAYS)], settings
     if not isinstance(lr_schedule, str):
-        raise ValueError(f"{owner}: {field}={shown(lr_schedule)}; write a name, or a dict with a 'type'.")
+        raise ValueError(f"{owner}: {field}={format_value(lr_schedule)}; write a name, or a dict with a 'type'.")
     if lr_schedule in _DECAYS and lr_schedule not in _BY_NAME:
         raise ValueError(
             f"{owner}: {field}={lr_schedule!r}; it is written as a dict, such as {{'type': {lr_schedule!r}}}."
@@ -204,13 +205,14 @@ _END = Domain("an integer above 0", lambda x: x > 0, counts=True, whole=True)
 
 def _points(listed: Any, name: str, total: Any) -> list[Any]:
     """0, the ends of the cycles, and the end of all."""
-    ends = [admit("lr_scheduler", f"{name}[{i}]", x, _END) for i, x in enumerate(listed)]
+    ends = [validate("lr_scheduler", f"{name}[{i}]", x, _END) for i, x in enumerate(listed)]
     if name == "cycle_length":
         ends = [sum(ends[1 : i + 1], ends[0]) for i in range(len(ends))]
     points = [0, *ends]
     if known_to_be(lambda *ends: np.diff(ends) <= 0, *points) or known_to_be(lambda a, b: a > b, points[-1], total):
         raise ValueError(
-            f"lr_scheduler: {name}={shown(listed)} of {shown(total)} steps; each cycle ends after the one before, and "
+            f"lr_scheduler: {name}={format_value(listed)} of {format_value(total)} steps; each cycle ends after "
+            f"the one before, and "
             "the last one with the whole: sort them, or lengthen num_train_steps."
         )
     return points if known_to_be(lambda a, b: a == b, points[-1], total) else [*points, total]
@@ -220,7 +222,7 @@ def _one_of(**given: Any) -> tuple[str, Any]:
     """The name and the value of the one argument that is given."""
     named = [(name, value) for name, value in given.items() if value is not None]
     if len(named) > 1:
-        texts = " and ".join(f"{name}={shown(value)}" for name, value in named)
+        texts = " and ".join(f"{name}={format_value(value)}" for name, value in named)
         raise ValueError(f"lr_scheduler: {texts}; write one of them.")
     return named[0] if named else ("cycles", [])
 
@@ -229,16 +231,19 @@ def _in_cycles(cycles: _Cycles, total: Any, name: str, value: Any) -> tuple[Sche
     if isinstance(value, (list, tuple)) or (name == "haps" and value is not None):
         return cycles.between(_points(value, name, total))
     if name == "cycle_length":
-        length = _in_steps(admit("lr_scheduler", name, value, SHARE), total)
+        length = _in_steps(validate("lr_scheduler", name, value, SHARE), total)
         if known_to_be(lambda n: n == 0, length):
-            raise ValueError(f"lr_scheduler: cycle_length={shown(value)} is no step of {shown(total)}; write more.")
+            raise ValueError(
+                f"lr_scheduler: cycle_length={format_value(value)} is no step of {format_value(total)}; write more."
+            )
         return cycles.regular(length, total)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(
-            f"lr_scheduler: cycles={shown(value)}; write how many, 1 or more, or a list of the steps where they end."
+            f"lr_scheduler: cycles={format_value(value)}; write how many, 1 or more, or a list of the steps "
+            f"where they end."
         )
     if known_to_be(lambda n: n < value, total):
-        raise ValueError(f"lr_scheduler: cycles={value} are more than {shown(total)} steps; write fewer.")
+        raise ValueError(f"lr_scheduler: cycles={value} are more than {format_value(total)} steps; write fewer.")
     if value > _MOST_CYCLES:
         raise ValueError(
             f"lr_scheduler: cycles={value}; write {_MOST_CYCLES:_} at most, or cycle_length for cycles alike."

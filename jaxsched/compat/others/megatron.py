@@ -12,10 +12,10 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax import Array
 
+from ...fields import Count, NonNegative, Scalar, Steps, reject_if
 from ...schedules import shapes
 from ...schedules.base import Constant, Schedule
 from ...schedules.decays import InverseSqrtDecay
-from ...schedules.fields import Count, NonNegative, Scalar, Steps, refuse
 from ...schedules.ramps import Linear, Ramp
 from ...schedules.shapes import Step
 from ..peer import Peer, refuse_ignored
@@ -110,14 +110,14 @@ class OptimizerParamScheduler(Peer):
     lr_wsd_decay_style: StableDecayStyle | None = None
 
     def check(self) -> None:
-        refuse(self, lambda a, b: a > b, "min_lr", "max_lr", instead="write min_lr <= max_lr")
-        refuse(self, lambda a, b: a > b, "init_lr", "max_lr", instead="write init_lr <= max_lr")
-        refuse(self, lambda a, b: a > b, "start_wd", "end_wd", instead="write start_wd <= end_wd")
+        reject_if(self, lambda a, b: a > b, "min_lr", "max_lr", instead="write min_lr <= max_lr")
+        reject_if(self, lambda a, b: a > b, "init_lr", "max_lr", instead="write init_lr <= max_lr")
+        reject_if(self, lambda a, b: a > b, "start_wd", "end_wd", instead="write start_wd <= end_wd")
         warmup = "the warmup must be shorter than the whole: write lr_warmup_steps < lr_decay_steps"
-        refuse(self, lambda a, b: a >= b, "lr_warmup_steps", "lr_decay_steps", instead=warmup)
+        reject_if(self, lambda a, b: a >= b, "lr_warmup_steps", "lr_decay_steps", instead=warmup)
         if self.wd_incr_style == "constant":
             instead = "a constant weight decay has two equal ends"
-            refuse(self, lambda a, b: a != b, "start_wd", "end_wd", instead=instead)
+            reject_if(self, lambda a, b: a != b, "start_wd", "end_wd", instead=instead)
         names = "wsd_decay_steps", "lr_wsd_decay_style"
         if self.lr_decay_style != "WSD":
             for name in names:
@@ -125,7 +125,7 @@ class OptimizerParamScheduler(Peer):
         elif None in (self.wsd_decay_steps, self.lr_wsd_decay_style):
             raise ValueError(f"OptimizerParamScheduler: lr_decay_style='WSD' needs {names[0]} and {names[1]}.")
         whole = "the last decay must fit into the whole: write wsd_decay_steps <= lr_decay_steps"
-        refuse(self, lambda a, b: a > b, "wsd_decay_steps", "lr_decay_steps", instead=whole)
+        reject_if(self, lambda a, b: a > b, "wsd_decay_steps", "lr_decay_steps", instead=whole)
 
     def build(self) -> Schedule:
         warmup, total = self.lr_warmup_steps, self.lr_decay_steps

@@ -21,23 +21,12 @@ import numpy as np
 import optax
 from jax import Array
 
+from ..._errors import format_value, is_traced
+from ...fields import Count, Integer, Length, Positive, Scalar, Steps, StepTable, Unit, reject_if
 from ...optim.plateau import reduce_on_plateau
 from ...schedules import shapes
 from ...schedules.base import Constant, Join, Schedule
 from ...schedules.decays import ExponentialDecay, StepDecay
-from ...schedules.fields import (
-    Count,
-    Integer,
-    Length,
-    Positive,
-    Scalar,
-    Steps,
-    StepTable,
-    Unit,
-    is_traced,
-    refuse,
-    shown,
-)
 from ...schedules.pieces import MultiStepDecay, PiecewiseConstant
 from ...schedules.ramps import Linear, Polynomial, Ramp
 from ...schedules.shapes import Step
@@ -56,7 +45,7 @@ class _Window(Schedule):
     end: Steps
 
     def value(self, step: Step) -> Array:
-        clock, last = shapes.since(step, self.begin), self.end - 1 - self.begin
+        clock, last = shapes.elapsed(step, self.begin), self.end - 1 - self.begin
         clock = shapes.stopped(clock, shapes.reached(clock, last), last)
         return jnp.where(shapes.reached(step, self.begin), self.inside.value(clock), self.outside)
 
@@ -75,7 +64,7 @@ class _Scheduler(Peer):
 
     def check(self) -> None:
         fields: Any = self
-        refuse(self, lambda begin, end: end <= begin, "begin", "end", instead="write an end above begin")
+        reject_if(self, lambda begin, end: end <= begin, "begin", "end", instead="write an end above begin")
         if fields.verbose:
             raise ValueError(f"{type(self).__name__}: verbose=True; a schedule prints nothing: print schedule(step).")
         self._check()
@@ -544,7 +533,7 @@ class OneCycleLR(_Scheduler):
 
 def _refuse_two_floors(schedule: Any) -> None:
     if (schedule.eta_min is None) == (schedule.eta_min_ratio is None):
-        given = f"eta_min={shown(schedule.eta_min)} and eta_min_ratio={shown(schedule.eta_min_ratio)}"
+        given = f"eta_min={format_value(schedule.eta_min)} and eta_min_ratio={format_value(schedule.eta_min_ratio)}"
         raise ValueError(f"{type(schedule).__name__}: {given}; write just one of them.")
 
 
@@ -621,7 +610,7 @@ def _window(scheduler: Any, epoch_length: Any) -> tuple[Any, Any]:
 
 def _clock(scheduler: Any, epoch_length: Any, step: Step) -> Step:
     """The step in the unit that it counts in."""
-    return shapes.stairs(step, epoch_length) if epoch_length is not None and scheduler.by_epoch else step
+    return shapes.floor_div(step, epoch_length) if epoch_length is not None and scheduler.by_epoch else step
 
 
 def _maps(lr: Any, schedulers: Sequence[Any], epoch_length: Any, step: Step) -> list[tuple[Array, Array | None]]:
@@ -640,7 +629,7 @@ def _refuse_strangers(schedulers: Sequence[Any], epoch_length: Any) -> None:
     for scheduler in schedulers:
         if not isinstance(scheduler, _Scheduler):
             raise TypeError(f"param_scheduler: {scheduler!r} is not a scheduler of mmengine.")
-        refuse(scheduler, lambda last: last != -1, "last_step", instead="go on with schedule.shift(-steps)")
+        reject_if(scheduler, lambda last: last != -1, "last_step", instead="go on with schedule.shift(-steps)")
     if epoch_length is None and len({scheduler.by_epoch for scheduler in schedulers}) > 1:
         raise ValueError("param_scheduler: some schedulers count epochs and some iterations; write an epoch_length.")
 
@@ -662,7 +651,9 @@ def _refuse_overlaps(
 def _recursion(lr: Any, schedulers: Sequence[Any], epoch_length: Any, horizon: int) -> Schedule:
     """What mmengine makes of overlapping schedulers, run now: in float64, if the numbers are there."""
     if not isinstance(horizon, int) or isinstance(horizon, bool) or horizon < 1:
-        raise ValueError(f"param_scheduler: horizon={shown(horizon)}; horizon must be a number of steps, 1 or more.")
+        raise ValueError(
+            f"param_scheduler: horizon={format_value(horizon)}; horizon must be a number of steps, 1 or more."
+        )
     _refuse_strangers(schedulers, epoch_length)
     instead = "begin CosineRestartLR where the others have ended"
     _refuse_overlaps(lr, schedulers, epoch_length, lambda s, _: not isinstance(s, CosineRestartLR), instead)
@@ -890,7 +881,7 @@ def ReduceOnPlateauLR(
         ("verbose", verbose, False, "read jaxsched.current_hyperparams(state)"),
     ]:
         if value is not default and value != default:
-            raise ValueError(f"{owner}: {name}={shown(value)}; {instead}.")
+            raise ValueError(f"{owner}: {name}={format_value(value)}; {instead}.")
     return reduce_on_plateau(
         lr,
         mode={"less": "min", "greater": "max"}[known(owner, "rule", rule, ("less", "greater"))],  # type: ignore[arg-type]

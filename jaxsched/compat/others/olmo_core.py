@@ -11,9 +11,10 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
+from ..._errors import format_value
+from ...fields import Length, NonNegative, Positive, Scalar, Steps, Unit
 from ...schedules.base import Constant, Schedule
 from ...schedules.decays import InverseSqrtDecay, PowerDecay
-from ...schedules.fields import Length, NonNegative, Positive, Scalar, Steps, Unit, shown
 from ...schedules.ramps import Exponential, Linear, Ramp
 from ..peer import admitted, known
 from ._shared import EndlessLine, counted, known_to_be
@@ -29,7 +30,7 @@ def _on_clock(schedule: Schedule, units: str) -> Schedule:
 def _length(owner: str, name: str, length: Any, old: Any, fraction: Any, max_steps: Any) -> Any:
     """A length that is given in steps, under its name or its older one, or as a fraction of the horizon."""
     given = {name: length, f"{name}_steps": old, f"{name}_fraction": fraction}
-    named = [f"{key}={shown(value)}" for key, value in given.items() if value is not None]
+    named = [f"{key}={format_value(value)}" for key, value in given.items() if value is not None]
     if len(named) != 1:
         hint = f", and {name}_fraction=None where it has a default" if name == "decay" else ""
         raise ValueError(
@@ -50,12 +51,16 @@ def _horizon(owner: str, max_steps: Any, t_max: Any = None) -> Any:
 
 def _refuse_order(owner: str, name: str, low: Any, peak_name: str, peak: Any) -> None:
     if known_to_be(lambda low, peak: (low < 0) | (low >= peak), low, peak):
-        raise ValueError(f"{owner}: {name}={shown(low)}; write 0 or more, and less than {peak_name}={shown(peak)}.")
+        raise ValueError(
+            f"{owner}: {name}={format_value(low)}; write 0 or more, and less than {peak_name}={format_value(peak)}."
+        )
 
 
 def _refuse_long(owner: str, what: str, length: Any, max_steps: Any) -> None:
     if known_to_be(lambda n, most: n > most, length, max_steps):
-        raise ValueError(f"{owner}: {what} of {shown(length)} in a whole of {shown(max_steps)}; shorten it.")
+        raise ValueError(
+            f"{owner}: {what} of {format_value(length)} in a whole of {format_value(max_steps)}; shorten it."
+        )
 
 
 def _tail(owner: str, body: Schedule, max_steps: Any, decay: Any, end: Any, peer_exact: bool) -> Schedule:
@@ -213,7 +218,7 @@ def PowerLR(
     """
     owner = "PowerLR"
     if known_to_be(lambda b: b >= 0, b):
-        raise ValueError(f"{owner}: b={shown(b)}; a power that falls has an exponent below 0.")
+        raise ValueError(f"{owner}: b={format_value(b)}; a power that falls has an exponent below 0.")
     total = _horizon(owner, max_steps)
     up = _length(owner, "warmup", warmup, warmup_steps, warmup_fraction, total)
     down = _length(owner, "decay", decay, decay_steps, decay_fraction, total)
@@ -525,7 +530,9 @@ def WSDS(
 def _resolved(owner: str, name: str, lr: Any, value: Any, fraction: Any, default: Any = None) -> Any:
     """A rate that is given as such or as a fraction of `lr`, or neither where there is a default."""
     if (value is not None and fraction is not None) or (value is None and fraction is None and default is None):
-        raise ValueError(f"{owner}: {name}={shown(value)} and {name}_fraction={shown(fraction)}; write one of the two.")
+        raise ValueError(
+            f"{owner}: {name}={format_value(value)} and {name}_fraction={format_value(fraction)}; write one of the two."
+        )
     if fraction is not None:
         return lr * fraction
     return default if value is None else value
@@ -635,7 +642,7 @@ def ComposableScheduler(lr: Scalar, stages: Any, override_decay: Any = None, uni
     Source: olmo_core.optim.scheduler.ComposableScheduler (3.0.0).
     """
     if not isinstance(stages, (list, tuple)) or not stages:
-        raise ValueError(f"ComposableScheduler: stages={shown(stages)}; write a list of at least one stage.")
+        raise ValueError(f"ComposableScheduler: stages={format_value(stages)}; write a list of at least one stage.")
     schedule, start, last = None, 0, lr
     for settings in stages:
         stage = ComposableSchedulerStage(**settings)
@@ -671,7 +678,7 @@ def _part(settings: Any, lr: Any, max_steps: Any) -> Schedule:
     for name in ("lr", "max_steps", "units"):
         if name in settings:
             raise ValueError(
-                f"SequentialScheduler: {name}={shown(settings[name])}; the sequence itself says its {name}."
+                f"SequentialScheduler: {name}={format_value(settings[name])}; the sequence itself says its {name}."
             )
     horizon = {"max_steps": max_steps} if "max_steps" in inspect.signature(make).parameters else {}
     return make(lr, units="tokens", **horizon, **settings)
@@ -713,7 +720,7 @@ def SequentialScheduler(
     """
     owner = "SequentialScheduler"
     if not isinstance(schedulers, (list, tuple)) or not schedulers:
-        raise ValueError(f"{owner}: schedulers={shown(schedulers)}; write a list of at least one.")
+        raise ValueError(f"{owner}: schedulers={format_value(schedulers)}; write a list of at least one.")
     if (schedulers_max is None) == (schedulers_max_steps is None):
         raise ValueError(f"{owner}: write schedulers_max, the lengths of all schedulers but the last.")
     lengths: Any = schedulers_max_steps if schedulers_max is None else schedulers_max
@@ -725,7 +732,7 @@ def SequentialScheduler(
     left, rate, start, schedule = _horizon(owner, max_steps), lr, 0, None
     for settings, length in zip(schedulers, (*lengths, None), strict=True):
         if known_to_be(lambda n: n <= 0, left):
-            raise ValueError(f"{owner}: max_steps={shown(max_steps)} leaves nothing for the last scheduler.")
+            raise ValueError(f"{owner}: max_steps={format_value(max_steps)} leaves nothing for the last scheduler.")
         part = _part(settings, rate, left if length is None else length)
         schedule = part if schedule is None else schedule.then(part.shift(-1), at=start + 1)
         if length is not None:

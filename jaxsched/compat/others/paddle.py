@@ -14,23 +14,11 @@ import numpy as np
 import optax
 from jax import Array
 
+from ..._errors import format_value
+from ...fields import Count, Integer, Length, NonNegative, Positive, Scalar, StepTable, Table, Unit, reject_if, validate
 from ...optim.plateau import reduce_on_plateau
 from ...schedules import cycles, decays, pieces, recipes, shapes
 from ...schedules.base import Constant, Lambda, Schedule
-from ...schedules.fields import (
-    Count,
-    Integer,
-    Length,
-    NonNegative,
-    Positive,
-    Scalar,
-    StepTable,
-    Table,
-    Unit,
-    admit,
-    refuse,
-    shown,
-)
 from ...schedules.ramps import Linear, Ramp
 from ...schedules.shapes import Step
 from ..peer import Peer, refuse_ignored
@@ -49,25 +37,25 @@ def _refuse_verbose(owner: str, verbose: bool) -> None:
 
 def _rate(owner: str, learning_rate: Any) -> Constant:
     (domain,) = NonNegative.__metadata__  # type: ignore[attr-defined]
-    return Constant(admit(owner, "learning_rate", learning_rate, domain))
+    return Constant(validate(owner, "learning_rate", learning_rate, domain))
 
 
 def _refuse_no_function(owner: str, lr_lambda: Any) -> None:
     if not callable(lr_lambda):
-        raise TypeError(f"{owner}: lr_lambda={shown(lr_lambda)}; lr_lambda must be a function of the epoch.")
+        raise TypeError(f"{owner}: lr_lambda={format_value(lr_lambda)}; lr_lambda must be a function of the epoch.")
 
 
 def _table(owner: str, lr_lambda: Callable[[int], Any], horizon: Any, product: bool = False) -> Schedule:
     """What a function of the epoch says, asked once for each; or the product of all that it said from epoch 1 on."""
     if not isinstance(horizon, int) or isinstance(horizon, bool) or horizon < 1:
-        raise ValueError(f"{owner}: horizon={shown(horizon)}; horizon must be a number of epochs, 1 or more.")
+        raise ValueError(f"{owner}: horizon={format_value(horizon)}; horizon must be a number of epochs, 1 or more.")
     asked = [float(lr_lambda(epoch)) for epoch in range(int(product), horizon)]
     values = np.cumprod([1.0, *asked]) if product else np.array(asked)
     return pieces.PiecewiseConstant(np.arange(1, horizon), values)
 
 
 def _refuse_growth(schedule: Any) -> None:
-    refuse(schedule, lambda gamma: gamma >= 1, "gamma", instead="Paddle's decays take a gamma below 1")
+    reject_if(schedule, lambda gamma: gamma >= 1, "gamma", instead="Paddle's decays take a gamma below 1")
 
 
 class NoamDecay(Peer):
@@ -264,10 +252,10 @@ class LinearWarmup(Peer):
     verbose: bool = False
 
     def check(self) -> None:
-        refuse(self, lambda start, end: end <= start, "start_lr", "end_lr", instead="write end_lr above start_lr")
+        reject_if(self, lambda start, end: end <= start, "start_lr", "end_lr", instead="write end_lr above start_lr")
         if hasattr(self.learning_rate, "last_epoch"):
             instead = "LinearWarmup tells the inner schedule its epoch: write last_epoch on the outer one"
-            refuse(self.learning_rate, lambda k: k != -1, "last_epoch", instead=instead)
+            reject_if(self.learning_rate, lambda k: k != -1, "last_epoch", instead=instead)
 
     def build(self) -> Schedule:
         up = Linear(self.start_lr, self.end_lr, self.warmup_steps)
@@ -510,7 +498,7 @@ class OneCycleLR(Peer):
 
     def check(self) -> None:
         if self.three_phase:
-            refuse(self, lambda pct: pct >= 0.5, "phase_pct", instead="three phases need phase_pct below 0.5")
+            reject_if(self, lambda pct: pct >= 0.5, "phase_pct", instead="three phases need phase_pct below 0.5")
 
     def build(self) -> Schedule:
         phases = OneCyclePhases(
@@ -612,7 +600,7 @@ class LinearLR(Peer):
     verbose: bool = False
 
     def check(self) -> None:
-        refuse(self, lambda x: x == 0, "start_factor", instead="write a share above 0")
+        reject_if(self, lambda x: x == 0, "start_factor", instead="write a share above 0")
 
     def build(self) -> Schedule:
         start, end = self.learning_rate * self.start_factor, self.learning_rate * self.end_factor

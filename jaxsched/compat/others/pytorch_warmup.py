@@ -9,9 +9,9 @@ from typing import Annotated
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ...fields import Count, Domain, Integer, Length, Number
 from ...schedules import shapes
 from ...schedules.base import Schedule
-from ...schedules.fields import Count, Domain, Integer, Length, Number
 from ...schedules.ramps import Linear
 from ...schedules.shapes import Step
 from ...schedules.untuned import Decay, UntunedWarmup

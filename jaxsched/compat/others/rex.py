@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ...fields import Integer, Positive, Scalar, Steps, reject_if
 from ...schedules.base import Constant, Schedule
-from ...schedules.fields import Integer, Positive, Scalar, Steps, refuse
 from ...schedules.ramps import Linear, Rex
 from ..peer import Peer
 from ._shared import most
@@ -45,15 +45,15 @@ class AxolotlRexLR(Peer):
     peer_exact: bool = False
 
     def check(self) -> None:
-        refuse(self, lambda low, high: low > high, "min_lr", "max_lr", instead="write min_lr <= max_lr")
-        refuse(
+        reject_if(self, lambda low, high: low > high, "min_lr", "max_lr", instead="write min_lr <= max_lr")
+        reject_if(
             self,
             lambda warmup, total: warmup > total,
             "num_warmup_steps",
             "total_steps",
             instead="the warmup must not be longer than the whole: write num_warmup_steps <= total_steps",
         )
-        refuse(self, lambda step: step < 0, "last_step", instead="write 0 or more")
+        reject_if(self, lambda step: step < 0, "last_step", instead="write 0 or more")
 
     def build(self) -> Schedule:
         up = Linear(0.0, self.lr, self.num_warmup_steps)

@@ -8,10 +8,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from ..._errors import format_value, nearest_name
+from ...fields import Growth, Length, Positive, Scalar, Steps, StepTable, Table, Unit
 from ...schedules.base import Constant, Schedule
 from ...schedules.cycles import CosineWarmRestarts
 from ...schedules.decays import ExponentialDecay, InverseSqrtDecay, StepDecay
-from ...schedules.fields import Growth, Length, Positive, Scalar, Steps, StepTable, Table, Unit, nearest_name, shown
 from ...schedules.pieces import PiecewiseConstant, PiecewiseInterpolate
 from ...schedules.ramps import Linear, Polynomial
 from ..peer import admitted, known
@@ -217,7 +218,7 @@ def _linear_decay(
 ) -> Callable[[Schedule], Schedule]:
     if known_to_be(lambda warmup, total: warmup >= total, warmup_steps, total_steps):
         raise ValueError(
-            f"linear_decay: warmup_steps={shown(warmup_steps)} and total_steps={shown(total_steps)}; "
+            f"linear_decay: warmup_steps={format_value(warmup_steps)} and total_steps={format_value(total_steps)}; "
             "the decay comes after the warmup: write warmup_steps < total_steps."
         )
     length = total_steps - warmup_steps
@@ -294,7 +295,7 @@ def compound_lr_scheduler(config: Mapping[str, Any], peer_exact: bool = False) -
     """
     owner = "compound_lr_scheduler"
     if not isinstance(config.get("factors"), str):
-        raise ValueError(f"{owner}: factors={shown(config.get('factors'))}; write a text such as 'constant'.")
+        raise ValueError(f"{owner}: factors={format_value(config.get('factors'))}; write a text such as 'constant'.")
     for name in config:
         if name not in _ENTRIES:
             raise ValueError(f"{owner}: no factor reads config[{name!r}]; {nearest_name(name, _ENTRIES)}")

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
+from ...fields import Length, NonNegative, Offset, Scalar, Steps
 from ...schedules import shapes
 from ...schedules.base import Constant, Schedule
 from ...schedules.decays import InverseSqrtDecay, StepDecay
-from ...schedules.fields import Length, NonNegative, Offset, Scalar, Steps
 from ...schedules.ramps import Linear, Ramp
 from ...schedules.shapes import Step, floating
 from ..peer import admitted, known

@@ -10,18 +10,18 @@ Only what the user wrote is checked. What is traced passes, and what JAX rebuild
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import numbers
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
+
+from ._errors import FieldError, FieldTypeError, is_traced, nearest_name
 
 Number: TypeAlias = jax.Array | float
 Numbers: TypeAlias = jax.Array | np.ndarray | list[Any] | tuple[Any, ...]
@@ -29,17 +29,27 @@ Numbers: TypeAlias = jax.Array | np.ndarray | list[Any] | tuple[Any, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Domain:
-    """The numbers that a field takes: `says` completes "must be ...", `holds` is told elementwise.
+    """The numbers that a field accepts.
 
-    `counts`: it counts steps (or cycles), so that integers stay integers; else they become floats.
-    `ndim`: 0 for one number, 1 for a table of them. One axis more stacks several settings.
+    Args:
+      description: completes "must be ...".
+      contains: elementwise, of a float64 array.
+      counts: whether it counts steps or cycles: integers stay integers. Other integers become floats.
+      whole: whether only integers are accepted.
+      ndim: 0 for one number, 1 for a table. One more axis stacks several settings.
     """
 
-    says: str
-    holds: Callable[[np.ndarray], Any] = lambda x: x == x
+    description: str
+    contains: Callable[[np.ndarray], Any] = lambda x: x == x
     counts: bool = False
     whole: bool = False
     ndim: int = 0
+
+    def error(
+        self, owner: str, name: str, value: Any, kind: type[Exception] = FieldError, note: str = "", hint: str = ""
+    ) -> Exception:
+        """The refusal of a value."""
+        return kind(owner, name, value, f"{name} must be {self.description}{hint}", note=note)  # type: ignore[call-arg]
 
 
 Scalar: TypeAlias = Annotated[Number, Domain("a finite number")]
@@ -64,19 +74,6 @@ StepTable: TypeAlias = Annotated[
 ]
 
 
-def is_traced(x: Any) -> bool:
-    """Whether the numbers of `x` are not there to be looked at."""
-    return isinstance(x, jax.core.Tracer) or (isinstance(x, jax.Array) and not x.is_fully_addressable)
-
-
-def shown(value: Any) -> str:
-    """`value` for an error text: short, and as a user would write it."""
-    if isinstance(value, (np.ndarray, np.generic, jax.Array)) and not is_traced(value):
-        value = np.asarray(value).tolist()
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}"
-
-
 def shortest(values: Any) -> np.ndarray:
     """Float64 numbers of the same shape that print as those of a shorter type do, and read back as the same there.
 
@@ -86,65 +83,60 @@ def shortest(values: Any) -> np.ndarray:
     return np.array([float(str(x)) for x in values.ravel()], np.float64).reshape(values.shape)
 
 
-def nearest_name(name: str, names: Iterable[str]) -> str:
-    """The end of an error text about a name that there is not."""
-    names = list(names)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names) or 'none'}"
+def validate(owner: str, name: str, value: Any, domain: Domain) -> Any:
+    """Returns `value` as the field `name` of `owner` stores it.
 
-
-def admit(owner: str, name: str, value: Any, domain: Domain) -> Any:
-    """`value` as the field `name` of `owner` holds it, or a TypeError or ValueError that says what to write."""
-
-    def refusal(kind: type[Exception], why: str = "", hint: str = "") -> Exception:
-        return kind(f"{owner}: {name}={shown(value)}{why}; {name} must be {domain.says}{hint}.")
-
+    Raises:
+      FieldError, FieldTypeError: if the domain does not contain it.
+    """
     if isinstance(value, str):
         hint = ", and Timeline(total_steps, ...) turns '5%', '3ep' or '2e9tok' into steps" if domain.counts else ""
-        raise refusal(TypeError, " is text", hint)
+        raise domain.error(owner, name, value, FieldTypeError, " is text", hint)
+    original = value
     if isinstance(value, (list, tuple)):
         try:
             value = np.array(value)
         except ValueError:
-            raise refusal(TypeError, " has rows of different lengths") from None
+            raise domain.error(owner, name, original, FieldTypeError, " has rows of different lengths") from None
     if isinstance(value, np.ndarray):
         value = value.copy()
-        value.setflags(write=False)  # what is frozen does not change with the array that it was made of
+        value.setflags(write=False)  # a frozen schedule does not change with the array that it was made of
     if not (isinstance(value, (numbers.Real, np.ndarray, np.generic, jax.Array)) and not isinstance(value, bool)):
-        raise refusal(TypeError, " is not a number")
-    return _admit_numbers(value, domain, refusal)
-
-
-def _admit_numbers(value: Any, domain: Domain, refusal: Callable[..., Exception]) -> Any:
+        raise domain.error(owner, name, original, FieldTypeError, " is not a number")
     if isinstance(value, int):  # of any size
         value = value if domain.counts else float(value)
+    _check_numbers(owner, name, value, domain)
     dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
-    if dtype.kind == "O":
-        raise refusal(ValueError, " cannot be counted")
-    if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):
-        raise refusal(TypeError, f" holds {dtype}")
-    if np.ndim(value) < domain.ndim:
-        raise refusal(TypeError, " is a single number")
-    is_int = jnp.issubdtype(dtype, jnp.integer)
-    if not is_traced(value):
-        seen = np.asarray(value).astype(np.float64)
-        if not np.all(np.isfinite(seen)):
-            raise refusal(ValueError, " is not finite")
-        if domain.whole and not is_int:
-            raise refusal(TypeError if np.ndim(value) == 0 else ValueError, " is not an integer")
-        if not np.all(domain.holds(seen)):
-            raise refusal(ValueError)
-        most = jnp.iinfo(jnp.result_type(int)).max
-        if is_int and domain.counts and np.any(np.abs(seen) > most):
-            hint = f", of at most {most:_}; set jax_enable_x64 to count further, or count in larger units"
-            raise refusal(ValueError, " cannot be counted", hint)
-    if is_int and not domain.counts:
+    if jnp.issubdtype(dtype, jnp.integer) and not domain.counts:
         return value.astype(np.float64 if isinstance(value, (np.ndarray, np.generic)) else jnp.result_type(float))
     return value
 
 
-def refuse(schedule: Any, bad: Callable[..., Any], *names: str, instead: str) -> None:
-    """Refuse fields that do not go together: `bad` is told their values as float64 arrays."""
+def _check_numbers(owner: str, name: str, value: Any, domain: Domain) -> None:
+    dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
+    if dtype.kind == "O":
+        raise domain.error(owner, name, value, FieldError, " cannot be counted")
+    if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):
+        raise domain.error(owner, name, value, FieldTypeError, f" holds {dtype}")
+    if np.ndim(value) < domain.ndim:
+        raise domain.error(owner, name, value, FieldTypeError, " is a single number")
+    if is_traced(value):
+        return
+    is_int, seen = jnp.issubdtype(dtype, jnp.integer), np.asarray(value).astype(np.float64)
+    if not np.all(np.isfinite(seen)):
+        raise domain.error(owner, name, value, FieldError, " is not finite")
+    if domain.whole and not is_int:
+        raise domain.error(owner, name, value, FieldError if np.ndim(value) else FieldTypeError, " is not an integer")
+    if not np.all(domain.contains(seen)):
+        raise domain.error(owner, name, value, FieldError)
+    most = jnp.iinfo(jnp.result_type(int)).max
+    if is_int and domain.counts and np.any(np.abs(seen) > most):
+        hint = f", of at most {most:_}; set jax_enable_x64 to count further, or count in larger units"
+        raise domain.error(owner, name, value, FieldError, " cannot be counted", hint)
+
+
+def reject_if(schedule: Any, bad: Callable[..., Any], *names: str, instead: str) -> None:
+    """Raises FieldError if `bad` is true of the fields, which it gets as float64 arrays; traced fields pass."""
     values = [getattr(schedule, name) for name in names]
     if any(value is None or is_traced(value) or isinstance(value, str) for value in values):
         return
@@ -152,22 +144,21 @@ def refuse(schedule: Any, bad: Callable[..., Any], *names: str, instead: str) ->
     hit = np.asarray(bad(*arrays))
     if hit.any():
         where = np.argwhere(np.broadcast_to(hit, np.broadcast_shapes(hit.shape)))[0] if hit.ndim else ()
-        at = [shown(v if np.ndim(v) == 0 or np.shape(v) != hit.shape else np.asarray(v)[tuple(where)]) for v in values]
-        fields = " and ".join(f"{name}={text}" for name, text in zip(names, at, strict=True))
-        raise ValueError(f"{type(schedule).__name__}: {fields}; {instead}.")
+        at = [v if np.ndim(v) == 0 or np.shape(v) != hit.shape else np.asarray(v)[tuple(where)] for v in values]
+        raise FieldError(type(schedule).__name__, names, at, instead)
 
 
-def refuse_through_zero(schedule: Any, init: str, end: str) -> None:
-    """Refuse the ends of an exponential that cannot reach one from the other."""
+def reject_zero_crossing(schedule: Any, init: str, end: str) -> None:
+    """Raises FieldError for an exponential that cannot get from one end to the other."""
     cannot = "an exponential cannot reach 0 or change its sign: write two values of one sign, such as end_value=1e-6"
-    refuse(schedule, lambda a, b: a * b <= 0, init, end, instead=cannot)
+    reject_if(schedule, lambda a, b: a * b <= 0, init, end, instead=cannot)
 
 
-def refuse_uncountable(schedule: Any, *names: str) -> None:
-    """Refuse phases whose sum cannot be counted by an integer of JAX."""
+def reject_uncountable(schedule: Any, *names: str) -> None:
+    """Raises FieldError for phases whose sum exceeds JAX's integers."""
     most = jnp.iinfo(jnp.result_type(int)).max
     too_long = f"together they must be at most {most:_} steps; set jax_enable_x64, or count in larger units"
-    refuse(schedule, lambda *steps: sum(steps) > most, *names, instead=too_long)
+    reject_if(schedule, lambda *steps: sum(steps) > most, *names, instead=too_long)
 
 
 # --- annotations -----------------------------------------------------------------------------------------------------
@@ -195,7 +186,7 @@ def _keep(owner: str, name: str, value: Any) -> Any:
 
 def _flag(owner: str, name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{owner}: {name}={shown(value)}; {name} must be True or False.")
+        raise FieldTypeError(owner, name, value, f"{name} must be True or False")
     return bool(value)
 
 
@@ -203,7 +194,7 @@ def _one_of(choices: tuple[Any, ...]) -> Converter:
     def convert(owner: str, name: str, value: Any) -> Any:
         if value in choices:
             return value
-        raise ValueError(f"{owner}: {name}={value!r}; {nearest_name(str(value), map(str, choices))}")
+        raise FieldError(owner, name, value, nearest_name(str(value), map(str, choices)))
 
     return convert
 
@@ -211,8 +202,8 @@ def _one_of(choices: tuple[Any, ...]) -> Converter:
 def _each(domain: Domain) -> Converter:
     def convert(owner: str, name: str, values: Any) -> tuple[Any, ...]:
         if not isinstance(values, (list, tuple)) and not (isinstance(values, (np.ndarray, jax.Array)) and values.ndim):
-            raise TypeError(f"{owner}: {name}={shown(values)}; {name} must be a list.")
-        return tuple(admit(owner, f"{name}[{i}]", value, domain) for i, value in enumerate(values))
+            raise FieldTypeError(owner, name, values, f"{name} must be a list")
+        return tuple(validate(owner, f"{name}[{i}]", value, domain) for i, value in enumerate(values))
 
     return convert
 
@@ -249,7 +240,7 @@ def read_annotation(name: str, hint: Any, default: Any, child: Callable[[Any], C
     elif hint is str or origin is Callable or hint is Callable:
         static, convert = True, _keep
     elif domain is not None:
-        convert = functools.partial(admit, domain=domain)
+        convert = functools.partial(validate, domain=domain)
     elif convert is None and inner is not None:
         convert = _each(inner)
     convert = convert or _keep

@@ -97,10 +97,10 @@ def _(d: Draw) -> Drawn:
     return Drawn(js.Cosine(init, end, steps), f.weighted(f.cosine, init, end, steps), [steps], peer)
 
 
-@case("Cosine, k", POWER)
+@case("KDecay", POWER)
 def _(d: Draw) -> Drawn:
     init, end, steps, k = d.value_or_zero(), d.value_or_zero(), d.horizon(), d.number(0.3, 4)
-    return Drawn(js.Cosine(init, end, steps, k), f.weighted(f.k_cosine, init, end, steps, k), [steps])
+    return Drawn(js.schedules.KDecay(init, end, steps, k), f.weighted(f.k_cosine, init, end, steps, k), [steps])
 
 
 @case("Polynomial", POWER)
@@ -111,11 +111,11 @@ def _(d: Draw) -> Drawn:
     return Drawn(js.Polynomial(init, end, steps, power), formula, [steps], peer)
 
 
-@case("Polynomial, k", POWER)
+@case("KDecay, polynomial", POWER)
 def _(d: Draw) -> Drawn:
     init, end, steps, power, k = d.value(), d.value_or_zero(), d.horizon(), d.number(0.3, 4), d.number(0.3, 4)
     formula = f.weighted(f.polynomial, init, end, steps, power, k)
-    return Drawn(js.Polynomial(init, end, steps, power, k), formula, [steps])
+    return Drawn(js.schedules.KDecay(init, end, steps, k, "polynomial", power), formula, [steps])
 
 
 @case("Exponential", POWER)

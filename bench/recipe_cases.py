@@ -77,16 +77,6 @@ def _(d: Draw) -> Drawn:
     return Drawn(js.WarmupInverseSqrt(peak, warmup, timescale), formula, [warmup])
 
 
-@case("LinearToZero", LINEAR)
-def _(d: Draw) -> Drawn:
-    peak, total = d.value(), d.horizon()
-    warmup = d.part(total)
-    peer = [optax.linear_schedule(0.0, peak, warmup), optax.linear_schedule(peak, 0.0, total - warmup)]
-    up, down = f.ramp("linear", 0.0, peak, 0, warmup), f.ramp("linear", peak, 0.0, warmup, total)
-    formula = f.phases(up, down, at=[warmup])
-    return Drawn(js.LinearToZero(peak, warmup, total), formula, [warmup, total], optax.join_schedules(peer, [warmup]))
-
-
 # --- several phases --------------------------------------------------------------------------------------------------
 
 

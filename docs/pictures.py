@@ -26,7 +26,7 @@ GALLERY = {
     "WarmupInverseSqrt": js.WarmupInverseSqrt(1.0, warmup_steps=1_000),
     "CosineWarmRestarts": js.CosineWarmRestarts(1.0, period=1_500, period_mult=2, peak_mult=0.8),
     "CyclicTriangular": js.CyclicTriangular(0.1, 1.0, up_steps=1_250, down_steps=1_250, mode="triangular2"),
-    "StepDecay": js.StepDecay(1.0, gamma=0.5, step_size=2_500),
+    "StepDecay": js.StepDecay(1.0, decay_rate=0.5, decay_steps=2_500),
     "Rex": js.Rex(1.0, 0.0, steps=TOTAL),
     "Polynomial": js.Polynomial(1.0, 0.0, steps=TOTAL, power=2),
     "InfiniteSchedule": js.InfiniteSchedule(

@@ -23,7 +23,8 @@ from .outline import (
     read,
     spikes,
 )
-from .schedules.base import Cooldown, Hold, Join, PerEpoch, Repeat, Schedule, Shift
+from .schedules.base import Schedule
+from .schedules.combine import Cooldown, Hold, Join, PerEpoch, Repeat, Shift
 from .schedules.untuned import UntunedWarmup
 
 Severity = Literal["error", "warning", "note"]

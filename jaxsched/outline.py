@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._errors import format_value, is_traced
-from .schedules.base import Schedule, as_schedule, axes
+from .schedules.base import Schedule, as_schedule
+from .schedules.structure import axes
 
 _DENSE = 2**20
 """A horizon below it is read, and kept, at every step."""

@@ -254,7 +254,7 @@ def triangle_ref(f: Any, t: np.ndarray) -> Any:
     height = {
         "triangular": lambda: L(1),
         "triangular2": lambda: L(2) ** -index.astype(L),
-        "exp_range": lambda: f.gamma ** np.asarray(t).astype(L),
+        "exp_range": lambda: f.decay_rate ** np.asarray(t).astype(L),
     }[f.mode]()
     return blend(f.peak_value, f.base_value, tri * height)
 
@@ -293,7 +293,7 @@ def infinite_ref(f: Any, t: np.ndarray) -> Any:
 def power_schedule_ref(f: Any, t: np.ndarray) -> Any:
     def body(t: np.ndarray) -> Any:
         tokens = np.maximum(np.asarray(t), 1).astype(L) * f.tokens_per_step
-        rates = np.minimum(f.max_value, f.batch_size * f.amplitude * tokens**f.exponent)
+        rates = np.minimum(f.peak_value, f.batch_size * f.amplitude * tokens**f.exponent)
         return rates * Way(t, f.warmup_steps).u
 
     at = f.total_steps - f.decay_steps
@@ -326,7 +326,7 @@ def up_to(low: float, high: float, name: str) -> Callable[[np.random.Generator],
 
 
 def polynomial_weights(f: Any, u: Any, v: Any) -> tuple[Any, Any]:
-    done, left = power_of(u, v, f.k)
+    done, left = power_of(u, v, getattr(f, "k", 1))
     with np.errstate(divide="ignore"):
         rest = -np.expm1(f.power * np.where(done < 0.5, np.log1p(-done), np.log(left)))
     return left**f.power, rest
@@ -340,22 +340,27 @@ def tanh_weights(f: Any, u: Any, v: Any) -> tuple[Any, Any]:
 RAMPS = [
     ramp_case(js.Linear, lambda f, u, v: (v, u), 4),
     ramp_case(
-        js.Cosine,
+        js.schedules.KDecay,
         lambda f, u, v: tuple(map(rise, power_of(u, v, f.k)[::-1])),
         16,
         lambda rng: {"k": f32(rng.choice([1, 0.5, 2.2]))},
         16,
     ),
+    ramp_case(js.Cosine, lambda f, u, v: (rise(v), rise(u)), 8),
+    ramp_case(js.Polynomial, polynomial_weights, 16, lambda rng: {"power": f32(rng.choice([1, 0.5, 3.3]))}, 16),
     dataclasses.replace(
-        ramp_case(js.Cosine, lambda f, u, v: tuple(map(rise, power_of(u, v, f.k)[::-1])), 8, lambda rng: {"k": f32(1)}),
-        name="Cosine[k=1]",
-    ),
-    ramp_case(
-        js.Polynomial,
-        polynomial_weights,
-        16,
-        lambda rng: {"power": f32(rng.choice([1, 0.5, 3.3])), "k": f32(rng.choice([1, 1, 0.5, 2.2]))},
-        16,
+        ramp_case(
+            js.schedules.KDecay,
+            polynomial_weights,
+            16,
+            lambda rng: {
+                "shape": "polynomial",
+                "power": f32(rng.choice([1, 0.5, 3.3])),
+                "k": f32(rng.choice([1, 0.5, 2.2])),
+            },
+            16,
+        ),
+        name="KDecay[polynomial]",
     ),
     Case(
         js.Exponential,
@@ -385,20 +390,20 @@ DECAYS = [
         js.StepDecay,
         lambda rng, n: {
             "init_value": rate(rng),
-            "gamma": near_one(rng),
-            "step_size": max(1, n // log_int(rng, 1, 1e6)),
+            "decay_rate": near_one(rng),
+            "decay_steps": max(1, n // log_int(rng, 1, 1e6)),
         },
-        lambda f, t: f.init_value * f.gamma ** stairs(t, f.step_size).astype(L),
+        lambda f, t: f.init_value * f.decay_rate ** stairs(t, f.decay_steps).astype(L),
         4,
-        lambda f: [f.step_size, 7 * f.step_size],
-        lambda f: {0: f.init_value, f.step_size - 1: f.init_value},
+        lambda f: [f.decay_steps, 7 * f.decay_steps],
+        lambda f: {0: f.init_value, f.decay_steps - 1: f.init_value},
         falling,
         slack=2,
     ),
     Case(
         js.MultiStepDecay,
-        lambda rng, n: {"init_value": rate(rng), "gamma": near_one(rng), "milestones": table_steps(rng, n, 5)},
-        lambda f, t: f.init_value * f.gamma ** np.searchsorted(f.milestones, t, side="right").astype(L),
+        lambda rng, n: {"init_value": rate(rng), "decay_rate": near_one(rng), "milestones": table_steps(rng, n, 5)},
+        lambda f, t: f.init_value * f.decay_rate ** np.searchsorted(f.milestones, t, side="right").astype(L),
         4,
         lambda f: list(f.milestones),
         lambda f: {0: f.init_value, int(f.milestones[0]) - 1: f.init_value},
@@ -540,7 +545,7 @@ CYCLES = [
                 "up_steps": max(1, n // 3),
                 "down_steps": max(1, n // 5),
                 "mode": mode,
-                "gamma": f32(1 - 1e-5 / n**0.5) if mode == "exp_range" else f32(1),
+                "decay_rate": f32(1 - 1e-5 / n**0.5) if mode == "exp_range" else f32(1),
             },
             triangle_ref,
             16 if mode == "exp_range" else 4,
@@ -666,14 +671,6 @@ RECIPES = [
         lambda f: {f.warmup_steps + f.hold_steps: f.peak_value, LAST: f.end_value},
     ),
     Case(
-        js.LinearToZero,
-        lambda rng, n: {"peak_value": rate(rng), "warmup_steps": n // 10, "total_steps": n},
-        lambda f, t: warm(f, t, lambda a: f.peak_value * Way(a, f.total_steps - f.warmup_steps).v, init=L(0)),
-        4,
-        lambda f: [f.warmup_steps, f.total_steps],
-        lambda f: {f.warmup_steps: f.peak_value, f.total_steps: L(0), LAST: L(0)},
-    ),
-    Case(
         js.InfiniteSchedule,
         lambda rng, n: {
             "peak_value": f32(0.1),
@@ -712,7 +709,7 @@ RECIPES = [
             "total_steps": n,
             "warmup_steps": n // 20,
             "decay_steps": n // 4,
-            "max_value": f32(0.02),
+            "peak_value": f32(0.02),
             "amplitude": f32(4),
             "exponent": f32(-0.51),
             "end_value": f32(0),

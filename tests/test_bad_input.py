@@ -65,8 +65,8 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], list[str]]] = [
     # wrong counts of pieces
     (lambda: js.join([1.0, 2.0, 3.0], [5]), ValueError, ["3 schedules and 1 boundaries", "2 boundaries"]),
     (lambda: js.join([], []), ValueError, ["schedules=[]", "at least one"]),
-    (lambda: js.PiecewiseConstant([2], [1.0, 2.0, 3.0]), ValueError, ["boundaries=[2]", "values=[1.0, 2.0, 3.0]", "n + 1 values"]),
-    (lambda: js.PiecewiseInterpolate([0, 5, 9], [1.0, 2.0]), ValueError, ["knots=[0, 5, 9]", "values=[1.0, 2.0]", "one value for each knot"]),
+    (lambda: js.PiecewiseConstant([2], [1.0, 2.0, 3.0]), ValueError, ["boundaries=[2]", "n + 1 values"]),
+    (lambda: js.PiecewiseInterpolate([0, 5, 9], [1.0, 2.0]), ValueError, ["values=[1.0, 2.0]", "for each knot"]),
     (lambda: js.PiecewiseInterpolate([4], [1.0]), ValueError, ["knots=[4]", "at least two"]),
     (lambda: js.PiecewiseConstant(3, [1.0, 2.0]), TypeError, ["boundaries=3", "single number", "list"]),
     # NaN and infinite hyperparameters
@@ -85,8 +85,8 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], list[str]]] = [
     (lambda: js.Constant(1.0).cooldown(5, 5, shape="exponential"), ValueError, ["end_value=0.0", "above 0"]),
     (lambda: js.WarmupStableDecay(0.1, 1, 9, 2, decay_shape="exponential"), ValueError, ["end_value=0.0", "one sign"]),
     # a gamma of the wrong sign, and other values out of range
-    (lambda: js.StepDecay(0.1, gamma=-0.5, step_size=10), ValueError, ["StepDecay", "gamma=-0.5", "above 0"]),
-    (lambda: js.StepDecay(0.1, gamma=0.0, step_size=10), ValueError, ["gamma=0.0", "above 0"]),
+    (lambda: js.StepDecay(0.1, decay_rate=-0.5, decay_steps=10), ValueError, ["StepDecay", "decay_rate=-0.5", "above 0"]),
+    (lambda: js.StepDecay(0.1, decay_rate=0.0, decay_steps=10), ValueError, ["decay_rate=0.0", "above 0"]),
     (lambda: js.ExponentialDecay(0.1, -0.9, 10), ValueError, ["decay_rate=-0.9", "above 0"]),
     (lambda: js.Polynomial(1.0, 0.0, 5, power=-1.0), ValueError, ["power=-1.0", "above 0"]),
     (lambda: js.Tanh(1.0, 0.0, 5, lower=3.0, upper=-3.0), ValueError, ["lower=3.0", "upper=-3.0", "lower < upper"]),
@@ -104,7 +104,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], list[str]]] = [
     (lambda: js.Linear(1.0, 0.0, 3_000_000_000), ValueError, ["steps=3000000000", "jax_enable_x64"]),
     # a misspelt field
     (lambda: js.WarmupCosine(peak=0.1, warmup_steps=1, total_steps=9), TypeError, ["'peak'", "'peak_value'"]),
-    (lambda: js.StepDecay(0.1, gama=0.5, step_size=3), TypeError, ["'gama'", "'gamma'"]),
+    (lambda: js.StepDecay(0.1, decay_rat=0.5, decay_steps=3), TypeError, ["'decay_rat'", "'decay_rate'"]),
     (lambda: js.WarmupCosine(**WARM).replace(totl_steps=5), TypeError, ["'totl_steps'", "'total_steps'"]),
     (lambda: js.grid(js.Linear, init=[1.0], end_value=0.0, steps=3), TypeError, ["'init'", "'init_value'"]),
     # a text for a number, and other wrong types

@@ -92,7 +92,7 @@ def test_called_first_inside_of_a_compiled_function() -> None:
 
 
 def test_called_from_many_threads() -> None:
-    s, out = js.Cosine(1.0, 0.0, 100), []
+    s, out = js.Linear(1.0, 0.0, 128), []
     threads = [threading.Thread(target=lambda t=t: out.append(float(s(t)))) for t in range(16)]
     for thread in threads:
         thread.start()
@@ -139,7 +139,7 @@ def test_expressions() -> None:
         (js.Ramp(1.0, 0.0, 3, "cosine"), "Ramp(init_value=1.0, end_value=0.0, steps=3, shape='cosine')"),
     ]:
         assert repr(schedule) == text
-        assert repr(eval(text, vars(js))) == text
+        assert repr(eval(text, vars(js.schedules))) == text
 
 
 def test_repr_inside_of_a_compiled_function() -> None:
@@ -213,7 +213,7 @@ def test_grid_of_an_instance_and_of_tables() -> None:
     tables = js.grid(js.PiecewiseConstant, boundaries=[2, 4], values=[[1.0, 0.5, 0.1], [2.0, 1.0, 0.2]])
     assert tables.boundaries.shape == (2, 2)
     assert jax.vmap(lambda s: s(3))(tables).tolist() == [0.5, 1.0]
-    one = js.grid(js.MultiStepDecay, init_value=[1.0, 2.0], gamma=0.5, milestones=[1, 2, 3])
+    one = js.grid(js.MultiStepDecay, init_value=[1.0, 2.0], decay_rate=0.5, milestones=[1, 2, 3])
     assert jax.vmap(lambda s: s(3))(one).tolist() == [0.125, 0.25]
     nested = js.grid(S.then(js.Constant(0.1), at=5).repeat(8), value_mult=[1.0, 0.5])
     assert jax.vmap(lambda s: s(14))(nested).tolist() == pytest.approx([0.1, 0.05])

@@ -130,7 +130,7 @@ def test_public_names() -> None:
         "Cosine Polynomial Exponential Rex Tanh Ramp StepDecay MultiStepDecay ExponentialDecay NaturalExpDecay "
         "InverseTimeDecay InverseSqrtDecay PowerDecay PiecewiseConstant PiecewiseInterpolate CyclicTriangular "
         "CosineWarmRestarts PolynomialDecay WarmupConstant WarmupLinear WarmupCosine WarmupPolynomial "
-        "WarmupExponential WarmupInverseSqrt WarmupStableDecay OneCycle OneCycleMomentum Noam TriStage LinearToZero "
+        "WarmupExponential WarmupInverseSqrt WarmupStableDecay OneCycle OneCycleMomentum Noam TriStage "
         "InfiniteSchedule PowerSchedule ChebyshevSteps SilverSteps Timeline Task sweep SweepResult choice uniform "
         "log_uniform int_uniform reduce_on_plateau PlateauState observe current_hyperparams inject greedy guard_spikes "
         "monitor_gradients autoclip zclip untuned_warmup adaptive_warmup by_path layerwise weight_decay named diagnose"

@@ -161,7 +161,7 @@ def test_no_fault_of_a_per_step_rate() -> None:
     rate, t = np.float32(1 - 1e-7), 100_000_000
     want = float(rate.astype(float) ** t)
     assert float(js.ExponentialDecay(1.0, rate, 1)(t)) == pytest.approx(want, rel=1e-6)
-    stairs = js.StepDecay(1.0, 0.5, step_size=2_000_000_000 // 3)
+    stairs = js.StepDecay(1.0, 0.5, decay_steps=2_000_000_000 // 3)
     edges = np.array([k * (2_000_000_000 // 3) for k in (1, 2, 3)], np.int32)
     np.testing.assert_array_equal(stairs(edges), [0.5, 0.25, 0.125])
     np.testing.assert_array_equal(stairs(edges - 1), [1.0, 0.5, 0.25])

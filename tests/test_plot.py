@@ -92,7 +92,7 @@ def test_a_narrow_spike_in_a_long_horizon() -> None:
 
 
 def test_a_jump_is_upright() -> None:
-    x, y = data(plot(js.StepDecay(1.0, gamma=0.5, step_size=30), 100).lines[0])
+    x, y = data(plot(js.StepDecay(1.0, decay_rate=0.5, decay_steps=30), 100).lines[0])
     for k in (1, 2, 3):
         assert y[x == 30 * k].tolist() == [0.5 ** (k - 1), 0.5**k]
     assert len(x) == 100 + 3
@@ -198,7 +198,7 @@ def test_the_horizon_that_a_schedule_tells(schedule: js.Schedule, end: int | Non
 
 
 def test_a_logarithmic_axis() -> None:
-    ax = plot(js.StepDecay(0.1, gamma=0.1, step_size=25), 100, scale="log")
+    ax = plot(js.StepDecay(0.1, decay_rate=0.1, decay_steps=25), 100, scale="log")
     assert ax.get_yscale() == "log"
     low, high = ax.get_ylim()
     assert 3e-5 < low < 1e-4
@@ -233,7 +233,7 @@ def test_names_tell_what_differs() -> None:
     ]
     mixed = plot([a, optax.cosine_decay_schedule(0.1, 50), 0.05, lambda t: 0.2], 50)
     assert [line.get_label() for line in mixed.lines] == [
-        "StepDecay(init_value=0.1, gamma=0.5, step_size=10)",
+        "StepDecay(init_value=0.1, decay_rate=0.5, decay_steps=10)",
         "cosine_decay_schedule",
         "Constant(constant_value=0.05)",
         "test_names_tell_what_differs",

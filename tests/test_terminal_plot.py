@@ -103,7 +103,7 @@ def test_the_peaks_of_restarts_are_seen() -> None:
 
 
 def test_a_jump_is_upright() -> None:
-    text = terminal_plot(js.StepDecay(1.0, gamma=0.1, step_size=30), 60, width=61, height=20)
+    text = terminal_plot(js.StepDecay(1.0, decay_rate=0.1, decay_steps=30), 60, width=61, height=20)
     full = dots(text).sum(axis=0)
     assert full.max() > 0.8 * len(dots(text))
     assert (full > 2).sum() == 1

@@ -62,8 +62,8 @@ def composed(rng, depth):
         lambda: number - a,
         lambda: a / number,
         lambda: -a,
-        lambda: a.then(composed(rng, depth - 1), at=10 * int(rng.integers(20, 40)) + 100 * depth),
-        lambda: js.join([a, number, composed(rng, 0)], [100 * depth, 100 * depth + 50]),
+        lambda: a.then(composed(rng, depth - 1), at=10 * int(rng.integers(20, 40)) + 400 * depth),
+        lambda: js.join([a, number, composed(rng, 0)], [400 * depth, 400 * depth + 50]),
         lambda: a.clip(lo=0.0),
         lambda: a.clip(hi=number),
         lambda: a.shift(int(rng.integers(-9, 9))),
@@ -151,8 +151,8 @@ def test_lengths_have_units():
     assert js.parse("Constant(1).then(Constant(2), at='1ep')", timeline=timeline).boundaries == (50,)
     table = js.parse("PiecewiseConstant(['1ep', '50%'], [1, 2, 3])", timeline=timeline)
     assert table.boundaries.tolist() == [50, 500]
-    assert js.parse("StepDecay(0.1, gamma=0.5, step_size='30ep')", timeline=timeline).step_size == 1_500
-    assert js.parse("StepDecay(0.1, 0.5, 9).replace(step_size='30ep')", timeline=timeline).step_size == 1_500
+    assert js.parse("StepDecay(0.1, decay_rate=0.5, decay_steps='30ep')", timeline=timeline).decay_steps == 1_500
+    assert js.parse("StepDecay(0.1, 0.5, 9).replace(decay_steps='30ep')", timeline=timeline).decay_steps == 1_500
 
 
 def test_names_of_the_user():
@@ -198,7 +198,7 @@ def test_other_values():
         ("Linear(1, 0, steps='3ep')", 13, "steps='3ep' needs a timeline"),
         ("Linear(1, 0, steps='30 %')", 13, "needs a timeline, or a total_steps in the same call"),
         ("WarmupCosine(0.1, warmup_steps='2 parsec', total_steps=9)", 18, "unknown unit 'parsec'"),
-        ("WarmupCosine(0.1, 20, 10)", 0, "warmup_steps=20 and total_steps=10"),
+        ("WarmupCosine(0.1, 20, 10)", 18, "warmup_steps=20 and total_steps=10"),
         ("Linear(1, 0, 3", 6, "this '(' is never closed"),
         ("Linear(1, 0, 3))", 15, "')' closes what was not opened"),
         ("Linear(1, 0 3)", 10, "invalid syntax"),
@@ -220,7 +220,7 @@ def test_other_values():
         ("Linear(*[1, 0, 3])", 0, "* and ** before an argument"),
         ("Linear(1, 0, steps=3, steps=4)", 22, "given twice"),
         ("Constant(1j)", 9, "1j is not a number"),
-        ("Constant(True)", 0, "is not a number"),
+        ("Constant(True)", 9, "is not a number"),
         ("0.1", 0, "write Constant(0.1)"),
         ("'a'", 0, "this makes a str"),
         ("Lambda(fn=<lambda>)", 10, "stands for a function, which no text can hold"),

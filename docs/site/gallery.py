@@ -56,12 +56,12 @@ GALLERY: dict[str, dict[str, Picture]] = {
     },
     "Decays without an end": {
         "StepDecay": Picture(
-            "StepDecay(0.1, gamma=0.5, step_size=30)",
+            "StepDecay(0.1, decay_rate=0.5, decay_steps=30)",
             120,
             "torch.StepLR timm.StepLRScheduler others.paddle.StepDecay others.mmengine.StepLR",
         ),
         "MultiStepDecay": Picture(
-            "MultiStepDecay(0.1, gamma=0.3, milestones=[30, 80])",
+            "MultiStepDecay(0.1, decay_rate=0.3, milestones=[30, 80])",
             120,
             "torch.MultiStepLR timm.MultiStepLRScheduler others.paddle.MultiStepDecay others.mmengine.MultiStepLR",
         ),
@@ -170,7 +170,6 @@ GALLERY: dict[str, dict[str, Picture]] = {
         "OneCycleMomentum": Picture(
             "OneCycleMomentum(0.85, 0.95, total_steps=100)", 110, "torch.OneCycleLR others.fastai.fit_one_cycle"
         ),
-        "LinearToZero": Picture("LinearToZero(0.1, warmup_steps=10, total_steps=100)", 120),
         "InfiniteSchedule": Picture(
             "InfiniteSchedule(0.1, 0.04, warmup_steps=10, cooldown_steps=40, total_steps=120, decay_steps=20, "
             "end_value=0.001)",
@@ -205,9 +204,9 @@ GALLERY: dict[str, dict[str, Picture]] = {
         "Repeat": Picture("Linear(0.1, 0.0, 20).repeat(20, period_mult=2, value_mult=0.7)", 140),
         "Hold": Picture("Cosine(0.1, 0.0, 100).hold(10)", 110),
         "Shift": Picture("Linear(0.1, 0.0, 60).shift(30)", 110),
-        "PerEpoch": Picture("StepDecay(0.1, gamma=0.5, step_size=2).per_epoch(15)", 120),
+        "PerEpoch": Picture("StepDecay(0.1, decay_rate=0.5, decay_steps=2).per_epoch(15)", 120),
         "Warmup": Picture(
-            "StepDecay(0.1, gamma=0.5, step_size=40).warmup(20)",
+            "StepDecay(0.1, decay_rate=0.5, decay_steps=40).warmup(20)",
             120,
             "others.paddle.LinearWarmup others.ignite.create_lr_scheduler_with_warmup "
             "others.pytorch_warmup.LinearWarmup",

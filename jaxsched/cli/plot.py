@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from tyro import conf
 
-from ..schedules.base import Schedule, axes
+from ..schedules.base import Schedule
+from ..schedules.structure import axes
 from ..units import Timeline
 from ..viz.plot import PHASES
 from .errors import fail, refusals, say

@@ -12,7 +12,8 @@ from tyro import conf
 
 from .._errors import format_value
 from ..fields import Field
-from ..schedules.base import Schedule, axes
+from ..schedules.base import Schedule
+from ..schedules.structure import axes
 from ..sweep.task import Task
 from ..text import ParseError, parse
 from ..units import Timeline

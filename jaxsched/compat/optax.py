@@ -39,8 +39,9 @@ from .._errors import format_value, is_traced
 from ..fields import Domain, Length, NonNegative, Offset, Positive, Scalar, Steps, StepTable, Unit, validate
 from ..optim import plateau
 from ..optim.listen import increment, listening, settings, standard_promotion
-from ..schedules import base, shapes
-from ..schedules.base import Constant, Join
+from ..schedules import base, combine, shapes
+from ..schedules.base import Constant
+from ..schedules.combine import Join
 from ..schedules.decays import ExponentialDecay
 from ..schedules.pieces import PiecewiseConstant, PiecewiseInterpolate
 from ..schedules.ramps import Linear, Polynomial, Ramp
@@ -395,7 +396,7 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> base.Schedule:
     for cycle in cycles[:-1]:
         elapsed = elapsed + cycle["decay_steps"]
         ends.append(_countable(elapsed))
-    return base.join(made, ends)
+    return combine.join(made, ends)
 
 
 @_checked
@@ -426,7 +427,7 @@ def join_schedules(schedules: Sequence[Any], boundaries: Any, peer_exact: bool =
     if isinstance(made[0], Join):
         made[0] = made[0].shift(0)  # which may be left before it has come to its own last piece
     if not peer_exact:
-        return base.join(made, boundaries)
+        return combine.join(made, boundaries)
     # A piece that begins at or after a later one is never asked: it lasts no step.
     pairs = list(zip(boundaries, made[1:], strict=False))
     starts = [functools.reduce(_smaller, [b for b, _ in pairs[i:]]) for i in range(len(pairs))]

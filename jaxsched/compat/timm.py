@@ -44,7 +44,7 @@ from ..schedules import shapes
 from ..schedules.base import Constant, Schedule
 from ..schedules.decays import InverseSqrtDecay, PowerDecay, StepDecay
 from ..schedules.pieces import MultiStepDecay
-from ..schedules.ramps import Cosine, Linear, Polynomial, Ramp, Tanh
+from ..schedules.ramps import KDecay, Linear, Ramp, Tanh
 from ..schedules.shapes import Step
 from .peer import Peer, admitted, known, on_host
 
@@ -209,7 +209,7 @@ class CosineLRScheduler(Peer):
 
     def cycle(self, top: Any, length: Any) -> Schedule:
         """One cycle, from `top` to `lr_min` in `length`."""
-        return Cosine(top, self.lr_min, length, self.k_decay)
+        return KDecay(top, self.lr_min, length, self.k_decay)
 
     def build(self) -> Schedule:
         return _warmed(self, _Cycles(self), self.lr, self.warmup_prefix)
@@ -316,7 +316,7 @@ class PolyLRScheduler(Peer):
 
     def cycle(self, top: Any, length: Any) -> Schedule:
         """One cycle, from `top` to `lr_min` in `length`."""
-        return Polynomial(top, self.lr_min, length, self.power, self.k_decay)
+        return KDecay(top, self.lr_min, length, self.k_decay, "polynomial", self.power)
 
     def build(self) -> Schedule:
         return _warmed(self, _Cycles(self), self.lr, self.warmup_prefix)
@@ -515,7 +515,7 @@ class WSDLRScheduler(Peer):
         if callable(self.decay_fn):
             return _Curve(init, end, self.decay_t, self.decay_fn)
         if self.decay_fn == "power":
-            return Polynomial(init, end, self.decay_t, power=1.0, k=self.decay_power)
+            return KDecay(init, end, self.decay_t, self.decay_power, "polynomial")
         if self.decay_fn == "exp":
             return _GeometricFall(init, end, self.decay_t, self.decay_ratio)
         return Ramp(init, end, self.decay_t, self.decay_fn)

@@ -21,7 +21,8 @@ from .._errors import format_value, is_traced
 from ..fields import Count, Domain, Integer, Length, Number, Numbers, Positive, Scalar, Steps, Unit, reject_if
 from ..optim.plateau import reduce_on_plateau
 from ..schedules import shapes
-from ..schedules.base import Constant, Join, Product, Schedule
+from ..schedules.base import Constant, Schedule
+from ..schedules.combine import Join, Product
 from ..schedules.cycles import CosineWarmRestarts, CyclicTriangular
 from ..schedules.decays import ExponentialDecay, StepDecay
 from ..schedules.pieces import PiecewiseConstant

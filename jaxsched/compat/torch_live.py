@@ -16,7 +16,8 @@ import optax
 
 from .._errors import format_value
 from ..optim.plateau import reduce_on_plateau
-from ..schedules.base import Constant, Product, Schedule
+from ..schedules.base import Constant, Schedule
+from ..schedules.combine import Product
 from ..schedules.cycles import CosineWarmRestarts
 from ..schedules.pieces import PiecewiseConstant
 

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import format_value
-from ..schedules.base import Schedule, axes
+from ..schedules.base import Schedule
 from ..schedules.stacking import unstack
+from ..schedules.structure import axes
 from .curves import Curve, admit_curves, in_float64, warmup_of
 from .rates import rates_of
 

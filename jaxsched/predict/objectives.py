@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import format_value
-from ..schedules.base import Schedule, axes
+from ..schedules.base import Schedule
+from ..schedules.structure import axes
 from ..sweep.settings import is_schedule
 
 Objective: TypeAlias = Callable[[Any], Any]

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import format_value, is_traced
-from ..schedules.base import Schedule, as_schedule, axes
+from ..schedules.base import Schedule, as_schedule
 from ..schedules.shapes import floating
+from ..schedules.structure import axes
 
 
 def rates_of(owner: str, lrs: Any, total_steps: int | None = None) -> jax.Array:

@@ -12,7 +12,8 @@ import numpy as np
 from .._errors import format_value, is_traced, nearest_name
 from ..fields import Domain, shortest, validate
 from ..schedules import shapes
-from ..schedules.base import Constant, Schedule, ShapeName, axes
+from ..schedules.base import Constant, Schedule, ShapeName
+from ..schedules.structure import axes
 from . import convex
 from .rates import checked_steps, rates_of
 

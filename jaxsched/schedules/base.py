@@ -1,14 +1,20 @@
-"""The schedule, the ways to put schedules together, and the operators and methods that do it."""
+"""The schedule: a frozen pytree of its hyperparameters, with the operators and methods that compose schedules.
+
+The composites that these make stand in `combine`; they are found by name in the registry of classes, so that this
+module knows none of them.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
 import functools
 import inspect
 import operator
 import sys
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias, dataclass_transform
 
 import jax
@@ -17,27 +23,17 @@ import numpy as np
 from jax import Array
 
 from .._errors import FieldError, FieldTypeError, UnknownFieldError, format_value, is_traced, nearest_name
-from ..fields import (
-    Converter,
-    Count,
-    Field,
-    Growth,
-    Integer,
-    Length,
-    NonNegative,
-    Offset,
-    Positive,
-    Scalar,
-    Steps,
-    read_annotation,
-    reject_if,
-)
+from ..fields import Converter, Field, Scalar, read_annotation, reject_if
 from . import shapes
 from .shapes import Step, floating
+from .structure import REGISTRY, Structure, Structured, axes
 
 ShapeName: TypeAlias = Literal[
     "linear", "cosine", "sqrt", "1-sqrt", "square", "1-square", "exponential", "mirror-cosine"
 ]
+
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 @functools.partial(jax.jit, inline=True)
@@ -131,22 +127,31 @@ def _register(cls: type[Schedule]) -> None:
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
 
-def _as_array(step: Step) -> Array:
-    return floating(step) if isinstance(step, shapes.Fraction) else step
-
-
 def _on_arrays(value: Callable[[Any, Step], Array]) -> Callable[[Any, Step], Array]:
-    """A user's formula is any arithmetic, and no kernel that reads a Fraction exactly: it gets the float."""
+    """The formula of an opaque class gets its step as an array: it may do any arithmetic with it."""
 
     @functools.wraps(value)
     def on_arrays(self: Any, step: Step) -> Array:
-        return value(self, _as_array(step))
+        return value(self, floating(step) if isinstance(step, shapes.Fraction) else step)
 
     return on_arrays
 
 
+_UNCHECKED = contextvars.ContextVar("unchecked", default=False)
+"""Set while a recipe that was checked at its construction builds its parts again, on traced values."""
+
+
+@contextlib.contextmanager
+def _unchecked() -> Iterator[None]:
+    token = _UNCHECKED.set(True)
+    try:
+        yield
+    finally:
+        _UNCHECKED.reset(token)
+
+
 @dataclass_transform(frozen_default=True, eq_default=False)
-class Schedule:
+class Schedule(Structured):
     """A pure function `step -> value` that is a frozen pytree of its hyperparameters.
 
     Subclass it with annotated fields and a `value`; the annotations say what is checked (`jaxsched.Scalar`, `Steps`,
@@ -174,7 +179,6 @@ class Schedule:
 
     # `np.float32(2) * schedule` reaches `__rmul__`, instead of an array of objects.
     __array_ufunc__ = None
-    _fields: ClassVar[tuple[Field, ...]] = ()
     __signature__: ClassVar[inspect.Signature]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -203,11 +207,13 @@ class Schedule:
             ]
         )
         _register(cls)
-        if "value" in cls.__dict__ and not cls.__module__.startswith(f"{__package__}."):
+        if "value" in cls.__dict__ and cls.structure is Structured.structure:
             cls.value = _on_arrays(cls.value)  # pyright: ignore[reportAttributeAccessIssue]
+        if cls.__module__.partition(".")[0] == _PACKAGE:
+            REGISTRY[cls._name()] = cls
 
     def __init__(self, *args: Any, **fields: Any) -> None:
-        owner = type(self).__name__
+        owner, unchecked = type(self).__name__, _UNCHECKED.get()
         self._reject_unknown(fields)
         try:
             bound = self.__signature__.bind(*args, **fields)
@@ -215,8 +221,11 @@ class Schedule:
             raise TypeError(f"{owner}: {error}; write {owner}{self.__signature__}.") from None
         bound.apply_defaults()
         for field in self._fields:
-            self.__dict__[field.name] = field.convert(owner, field.name, bound.arguments[field.name])
-        self.check()
+            value = bound.arguments[field.name]
+            is_checked = unchecked and isinstance(value, (jax.Array, float, Schedule))
+            self.__dict__[field.name] = value if is_checked else field.convert(owner, field.name, value)
+        if not unchecked:
+            self.check()
 
     def __setattr__(self, name: str, value: Any) -> None:
         owner = type(self).__name__
@@ -233,7 +242,7 @@ class Schedule:
                 raise UnknownFieldError(cls.__name__, name, fields[name], nearest_name(name, names))
 
     def check(self) -> None:
-        """Refuse fields that do not go together (with `fields.refuse`); called once, at construction."""
+        """Rejects fields that do not go together (with `fields.reject_if`); called once, at construction."""
 
     def value(self, step: Step) -> Array:
         """The formula. `step` is an array of integers (or floats) of any shape; use the kernels of `shapes` on it."""
@@ -285,36 +294,43 @@ class Schedule:
 
         Example:
           >>> import jaxsched as js
-          >>> js.StepDecay(0.1, gamma=0.5, step_size=30).replace(gamma=0.1)
-          StepDecay(init_value=0.1, gamma=0.1, step_size=30)
+          >>> js.StepDecay(0.1, decay_rate=0.5, decay_steps=30).replace(decay_rate=0.1)
+          StepDecay(init_value=0.1, decay_rate=0.1, decay_steps=30)
         """
         self._reject_unknown(fields)
         return type(self)(**{f.name: getattr(self, f.name) for f in self._fields} | fields)
 
     # --- operators ---------------------------------------------------------------------------------------------------
 
-    def __add__(self, other: Any) -> Sum:
-        return Sum((*_parts(Sum, self), as_schedule("+", "the right side", other)))
+    def _with(self, name: str, *arguments: Any) -> Schedule:
+        return REGISTRY[name](*arguments)
 
-    def __radd__(self, other: Any) -> Sum:
-        return Sum((as_schedule("+", "the left side", other), self))
+    def _chain(self, name: str) -> tuple[Schedule, ...]:
+        """`a + b + c` is one sum of three."""
+        return getattr(self, "schedules") if type(self).__name__ == name else (self,)  # noqa: B009  # a field of some
 
-    def __mul__(self, other: Any) -> Product:
-        return Product((*_parts(Product, self), as_schedule("*", "the right side", other)))
+    def __add__(self, other: Any) -> Schedule:
+        return self._with("Sum", (*self._chain("Sum"), as_schedule("+", "the right side", other)))
 
-    def __rmul__(self, other: Any) -> Product:
-        return Product((as_schedule("*", "the left side", other), self))
+    def __radd__(self, other: Any) -> Schedule:
+        return self._with("Sum", (as_schedule("+", "the left side", other), self))
 
-    def __neg__(self) -> Product:
+    def __mul__(self, other: Any) -> Schedule:
+        return self._with("Product", (*self._chain("Product"), as_schedule("*", "the right side", other)))
+
+    def __rmul__(self, other: Any) -> Schedule:
+        return self._with("Product", (as_schedule("*", "the left side", other), self))
+
+    def __neg__(self) -> Schedule:
         return -1.0 * self
 
-    def __sub__(self, other: Any) -> Sum:
+    def __sub__(self, other: Any) -> Schedule:
         return self + -as_schedule("-", "the right side", other)
 
-    def __rsub__(self, other: Any) -> Sum:
+    def __rsub__(self, other: Any) -> Schedule:
         return other + -self
 
-    def __truediv__(self, number: Any) -> Product:
+    def __truediv__(self, number: Any) -> Schedule:
         if isinstance(number, Schedule) or callable(number):
             raise TypeError("/ takes a number on its right side, not a schedule: a schedule may be 0.")
         divisor = Constant(number)
@@ -323,8 +339,8 @@ class Schedule:
 
     # --- methods -----------------------------------------------------------------------------------------------------
 
-    def then(self, other: Any, *, at: Any) -> Join:
-        """This schedule before step `at`, and `other` from there on, whose own clock starts at 0 there.
+    def then(self, other: Any, *, at: Any) -> Schedule:
+        """This schedule before step `at`, and `other` from there on, on a clock that starts at 0 there; see `Join`.
 
         Example:
           >>> import jaxsched as js
@@ -332,39 +348,39 @@ class Schedule:
           >>> s.table(5).tolist()
           [0.0, 0.5, 1.0, 0.5, 0.5]
         """
-        return Join((self, other), (at,))
+        return self._with("Join", (self, other), (at,))
 
-    def clip(self, lo: Any = None, hi: Any = None) -> Clip:
-        """The value, not below `lo` and not above `hi`; see `Clip`."""
-        return Clip(self, lo, hi)
+    def clip(self, lo: Any = None, hi: Any = None) -> Schedule:
+        """The value, at least `lo` and at most `hi`; see `Clip`."""
+        return self._with("Clip", self, lo, hi)
 
-    def shift(self, steps: Any) -> Shift:
-        """The schedule `steps` later: `s(t - steps)`; see `Shift`."""
-        return Shift(self, steps)
+    def shift(self, steps: Any) -> Schedule:
+        """The schedule `steps` later, `s(t - steps)`; see `Shift`."""
+        return self._with("Shift", self, steps)
 
-    def hold(self, every: Any) -> Hold:
+    def hold(self, every: Any) -> Schedule:
         """The value of every `every`-th step, held in between; see `Hold`."""
-        return Hold(self, every)
+        return self._with("Hold", self, every)
 
-    def per_epoch(self, steps_per_epoch: Any) -> PerEpoch:
-        """A schedule that counts epochs, made to count steps: `s(floor(t / steps_per_epoch))`; see `PerEpoch`."""
-        return PerEpoch(self, steps_per_epoch)
+    def per_epoch(self, steps_per_epoch: Any) -> Schedule:
+        """A schedule that counts epochs, on a clock of steps: `s(floor(t / steps_per_epoch))`; see `PerEpoch`."""
+        return self._with("PerEpoch", self, steps_per_epoch)
 
-    def repeat(self, period: Any, period_mult: Any = None, value_mult: Any = 1, cycles: Any = None) -> Repeat:
-        """The schedule again and again, each cycle `period_mult` times as long as the one before; see `Repeat`."""
-        return Repeat(self, period, period_mult, value_mult, cycles)
+    def repeat(self, period: Any, period_mult: Any = None, value_mult: Any = 1, cycles: Any = None) -> Schedule:
+        """The schedule repeated, each cycle `period_mult` times as long as the one before; see `Repeat`."""
+        return self._with("Repeat", self, period, period_mult, value_mult, cycles)
 
-    def warmup(self, steps: Any, shape: str = "linear", init_factor: Any = 0.0) -> Warmup:
+    def warmup(self, steps: Any, shape: str = "linear", init_factor: Any = 0.0) -> Schedule:
         """The schedule times a factor that rises from `init_factor` to 1 in `steps`; see `Warmup`."""
-        return Warmup(self, steps, shape, init_factor)  # type: ignore[arg-type]
+        return self._with("Warmup", self, steps, shape, init_factor)
 
-    def cooldown(self, at: Any, steps: Any, end_value: Any = 0.0, shape: str = "linear") -> Cooldown:
-        """The schedule until step `at`, and from its value there down to `end_value` in `steps`; see `Cooldown`."""
-        return Cooldown(self, at, steps, end_value, shape)  # type: ignore[arg-type]
+    def cooldown(self, at: Any, steps: Any, end_value: Any = 0.0, shape: str = "linear") -> Schedule:
+        """The schedule until step `at`, then from its value there to `end_value` in `steps`; see `Cooldown`."""
+        return self._with("Cooldown", self, at, steps, end_value, shape)
 
-    def noise(self, std: Any, seed: Any = 0, limit: Any = 1.0, decay: Any = 0.0, relative: bool = True) -> Noise:
-        """The schedule with reproducible random noise on it; see `Noise`."""
-        return Noise(self, std, seed, limit, decay, relative)
+    def noise(self, std: Any, seed: Any = 0, limit: Any = 1.0, decay: Any = 0.0, relative: bool = True) -> Schedule:
+        """The schedule with reproducible random noise; see `Noise`."""
+        return self._with("Noise", self, std, seed, limit, decay, relative)
 
     # --- text --------------------------------------------------------------------------------------------------------
 
@@ -372,23 +388,26 @@ class Schedule:
         """The expression that makes this schedule."""
         return self._expression()
 
-    def _expression(self) -> str:
-        cls = type(self)
+    @classmethod
+    def _name(cls) -> str:
+        """The name in an expression: that of a core class alone, that of a peer's class with its module."""
         package, _, module = cls.__module__.partition(".")
-        # The classes of `schedules` are names of the package itself, and those of users names of their own.
-        away = package == __name__.partition(".")[0] and not module.startswith("schedules.")
-        return f"{module + '.' if away else ''}{cls.__name__}({', '.join(_arguments(self, self._fields))})"
+        is_peer = package == _PACKAGE and not module.startswith("schedules.")
+        return f"{module}.{cls.__name__}" if is_peer else cls.__name__
+
+    def _expression(self) -> str:
+        return f"{self._name()}({', '.join(arguments(self, self._fields))})"
 
 
-def _arguments(schedule: Schedule, fields: Sequence[Field]) -> list[str]:
+def arguments(schedule: Schedule, fields: Sequence[Field]) -> list[str]:
     """The fields that are not written as their defaults."""
-    texts = [(f, _literal(getattr(schedule, f.name))) for f in fields]
-    return [f"{f.name}={text}" for f, text in texts if f.default is dataclasses.MISSING or text != _literal(f.default)]
+    texts = [(f, literal(getattr(schedule, f.name))) for f in fields]
+    return [f"{f.name}={text}" for f, text in texts if f.default is dataclasses.MISSING or text != literal(f.default)]
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_literal, value))}]"
+        return f"[{', '.join(map(literal, value))}]"
     if is_traced(value):
         return f"<{value.dtype}{list(value.shape)}>"
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):
@@ -396,31 +415,13 @@ def _literal(value: Any) -> str:
         if array.dtype == jax.dtypes.float0:
             return "None"  # the gradient of an integer
         if array.ndim:
-            return f"[{', '.join(map(_literal, array))}]"
+            return f"[{', '.join(map(literal, array))}]"
         if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 8:
             return repr(float(str(array)))  # the shortest text that this type reads back as the same number
         return repr(array.item())
     if callable(value) and not isinstance(value, Schedule):
         return getattr(value, "__qualname__", repr(value))
     return repr(value)
-
-
-def _parts(cls: type[Any], schedule: Any) -> tuple[Schedule, ...]:
-    return schedule.schedules if type(schedule) is cls else (schedule,)
-
-
-def _operand(schedule: Schedule) -> str:
-    return f"({schedule!r})" if isinstance(schedule, (Sum, Product)) else repr(schedule)
-
-
-def _infix(symbol: str, schedules: tuple[Schedule, ...]) -> str:
-    """A Constant is written as its number, unless it would then meet a number and not a schedule."""
-    leads = [isinstance(s, Constant) for s in schedules[:2]]
-    texts = [
-        _literal(s.constant_value) if isinstance(s, Constant) and (i > 0 or leads == [True, False]) else _operand(s)
-        for i, s in enumerate(schedules)
-    ]
-    return f" {symbol} ".join(texts)
 
 
 # --- the smallest schedules ------------------------------------------------------------------------------------------
@@ -443,6 +444,9 @@ class Constant(Schedule):
     """
 
     constant_value: Scalar
+
+    def structure(self) -> Structure:
+        return Structure()
 
     def value(self, step: Step) -> Array:
         return jnp.broadcast_to(self.constant_value, step.shape)
@@ -474,407 +478,7 @@ class Lambda(Schedule):
             raise FieldTypeError("Lambda", "fn", self.fn, "fn must be a function of the step")
 
     def value(self, step: Step) -> Array:
-        return floating(self.fn(_as_array(step)))
-
-
-# --- composites ------------------------------------------------------------------------------------------------------
-
-
-class Join(Schedule):
-    """Schedules one after the other, each on a clock that starts at 0 where its turn begins.
-
-    Formula: `s(t) = schedules[i](t - boundaries[i - 1])`, where i is the number of boundaries `<= t`.
-
-    Fields:
-      schedules: one or more schedules, callables or numbers.
-      boundaries: steps, one fewer than schedules, each larger than the one before.
-
-    Errors: ValueError for wrong counts and for boundaries that collide or are not sorted.
-
-    Example:
-      >>> import jaxsched as js
-      >>> s = js.Join([js.Linear(0.0, 1.0, 2), js.Constant(1.0), js.Linear(1.0, 0.0, 2)], [2, 4])
-      >>> s.table(7).tolist()
-      [0.0, 0.5, 1.0, 1.0, 1.0, 0.5, 0.0]
-
-    Source: optax.join_schedules, torch's SequentialLR.
-    """
-
-    schedules: tuple[Schedule, ...]
-    boundaries: tuple[Steps, ...]
-
-    def check(self) -> None:
-        pieces, bounds = len(self.schedules), len(self.boundaries)
-        if pieces != bounds + 1:
-            raise ValueError(
-                f"Join: {pieces} schedules and {bounds} boundaries; {pieces} schedules meet at {pieces - 1} boundaries."
-            )
-        # A piece that is itself a Join made by `.then` must have ended its own pieces before the next one begins.
-        inner = self.schedules[0].boundaries[-1:] if isinstance(self.schedules[0], Join) else ()
-        for before, after, strict in [
-            *((b, self.boundaries[0], False) for b in inner if self.boundaries),
-            *((a, b, True) for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)),
-        ]:
-            if is_traced(before) or is_traced(after):
-                continue
-            if np.any(np.greater_equal(before, after) if strict else np.greater(before, after)):
-                instead = "each boundary must come after the one before: sort them, and drop schedules of zero length"
-                raise FieldError("Join", "boundaries", [*inner, *self.boundaries], instead)
-
-    def value(self, step: Step) -> Array:
-        out = self.schedules[0].value(step)
-        for boundary, schedule in zip(self.boundaries, self.schedules[1:], strict=True):
-            out = jnp.where(shapes.reached(step, boundary), schedule.value(shapes.elapsed(step, boundary)), out)
-        return out
-
-    def _expression(self) -> str:
-        if len(self.schedules) == 2:
-            first, second = self.schedules
-            return f"{_operand(first)}.then({second!r}, at={_literal(self.boundaries[0])})"
-        return f"join({_literal(self.schedules)}, {_literal(self.boundaries)})"
-
-
-class Sum(Schedule):
-    """The sum of schedules; `a + b` makes it.
-
-    Formula: `s(t) = schedules[0](t) + schedules[1](t) + ...`.
-
-    Fields:
-      schedules: one or more schedules, callables or numbers.
-
-    Example:
-      >>> import jaxsched as js
-      >>> js.Linear(0.0, 1.0, 4) + 1.0
-      Linear(init_value=0.0, end_value=1.0, steps=4) + 1.0
-
-    Source: the pointwise sum of functions; a floor under a decay is one.
-    """
-
-    schedules: tuple[Schedule, ...]
-
-    def value(self, step: Step) -> Array:
-        return functools.reduce(operator.add, (s.value(step) for s in self.schedules))
-
-    def _expression(self) -> str:
-        return _infix("+", self.schedules)
-
-
-class Product(Schedule):
-    """The product of schedules; `a * b` makes it.
-
-    Formula: `s(t) = schedules[0](t) * schedules[1](t) * ...`.
-
-    Fields:
-      schedules: one or more schedules, callables or numbers.
-
-    Example:
-      >>> import jaxsched as js
-      >>> 0.5 * js.Linear(0.0, 1.0, 4)
-      0.5 * Linear(init_value=0.0, end_value=1.0, steps=4)
-
-    Source: torch's ChainedScheduler.
-    """
-
-    schedules: tuple[Schedule, ...]
-
-    def value(self, step: Step) -> Array:
-        return functools.reduce(operator.mul, (s.value(step) for s in self.schedules))
-
-    def _expression(self) -> str:
-        return _infix("*", self.schedules)
-
-
-class _Method(Schedule):
-    """A composite that a method makes, and that is written as that method."""
-
-    def _expression(self) -> str:
-        schedule, *fields = self._fields
-        arguments = _arguments(self, fields)
-        return f"{_operand(getattr(self, schedule.name))}.{METHODS[type(self)]}({', '.join(arguments)})"
-
-
-class Clip(_Method):
-    """A schedule that is kept between two values.
-
-    Formula: `s(t) = min(max(schedule(t), lo), hi)`.
-
-    Fields:
-      schedule: any schedule.
-      lo, hi: the bounds; None where there is none.
-
-    Errors: ValueError for `lo > hi`, and for no bound at all.
-
-    Example:
-      >>> import jaxsched as js
-      >>> js.Linear(1.0, 0.0, 4).clip(lo=0.3).table(5).tolist()
-      [1.0, 0.75, 0.5, 0.30000001192092896, 0.30000001192092896]
-
-    Source: the `min_lr` and `max_lr` of most systems, as numpy.clip.
-    """
-
-    schedule: Schedule
-    lo: Scalar | None = None
-    hi: Scalar | None = None
-
-    def check(self) -> None:
-        if self.lo is None and self.hi is None:
-            raise FieldError("Clip", ("lo", "hi"), (None, None), "write at least one bound")
-        reject_if(self, lambda lo, hi: lo > hi, "lo", "hi", instead="lo must not be above hi")
-
-    def value(self, step: Step) -> Array:
-        out = self.schedule.value(step)
-        out = out if self.lo is None else jnp.maximum(out, self.lo)
-        return out if self.hi is None else jnp.minimum(out, self.hi)
-
-
-class Shift(_Method):
-    """A schedule that begins later, or earlier.
-
-    Formula: `s(t) = schedule(max(t - steps, 0))`.
-
-    Fields:
-      schedule: any schedule.
-      steps: by how many steps it is delayed; below 0 it is ahead.
-
-    Example:
-      >>> import jaxsched as js
-      >>> js.Linear(1.0, 0.0, 2).shift(2).table(5).tolist()
-      [1.0, 1.0, 1.0, 0.5, 0.0]
-
-    Source: the `last_epoch` of torch's schedulers, ahead; the `delay` of Megatron and Paddle, later.
-    """
-
-    schedule: Schedule
-    steps: Offset
-
-    def value(self, step: Step) -> Array:
-        later = shapes.elapsed(step, jnp.maximum(self.steps, 0))
-        return self.schedule.value(shapes.ahead(later, jnp.maximum(-self.steps, 0)))
-
-
-class Hold(_Method):
-    """A schedule that changes only at every `every`-th step.
-
-    Formula: `s(t) = schedule(every floor(t / every))`.
-
-    Fields:
-      schedule: any schedule.
-      every: how many steps a value is held.
-
-    Example:
-      >>> import jaxsched as js
-      >>> js.Linear(1.0, 0.0, 4).hold(2).table(5).tolist()
-      [1.0, 1.0, 0.5, 0.5, 0.0]
-
-    Source: the per-epoch schedulers of Keras and timm (`t_in_epochs`), with every = steps per epoch.
-    """
-
-    schedule: Schedule
-    every: Length
-
-    def value(self, step: Step) -> Array:
-        return self.schedule.value(shapes.floor_div(step, self.every) * self.every)
-
-
-class PerEpoch(_Method):
-    """A schedule that counts epochs, made to count steps.
-
-    Formula: `s(t) = schedule(floor(t / steps_per_epoch))`.
-
-    Fields:
-      schedule: any schedule, whose steps are epochs.
-      steps_per_epoch: the steps in an epoch.
-
-    Example:
-      >>> import jaxsched as js
-      >>> js.StepDecay(1.0, gamma=0.5, step_size=2).per_epoch(3).table(8).tolist()
-      [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5]
-
-    Source: torch's schedulers, stepped once an epoch.
-    """
-
-    schedule: Schedule
-    steps_per_epoch: Length
-
-    def value(self, step: Step) -> Array:
-        return self.schedule.value(shapes.floor_div(step, self.steps_per_epoch))
-
-
-class Repeat(_Method):
-    """A schedule again and again; each cycle may be longer and smaller than the one before.
-
-    Formula: in cycle i, which is `period period_mult^i` steps long and begins at `start_i`,
-    `s(t) = value_mult^i schedule((t - start_i) / period_mult^i)`. After `cycles` cycles it holds
-    `value_mult^(cycles - 1) schedule(period)`.
-
-    Fields:
-      schedule: any schedule; it is asked for its steps 0 to `period`.
-      period: the length of the first cycle, in steps.
-      period_mult: 1 or more. An integer is exact at every step; None is 1, with the local clock a plain integer for
-        the formulas of users too.
-      value_mult: above 0.
-      cycles: how many, 1 or more; None: without an end.
-
-    Example:
-      >>> import jaxsched as js
-      >>> s = js.Linear(1.0, 0.0, 3).repeat(3, period_mult=3, value_mult=0.5)
-      >>> [float(s(t)) for t in (0, 3, 12, 39, 363)]
-      [1.0, 0.5, 0.25, 0.125, 0.03125]
-
-    Source: SGDR (1608.03983) for any schedule; ParameterSchedulers.jl's Loop.
-    """
-
-    schedule: Schedule
-    period: Length
-    period_mult: Growth | None = None
-    value_mult: Positive = 1.0
-    cycles: Count | None = None
-
-    def value(self, step: Step) -> Array:
-        index, clock = shapes.cycle(step, self.period, self.period_mult)
-        if self.cycles is not None:
-            over = index >= self.cycles
-            index, clock = jnp.minimum(index, self.cycles - 1), shapes.stopped(clock, over, self.period)
-        return shapes.power(self.value_mult, shapes.ratio(index)) * self.schedule.value(clock)
-
-
-class Warmup(_Method):
-    """A schedule under a factor that rises to 1; its own clock runs from step 0 on.
-
-    Formula: `s(t) = schedule(t) w(t)`, where w goes from `init_factor` to 1 in `steps`.
-
-    Fields:
-      schedule: any schedule.
-      steps: the length of the warmup; 0 for none.
-      shape: `linear cosine sqrt 1-sqrt square 1-square exponential mirror-cosine`, as in `Ramp`.
-      init_factor: the factor at step 0, from 0 to 1.
-
-    Errors: ValueError for an unknown shape, and for an exponential one from 0.
-
-    Example:
-      >>> import jaxsched as js
-      >>> js.Constant(0.5).warmup(2).table(4).tolist()
-      [0.0, 0.25, 0.5, 0.5]
-
-    Source: pytorch_warmup's dampening, Goyal et al. (1706.02677).
-    """
-
-    schedule: Schedule
-    steps: Steps
-    shape: ShapeName = "linear"
-    init_factor: NonNegative = 0.0
-
-    def check(self) -> None:
-        reject_if(self, lambda x: x > 1, "init_factor", instead="a warmup begins at a factor from 0 to 1")
-        if self.shape == "exponential":
-            reject_if(self, lambda x: x == 0, "init_factor", instead="an exponential warmup begins above 0")
-
-    def value(self, step: Step) -> Array:
-        return self.schedule.value(step) * shapes.ramp(self.shape, self.init_factor, 1.0, step, self.steps)
-
-
-class Cooldown(_Method):
-    """A schedule that is left at step `at`, to come down from the value that it has there.
-
-    Formula: `s(t) = schedule(t)` before `at`, then a ramp from `schedule(at)` to `end_value` in `steps`.
-
-    Fields:
-      schedule: any schedule; a long run is branched so, at any step, to any length.
-      at: the step where the cooldown begins.
-      steps: its length; 0 jumps to `end_value`.
-      end_value: the value at step `at + steps` and after it.
-      shape: `linear cosine sqrt 1-sqrt square 1-square exponential mirror-cosine`, as in `Ramp`.
-
-    Errors: ValueError for an unknown shape, and for an exponential one to 0.
-
-    Example:
-      >>> import jaxsched as js
-      >>> js.Constant(1.0).cooldown(at=2, steps=2).table(6).tolist()
-      [1.0, 1.0, 1.0, 0.5, 0.0, 0.0]
-
-    Source: the cooldown of Haegele et al. (2405.18392); OLMo-core's OverrideDecay.
-    """
-
-    schedule: Schedule
-    at: Steps
-    steps: Steps
-    end_value: Scalar = 0.0
-    shape: ShapeName = "linear"
-
-    def check(self) -> None:
-        if self.shape == "exponential":
-            reject_if(self, lambda x: x <= 0, "end_value", instead="an exponential cooldown ends above 0")
-            start = None if axes(self) != {0} else self.schedule(self.at)
-            if start is not None and not is_traced(start) and start <= 0:
-                instead = "an exponential cooldown begins above 0: write another step or shape"
-                note = f", where the schedule is {format_value(start)}"
-                raise FieldError("Cooldown", "at", self.at, instead, note=note)
-
-    def value(self, step: Step) -> Array:
-        start = self.schedule.value(jnp.asarray(self.at))
-        down = shapes.ramp(self.shape, start, self.end_value, shapes.elapsed(step, self.at), self.steps)
-        return jnp.where(shapes.reached(step, self.at), down, self.schedule.value(step))
-
-
-class Noise(_Method):
-    """A schedule with random noise on it, a function of the seed and the step alone.
-
-    Formula: `s(t) = schedule(t) (1 + n)`, or `schedule(t) + n` if not `relative`, with
-    `n = std (1 + t)^(-decay / 2) z` and z standard normal, drawn again for every step, under `|std z| <= limit`.
-
-    Fields:
-      schedule: any schedule.
-      std: the standard deviation of the noise (before the limit cuts it), 0 or more.
-      seed: an integer; the same seed gives the same noise, in any order of the steps, and after a restart.
-      limit: the largest `|std z|`, above 0; up to 1 relative noise never changes the sign.
-      decay: how fast the variance falls: as `(1 + t)^-decay`, 0 or more.
-      relative: whether the noise is a share of the value.
-
-    Example:
-      >>> import jaxsched as js
-      >>> s = js.Constant(0.1).noise(std=0.1, seed=7)
-      >>> bool(s(3) == s.table(10)[3]), bool(s(3) == s(4))
-      (True, False)
-
-    Source: timm's noise (`noise_pct` is the limit), TF1's noisy_linear_cosine_decay (`variance_decay`).
-    """
-
-    schedule: Schedule
-    std: NonNegative
-    seed: Integer = 0
-    limit: Positive = 1.0
-    decay: NonNegative = 0.0
-    relative: bool = True
-
-    def value(self, step: Step) -> Array:
-        whole = shapes.floor_div(step, 1)
-        key = jax.random.key(self.seed, impl="threefry2x32")
-
-        def draw_at(t: Array) -> Array:
-            if t.dtype == jnp.int64:  # of which fold_in takes the lower half
-                t = (t ^ ((t >> 32) * 0x9E3779B9)) & 0xFFFFFFFF
-            return self._draw(jax.random.fold_in(key, t))
-
-        draw = jnp.vectorize(draw_at)
-        noise = draw(whole) * shapes.power(1 + floating(whole), shapes.ratio(-self.decay / 2))
-        return self.schedule.value(step) * (1 + noise) if self.relative else self.schedule.value(step) + noise
-
-    def _draw(self, key: Array) -> Array:
-        # In float32 always: wider numbers would draw other bits, and so another noise.
-        bound = jnp.asarray(self.limit / jnp.maximum(self.std, 1e-6 * self.limit)).astype(jnp.float32)
-        return self.std * floating(jax.random.truncated_normal(key, -bound, bound, dtype=jnp.float32))
-
-
-METHODS: dict[type[Schedule], str] = {
-    Clip: "clip",
-    Shift: "shift",
-    Hold: "hold",
-    PerEpoch: "per_epoch",
-    Repeat: "repeat",
-    Warmup: "warmup",
-    Cooldown: "cooldown",
-    Noise: "noise",
-}
+        return floating(self.fn(step))
 
 
 # --- recipes ---------------------------------------------------------------------------------------------------------
@@ -904,35 +508,15 @@ class Recipe(Schedule):
         if axes(self) == {0} and not any(map(is_traced, jax.tree.leaves(self))):
             self.build()
 
+    def structure(self) -> Structure:
+        with _unchecked():
+            return self.build().structure()
+
     def build(self) -> Schedule:
         """The schedule that these fields make."""
         raise NotImplementedError(f"{type(self).__name__} has no `build`.")
 
     def value(self, step: Step) -> Array:
-        return self.build().value(step)
-
-
-# --- functions -------------------------------------------------------------------------------------------------------
-
-
-def axes(schedule: Schedule) -> set[int]:
-    """How many axes the numbers have beyond those of one setting: {0} for one setting, {1} for stacked ones."""
-    found: set[int] = set()
-    for field in schedule._fields:
-        value = [] if field.static else getattr(schedule, field.name)
-        for x in jax.tree.leaves(value, is_leaf=lambda x: isinstance(x, Schedule)):
-            found |= axes(x) if isinstance(x, Schedule) else {np.ndim(x) - int(field.table)}
-    return found
-
-
-def join(schedules: Sequence[Any], boundaries: Sequence[Any]) -> Join:
-    """Schedules one after the other; plain callables (optax schedules) and numbers too. See `Join`.
-
-    Example:
-      >>> import optax
-      >>> import jaxsched as js
-      >>> s = js.join([js.Linear(0.0, 1.0, 2), optax.cosine_decay_schedule(1.0, 10)], [2])
-      >>> float(s(2)), float(s(12))
-      (1.0, 0.0)
-    """
-    return Join(schedules, boundaries)  # type: ignore[arg-type]
+        with _unchecked():
+            built = self.build()
+        return built.value(step)

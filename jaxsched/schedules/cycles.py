@@ -11,20 +11,21 @@ from ..fields import Growth, Length, Positive, Scalar, reject_uncountable
 from . import shapes
 from .base import Schedule
 from .shapes import Step, floating
+from .structure import Structure
 
 
 class CyclicTriangular(Schedule):
     """Up and down in straight lines, again and again.
 
     Formula: `s(t) = base + (peak - base) tri(t) f`; `tri` rises from 0 to 1 in `up_steps` and falls in `down_steps`;
-    f is 1 (`triangular`), `2^-i` in cycle i = 0, 1, ... (`triangular2`) or `gamma^t` (`exp_range`).
+    f is 1 (`triangular`), `2^-i` in cycle i = 0, 1, ... (`triangular2`) or `decay_rate^t` (`exp_range`).
 
     Fields:
       base_value: the value at the bottom.
       peak_value: the value at the top of the first cycle.
       up_steps, down_steps: steps, above 0.
       mode: one of these names.
-      gamma: the factor of a step in `exp_range`, above 0.
+      decay_rate: the factor of a step in `exp_range`, above 0.
 
     Example:
       >>> import jaxsched as js
@@ -39,10 +40,13 @@ class CyclicTriangular(Schedule):
     up_steps: Length
     down_steps: Length
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
-    gamma: Positive = 1.0
+    decay_rate: Positive = 1.0
 
     def check(self) -> None:
         reject_uncountable(self, "up_steps", "down_steps")
+
+    def structure(self) -> Structure:
+        return Structure(marks=(self.up_steps,), cycle=(self.up_steps + self.down_steps, None, None))
 
     def value(self, step: Step) -> Array:
         index, clock = shapes.cycle(step, self.up_steps + self.down_steps)
@@ -58,7 +62,7 @@ class CyclicTriangular(Schedule):
         """f and 1 - f."""
         if self.mode == "exp_range":
             t = shapes.ratio(step)
-            return shapes.power(self.gamma, t), shapes.one_minus_exp(jnp.log(self.gamma) * (t.high + t.low))
+            return shapes.power(self.decay_rate, t), shapes.one_minus_exp(jnp.log(self.decay_rate) * (t.high + t.low))
         height = shapes.power(0.5, shapes.ratio(index)) if self.mode == "triangular2" else jnp.ones(index.shape)
         return height, 1 - height
 
@@ -89,6 +93,9 @@ class CosineWarmRestarts(Schedule):
     period_mult: Growth = 1
     end_value: Scalar = 0.0
     peak_mult: Positive = 1.0
+
+    def structure(self) -> Structure:
+        return Structure(cycle=(self.period, self.period_mult, None))
 
     def value(self, step: Step) -> Array:
         index, clock = shapes.cycle(step, self.period, self.period_mult)
@@ -122,6 +129,11 @@ class PolynomialDecay(Schedule):
     end_value: Scalar = 1e-4
     power: Positive = 1.0
     cycle: bool = False
+
+    def structure(self) -> Structure:
+        if self.cycle:
+            return Structure(cycle=(self.decay_steps, None, None))
+        return Structure(marks=(self.decay_steps,))
 
     def value(self, step: Step) -> Array:
         if self.cycle:

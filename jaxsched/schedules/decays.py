@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from ..fields import Length, NonNegative, Positive, Scalar
 from . import shapes
 from .base import Schedule
 from .shapes import Ratio, Step
+from .structure import Structure
 
 
 def _exponent(step: Step, steps: Length, staircase: bool) -> Ratio:
@@ -16,29 +18,32 @@ def _exponent(step: Step, steps: Length, staircase: bool) -> Ratio:
 
 
 class StepDecay(Schedule):
-    """A factor at every `step_size`-th step.
+    """A factor at every `decay_steps`-th step.
 
-    Formula: `s(t) = init gamma^floor(t / step_size)`.
+    Formula: `s(t) = init decay_rate^floor(t / decay_steps)`.
 
     Fields:
-      init_value: the value of the first `step_size` steps.
-      gamma: the factor, above 0.
-      step_size: steps between two factors, above 0.
+      init_value: the value of the first `decay_steps` steps.
+      decay_rate: the factor, above 0.
+      decay_steps: steps between two factors, above 0.
 
     Example:
       >>> import jaxsched as js
-      >>> js.StepDecay(1.0, gamma=0.5, step_size=2).table(6).tolist()
+      >>> js.StepDecay(1.0, decay_rate=0.5, decay_steps=2).table(6).tolist()
       [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
 
     Source: torch's StepLR.
     """
 
     init_value: Scalar
-    gamma: Positive
-    step_size: Length
+    decay_rate: Positive
+    decay_steps: Length
+
+    def structure(self) -> Structure:
+        return Structure(stairs=self.decay_steps, endless=True)
 
     def value(self, step: Step) -> Array:
-        return self.init_value * shapes.power(self.gamma, shapes.ratio(shapes.floor_div(step, self.step_size)))
+        return self.init_value * shapes.power(self.decay_rate, shapes.ratio(shapes.floor_div(step, self.decay_steps)))
 
 
 class ExponentialDecay(Schedule):
@@ -67,6 +72,13 @@ class ExponentialDecay(Schedule):
     decay_steps: Length
     staircase: bool = False
     end_value: Scalar | None = None
+
+    def structure(self) -> Structure:
+        stairs = self.decay_steps if self.staircase else None
+        if self.end_value is None:
+            return Structure(stairs=stairs, endless=True)
+        crossing = np.log(self.end_value / self.init_value) / np.log(self.decay_rate) * self.decay_steps
+        return Structure(marks=(crossing,), stairs=stairs) if np.isfinite(crossing) else Structure(endless=True)
 
     def value(self, step: Step) -> Array:
         exponent = _exponent(step, self.decay_steps, self.staircase)
@@ -102,6 +114,9 @@ class NaturalExpDecay(Schedule):
     decay_steps: Length
     staircase: bool = False
 
+    def structure(self) -> Structure:
+        return Structure(stairs=self.decay_steps if self.staircase else None, endless=True)
+
     def value(self, step: Step) -> Array:
         exponent = _exponent(step, self.decay_steps, self.staircase)
         return self.init_value * shapes.exponential(-self.decay_rate, exponent)
@@ -131,6 +146,9 @@ class InverseTimeDecay(Schedule):
     decay_steps: Length
     staircase: bool = False
 
+    def structure(self) -> Structure:
+        return Structure(stairs=self.decay_steps if self.staircase else None, endless=True)
+
     def value(self, step: Step) -> Array:
         exponent = _exponent(step, self.decay_steps, self.staircase)
         return self.init_value / (1 + self.decay_rate * (exponent.high + exponent.low))
@@ -155,6 +173,9 @@ class InverseSqrtDecay(Schedule):
 
     init_value: Scalar
     timescale: Length
+
+    def structure(self) -> Structure:
+        return Structure(endless=True)
 
     def value(self, step: Step) -> Array:
         elapsed = shapes.ratio(step, self.timescale)
@@ -182,6 +203,9 @@ class PowerDecay(Schedule):
     init_value: Scalar
     exponent: NonNegative
     timescale: Length
+
+    def structure(self) -> Structure:
+        return Structure(endless=True)
 
     def value(self, step: Step) -> Array:
         elapsed = shapes.ratio(step, self.timescale)

@@ -13,6 +13,7 @@ from ..fields import Positive, Scalar, StepTable, Table
 from . import shapes
 from .base import Schedule
 from .shapes import Step
+from .structure import Structure
 
 
 def _reject_counts(schedule: Any, steps: str, values: Any, more: int, instead: str) -> None:
@@ -24,28 +25,31 @@ def _reject_counts(schedule: Any, steps: str, values: Any, more: int, instead: s
 class MultiStepDecay(Schedule):
     """A factor at every milestone.
 
-    Formula: `s(t) = init gamma^n`, where n is the number of milestones `<= t`.
+    Formula: `s(t) = init decay_rate^n`, where n is the number of milestones `<= t`.
 
     Fields:
       init_value: the value before the first milestone.
-      gamma: the factor, above 0.
+      decay_rate: the factor, above 0.
       milestones: steps, each larger than the one before; a float such as 30.0 counts like 30.
 
     Example:
       >>> import jaxsched as js
-      >>> js.MultiStepDecay(1.0, gamma=0.5, milestones=[2, 3]).table(5).tolist()
+      >>> js.MultiStepDecay(1.0, decay_rate=0.5, milestones=[2, 3]).table(5).tolist()
       [1.0, 1.0, 0.5, 0.25, 0.25]
 
     Source: torch's MultiStepLR, in which a milestone between two steps never fires.
     """
 
     init_value: Scalar
-    gamma: Positive
+    decay_rate: Positive
     milestones: StepTable
+
+    def structure(self) -> Structure:
+        return Structure(marks=self.milestones)
 
     def value(self, step: Step) -> Array:
         count = shapes.passed(step, jnp.asarray(self.milestones))
-        return self.init_value * shapes.power(self.gamma, shapes.ratio(count))
+        return self.init_value * shapes.power(self.decay_rate, shapes.ratio(count))
 
 
 class PiecewiseConstant(Schedule):
@@ -72,6 +76,9 @@ class PiecewiseConstant(Schedule):
 
     def check(self) -> None:
         _reject_counts(self, "boundaries", self.values, 1, "n boundaries need n + 1 values")
+
+    def structure(self) -> Structure:
+        return Structure(marks=self.boundaries)
 
     def value(self, step: Step) -> Array:
         return jnp.asarray(self.values)[shapes.passed(step, jnp.asarray(self.boundaries))]
@@ -108,6 +115,9 @@ class PiecewiseInterpolate(Schedule):
         _reject_counts(self, "knots", self.values, 0, "write one value for each knot")
         if np.shape(self.knots)[-1] < 2:
             raise FieldError("PiecewiseInterpolate", "knots", self.knots, "write at least two knots")
+
+    def structure(self) -> Structure:
+        return Structure(marks=self.knots)
 
     def value(self, step: Step) -> Array:
         knots, values = jnp.asarray(self.knots), jnp.asarray(self.values)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from jax import Array
 
 from ..fields import Positive, Scalar, Steps, reject_if, reject_zero_crossing
 from . import shapes
 from .base import Schedule, ShapeName
 from .shapes import Step
+from .structure import Structure
 
 
 class Linear(Schedule):
@@ -32,6 +35,9 @@ class Linear(Schedule):
     end_value: Scalar
     steps: Steps
 
+    def structure(self) -> Structure:
+        return Structure(marks=(self.steps,))
+
     def value(self, step: Step) -> Array:
         return shapes.mix(self.init_value, self.end_value, shapes.progress(step, self.steps))
 
@@ -39,57 +45,96 @@ class Linear(Schedule):
 class Cosine(Schedule):
     """Half a cosine wave from one value to another.
 
-    Formula: `s(t) = end + (init - end) (1 + cos(pi u^k)) / 2` with `u = min(t / steps, 1)`.
+    Formula: `s(t) = end + (init - end) (1 + cos(pi u)) / 2` with `u = min(t / steps, 1)`.
 
     Fields:
       init_value, end_value, steps: as in `Linear`.
-      k: the exponent of k-decay, above 0; above 1 the rate stays high for longer.
 
     Example:
       >>> import jaxsched as js
       >>> [round(float(v), 4) for v in js.Cosine(1.0, 0.0, steps=4).table(6)]
       [1.0, 0.8536, 0.5, 0.1464, 0.0, 0.0]
 
-    Source: SGDR (1608.03983); k-decay (2004.05909); torch's CosineAnnealingLR, which rises again after its end.
+    Source: SGDR (1608.03983); torch's CosineAnnealingLR, which rises again after its end.
     """
 
     init_value: Scalar
     end_value: Scalar
     steps: Steps
-    k: Positive = 1.0
+
+    def structure(self) -> Structure:
+        return Structure(marks=(self.steps,))
 
     def value(self, step: Step) -> Array:
-        position = shapes.raised(shapes.exact_progress(step, self.steps), self.k)
-        return shapes.mix(self.init_value, self.end_value, shapes.half_cosine(position))
+        position = shapes.half_cosine(shapes.progress(step, self.steps))
+        return shapes.mix(self.init_value, self.end_value, position)
 
 
 class Polynomial(Schedule):
-    """A power of the way that is left.
+    """A power of the remaining share of the steps.
 
-    Formula: `s(t) = end + (init - end) (1 - u^k)^power` with `u = min(t / steps, 1)`.
+    Formula: `s(t) = end + (init - end) (1 - u)^power` with `u = min(t / steps, 1)`.
 
     Fields:
       init_value, end_value, steps: as in `Linear`.
       power: above 0; 1 is a line, 2 falls fast at first.
-      k: the exponent of k-decay, above 0.
 
     Example:
       >>> import jaxsched as js
       >>> js.Polynomial(1.0, 0.0, steps=4, power=2).table(6).tolist()
       [1.0, 0.5625, 0.25, 0.0625, 0.0, 0.0]
 
-    Source: torch's PolynomialLR, optax.polynomial_schedule; k-decay (2004.05909).
+    Source: torch's PolynomialLR, optax.polynomial_schedule.
     """
 
     init_value: Scalar
     end_value: Scalar
     steps: Steps
     power: Positive = 1.0
-    k: Positive = 1.0
+
+    def structure(self) -> Structure:
+        return Structure(marks=(self.steps,))
 
     def value(self, step: Step) -> Array:
-        left = shapes.flip(shapes.raised(shapes.exact_progress(step, self.steps), self.k))
+        left = shapes.flip(shapes.exact_progress(step, self.steps))
         return shapes.mix(self.end_value, self.init_value, shapes.raised(left, self.power))
+
+
+class KDecay(Schedule):
+    """A cosine or a polynomial on warped time: the exponent k keeps the value high for longer.
+
+    Formula: `s(t) = end + (init - end) w(u^k)` with `u = min(t / steps, 1)`; w is `(1 + cos(pi x)) / 2` (`cosine`) or
+    `(1 - x)^power` (`polynomial`).
+
+    Fields:
+      init_value, end_value, steps: as in `Linear`.
+      k: the exponent of time, above 0; 1 changes nothing.
+      shape: `cosine` or `polynomial`.
+      power: of the polynomial, above 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> [round(float(v), 4) for v in js.schedules.KDecay(1.0, 0.0, steps=4, k=2.0).table(5)]
+      [1.0, 0.9904, 0.8536, 0.4025, 0.0]
+
+    Source: k-decay (2004.05909), timm's `k_decay`.
+    """
+
+    init_value: Scalar
+    end_value: Scalar
+    steps: Steps
+    k: Positive = 1.0
+    shape: Literal["cosine", "polynomial"] = "cosine"
+    power: Positive = 1.0
+
+    def structure(self) -> Structure:
+        return Structure(marks=(self.steps,))
+
+    def value(self, step: Step) -> Array:
+        warped = shapes.raised(shapes.exact_progress(step, self.steps), self.k)
+        if self.shape == "cosine":
+            return shapes.mix(self.init_value, self.end_value, shapes.half_cosine(warped))
+        return shapes.mix(self.end_value, self.init_value, shapes.raised(shapes.flip(warped), self.power))
 
 
 class Exponential(Schedule):
@@ -117,6 +162,9 @@ class Exponential(Schedule):
     def check(self) -> None:
         reject_zero_crossing(self, "init_value", "end_value")
 
+    def structure(self) -> Structure:
+        return Structure(marks=(self.steps,))
+
     def value(self, step: Step) -> Array:
         return shapes.geometric(self.init_value, self.end_value, step, self.steps)
 
@@ -142,6 +190,9 @@ class Rex(Schedule):
     end_value: Scalar
     steps: Steps
     beta: Positive = 0.5
+
+    def structure(self) -> Structure:
+        return Structure(marks=(self.steps,))
 
     def value(self, step: Step) -> Array:
         position = shapes.hyperbola(shapes.progress(step, self.steps), self.beta)
@@ -183,6 +234,9 @@ class Tanh(Schedule):
             instead="write -20 <= lower < upper <= 20",
         )
 
+    def structure(self) -> Structure:
+        return Structure(marks=(self.steps,))
+
     def value(self, step: Step) -> Array:
         position = shapes.tanh_between(self.lower, self.upper, step, self.steps)
         return shapes.mix(self.init_value, self.end_value, position)
@@ -217,6 +271,9 @@ class Ramp(Schedule):
     def check(self) -> None:
         if self.shape == "exponential":
             reject_zero_crossing(self, "init_value", "end_value")
+
+    def structure(self) -> Structure:
+        return Structure(marks=(self.steps,))
 
     def value(self, step: Step) -> Array:
         return shapes.ramp(self.shape, self.init_value, self.end_value, step, self.steps)

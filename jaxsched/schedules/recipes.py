@@ -13,8 +13,9 @@ from ..fields import Length, Positive, Scalar, Steps, Unit, reject_if, reject_un
 from . import shapes
 from .base import Recipe, Schedule, ShapeName
 from .decays import InverseSqrtDecay
-from .ramps import Exponential, Linear, Polynomial, Ramp
+from .ramps import Cosine, Exponential, Linear, Polynomial, Ramp
 from .shapes import Step, floating
+from .structure import Structure
 
 _FITS = "the warmup must not be longer than the whole: write warmup_steps <= total_steps"
 
@@ -79,7 +80,7 @@ class WarmupLinear(Recipe):
       >>> js.WarmupLinear(1.0, warmup_steps=2, total_steps=4).table(6).tolist()
       [0.0, 0.5, 1.0, 0.5, 0.0, 0.0]
 
-    Source: transformers' linear.
+    Source: transformers' linear; to zero, Bergsma et al. (2502.15938), who find it better than a cosine to a tenth.
     """
 
     peak_value: Scalar
@@ -127,8 +128,7 @@ class WarmupCosine(Recipe):
 
     def build(self) -> Schedule:
         up = Linear(self.init_value, self.peak_value, self.warmup_steps)
-        # A Ramp and not a Cosine, whose exponent k would cost a power at every step.
-        down = Ramp(self.peak_value, self.end_value, self.total_steps - self.warmup_steps, shape="cosine")
+        down = Cosine(self.peak_value, self.end_value, self.total_steps - self.warmup_steps)
         return up.then(down, at=self.warmup_steps)
 
 
@@ -316,35 +316,6 @@ class TriStage(Recipe):
         return up.then(down, at=self.warmup_steps + self.hold_steps)
 
 
-class LinearToZero(Recipe):
-    """A linear warmup, then a line to zero.
-
-    Formula: `WarmupLinear(peak_value, warmup_steps, total_steps)`.
-
-    Fields:
-      peak_value, warmup_steps, total_steps: as in `WarmupLinear`.
-
-    Errors: ValueError for a warmup longer than the whole.
-
-    Example:
-      >>> import jaxsched as js
-      >>> js.LinearToZero(1.0, warmup_steps=1, total_steps=5).table(6).tolist()
-      [0.0, 1.0, 0.75, 0.5, 0.25, 0.0]
-
-    Source: Bergsma et al. (2502.15938), who find it better than a cosine to a tenth.
-    """
-
-    peak_value: Scalar
-    warmup_steps: Steps
-    total_steps: Length
-
-    def check(self) -> None:
-        _reject_long_warmup(self)
-
-    def build(self) -> Schedule:
-        return WarmupLinear(self.peak_value, self.warmup_steps, self.total_steps)
-
-
 class InfiniteSchedule(Recipe):
     """A schedule that can be prolonged at will: warmup, a cosine to a plateau, the plateau, and a last decay.
 
@@ -394,7 +365,7 @@ class InfiniteSchedule(Recipe):
 
     def build(self) -> Schedule:
         up = Linear(self.init_value, self.peak_value, self.warmup_steps)
-        cooldown = Ramp(self.peak_value, self.constant_value, self.cooldown_steps, shape="cosine")
+        cooldown = Cosine(self.peak_value, self.constant_value, self.cooldown_steps)
         decay = Exponential(self.constant_value, self.end_value, self.decay_steps)
         return up.then(cooldown, at=self.warmup_steps).then(decay, at=self.total_steps - self.decay_steps)
 
@@ -421,6 +392,9 @@ class Noam(Schedule):
     warmup_steps: Length
     factor: Scalar = 1.0
 
+    def structure(self) -> Structure:
+        return Structure(marks=(self.warmup_steps - 1,), endless=True)
+
     def value(self, step: Step) -> Array:
         n, warmup = floating(step) + 1, floating(self.warmup_steps)
         rise = n / (warmup * jnp.sqrt(warmup))
@@ -428,22 +402,24 @@ class Noam(Schedule):
 
 
 class _TokenPower(Schedule):
-    """`min(max_value, scale (t tokens_per_step)^exponent)`, for the `PowerSchedule`."""
+    """`scale (t tokens_per_step)^exponent`, for the `PowerSchedule`."""
 
     scale: Positive
     tokens_per_step: Positive
     exponent: Scalar
-    max_value: Positive
+
+    def structure(self) -> Structure:
+        return Structure(marks=(1,), endless=True)
 
     def value(self, step: Step) -> Array:
         tokens = jnp.maximum(floating(step), 1) * self.tokens_per_step
-        return jnp.minimum(self.max_value, self.scale * shapes.power(tokens, shapes.ratio(self.exponent)))
+        return self.scale * shapes.power(tokens, shapes.ratio(self.exponent))
 
 
 class PowerSchedule(Recipe):
     """A power law in the tokens seen, whose constants carry over between batch sizes and horizons.
 
-    Formula: `min(max_value, batch_size amplitude n^exponent)` with `n = t tokens_per_step` tokens, times a linear
+    Formula: `min(peak_value, batch_size amplitude n^exponent)` with `n = t tokens_per_step` tokens, times a linear
     warmup; in the last `decay_steps` down to `end_value`.
 
     Fields:
@@ -452,7 +428,7 @@ class PowerSchedule(Recipe):
       total_steps: the horizon, above 0.
       warmup_steps: the length of the warmup, 0 or more.
       decay_steps: the length of the last decay, 0 or more; 0 jumps to `end_value` at step `total_steps`.
-      max_value: the largest rate, above 0.
+      peak_value: the largest rate, above 0.
       amplitude: above 0.
       exponent: usually below 0.
       end_value: the value at step `total_steps`.
@@ -474,7 +450,7 @@ class PowerSchedule(Recipe):
     total_steps: Length
     warmup_steps: Steps = 0
     decay_steps: Steps = 0
-    max_value: Positive = 0.02
+    peak_value: Positive = 0.02
     amplitude: Positive = 4.0
     exponent: Scalar = -0.51
     end_value: Scalar = 0.0
@@ -484,9 +460,11 @@ class PowerSchedule(Recipe):
         _reject_long_phases(self)
 
     def build(self) -> Schedule:
-        body = _TokenPower(self.batch_size * self.amplitude, self.tokens_per_step, self.exponent, self.max_value)
-        return body.warmup(self.warmup_steps).cooldown(
-            self.total_steps - self.decay_steps, self.decay_steps, self.end_value, self.decay_shape
+        body = _TokenPower(self.batch_size * self.amplitude, self.tokens_per_step, self.exponent)
+        return (
+            body.clip(hi=self.peak_value)
+            .warmup(self.warmup_steps)
+            .cooldown(self.total_steps - self.decay_steps, self.decay_steps, self.end_value, self.decay_shape)
         )
 
 
@@ -516,6 +494,11 @@ def _one_cycle(schedule: Any, step: Step, first: Any, middle: Any, last: Any) ->
         value = shapes.mix(a, b, shape(shapes.between(step, begin, end)))
         out = jnp.where(shapes.until(step, begin) <= 0, value, out)
     return out
+
+
+def _one_cycle_structure(schedule: Any) -> Structure:
+    peak, last = schedule.pct_start * schedule.total_steps - 1, schedule.total_steps - 1
+    return Structure(marks=(peak, 2 * peak, last) if schedule.three_phase else (peak, last))
 
 
 class OneCycle(Schedule):
@@ -556,6 +539,9 @@ class OneCycle(Schedule):
     def check(self) -> None:
         _reject_short_phases(self)
 
+    def structure(self) -> Structure:
+        return _one_cycle_structure(self)
+
     def value(self, step: Step) -> Array:
         first = self.peak_value / self.div_factor
         return _one_cycle(self, step, first, self.peak_value, first / self.final_div_factor)
@@ -593,6 +579,9 @@ class OneCycleMomentum(Schedule):
     def check(self) -> None:
         _reject_short_phases(self)
 
+    def structure(self) -> Structure:
+        return _one_cycle_structure(self)
+
     def value(self, step: Step) -> Array:
         return _one_cycle(self, step, self.max_momentum, self.base_momentum, self.max_momentum)
 
@@ -625,6 +614,9 @@ class ChebyshevSteps(Schedule):
         powers = [2.0**n for n in range(30)]  # 2**30 half steps are the most that are counted
         reject_if(self, lambda T: ~np.isin(T, powers), "period", instead="write a power of two, at most 2**29")
         reject_if(self, lambda M, m: m >= M, "max_curvature", "min_curvature", instead="write max above min")
+
+    def structure(self) -> Structure:
+        return Structure(stairs=1, endless=True)
 
     def value(self, step: Step) -> Array:
         period = jnp.asarray(self.period).astype(jnp.result_type(int))
@@ -664,6 +656,9 @@ class SilverSteps(Schedule):
     """
 
     factor: Positive = 1.0
+
+    def structure(self) -> Structure:
+        return Structure(stairs=1, endless=True)
 
     def value(self, step: Step) -> Array:
         # ~t has the trailing ones of t as zeros: their number is the number of trailing zeros of t + 1.

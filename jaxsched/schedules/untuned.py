@@ -11,6 +11,7 @@ from ..fields import Domain, Number, reject_if
 from . import shapes
 from .base import Schedule
 from .shapes import Step, floating
+from .structure import Structure
 
 Decay: TypeAlias = Annotated[Number, Domain("a number from 0 to 0.9999999", lambda x: (x >= 0) & (x < 1 - 2**-25))]
 Kind: TypeAlias = Literal["linear", "exponential", "radam"]
@@ -46,6 +47,9 @@ class UntunedWarmup(Schedule):
     def check(self) -> None:
         if self.kind == "radam":
             reject_if(self, lambda b2: b2 <= 0.6, "b2", instead="radam's factor is never above 0 there: write b2 > 0.6")
+
+    def structure(self) -> Structure:
+        return Structure(marks=(2 / (1 - self.b2) - 1,)) if self.kind == "linear" else Structure(endless=True)
 
     def value(self, step: Step) -> Array:
         t, d = floating(shapes.ahead(step, 1)), 1 - floating(self.b2)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import format_value, is_traced
-from ..schedules.base import Schedule, axes
+from ..schedules.base import Schedule
 from ..schedules.stacking import unstack
+from ..schedules.structure import axes
 
 _HINT = (
     "write grid(...), sample(...), a list of settings, or a dict of stacked schedules and arrays for several "

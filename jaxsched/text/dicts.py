@@ -14,7 +14,7 @@ import numpy as np
 from .._errors import format_value, is_traced, nearest_name
 from ..schedules.base import Schedule
 from ..units import Timeline
-from .names import MOST_DEPTH, Maker, ParseError, by_name
+from .names import MOST_DEPTH, Maker, ParseError, by_name, fields_of
 from .parsing import evaluate
 
 VERSION = 1
@@ -176,12 +176,13 @@ def _made(x: Any, maker: Maker, path: str) -> Any:
                 raise ParseError("there is no 'type': write the name of a schedule, such as type: WarmupCosine")
             return dict(x)  # of numbers, where a peer takes one
         cls = maker.find(str(kind))
-        return maker.make(cls, [], _expressions(cls, inner, maker), cls)
+        return maker.make(cls, [], _expressions(cls, inner, maker), fields_of(cls))
     except (ParseError, LookupError) as error:
         reason = error.reason if isinstance(error, ParseError) else error.args[0]
-        if text := re.search(r"='(\d+)(e[-+]?\d+)' is text", reason):
-            reason += f" (YAML reads {text[1]}{text[2]} as text, and {text[1]}.0{text[2]} as a number)"
-        raise ParseError(f"{at}{reason}") from None
+        value = getattr(error.__cause__, "value", None)
+        if isinstance(value, str) and (number := re.fullmatch(r"(\d+)(e[-+]?\d+)", value)):
+            reason += f" (YAML reads {value} as text, and {number[1]}.0{number[2]} as a number)"
+        raise ParseError(f"{at}{reason}") from error.__cause__
 
 
 def _expressions(cls: Any, named: dict[str, Any], maker: Maker) -> dict[str, Any]:

@@ -1,45 +1,53 @@
-"""What a name stands for, and what a call of it makes."""
+"""Names in expressions: what each stands for, and calls of it."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import inspect
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .._errors import format_value, nearest_name
+from .._errors import FieldError, format_value, nearest_name
 from ..fields import Field
-from ..schedules.base import METHODS, Recipe, Schedule, join
+from ..schedules.base import Recipe, Schedule
+from ..schedules.combine import Join, Method, join, method_name
+from ..schedules.structure import PROVIDERS, REGISTRY
 from ..units import Timeline
 
 MOST_DEPTH = 100
-"""Brackets in brackets: more than anyone writes, and far from the end of the interpreter's stack. Operators and methods
-may stand twice as deep, and dicts too."""
+"""The deepest nesting of brackets: more than anyone writes, and far from the limit of the interpreter's stack.
+Operators, methods and dicts may nest twice as deep."""
 
 WRITE = "write a schedule, such as Linear(init_value=0.1, end_value=0.0, steps=100)"
-METHODS_BY_NAME = {name: cls for cls, name in METHODS.items()}
-"""The methods that are a class of their own; `then` and `replace` are not."""
+METHODS = {method_name(cls): cls for cls in Method.__subclasses__()}
+"""The methods that make a class of their own; `then` and `replace` do not."""
 
-_FACE = __name__.partition(".")[0]
 _INNER = ("compat.others._shared", "compat.others.counting")
-"""Whose classes are in the `repr` of what functions of `compat` build; nobody writes them by hand."""
+"""Modules whose classes occur in the `repr` of what functions of `compat` build; nobody writes them by hand."""
 _BY_NAME = ("get_scheduler", "build_lr_scheduler")
-"""Functions that make schedules, and for some names a transformation, and so are annotated with Any."""
+"""Functions that return a transformation for some names and a schedule for others: they are annotated with Any."""
 
 
 class ParseError(ValueError):
-    """A text or a dict that is no schedule: `reason` says why in one sentence, and `column` where (from 0; None where
-    there is no one place)."""
+    """A text or a dict that is not a schedule.
 
-    def __init__(self, reason: str, text: str = "", column: int | None = None) -> None:
-        self.reason, self.text, self.column = reason, text, column
+    Attributes:
+      reason: why, in one sentence.
+      text: the text.
+      column: where in the text, from 0; None if there is no single place.
+      path: the argument that is refused, as `FieldError.path`; empty if it is none.
+    """
+
+    def __init__(
+        self, reason: str, text: str = "", column: int | None = None, path: tuple[str | int, ...] = ()
+    ) -> None:
+        self.reason, self.text, self.column, self.path = reason, text, column, path
         super().__init__(reason if column is None else f"{reason}\n{_pointed(text, column)}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reason, self.text, self.column)
+        return type(self), (self.reason, self.text, self.column, self.path)
 
 
 ParseError.__module__ = str(__package__)  # where it is imported from, as a traceback names it
@@ -54,7 +62,7 @@ def _pointed(text: str, column: int) -> str:
 
 
 def by_name(known: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
-    """What is known besides, by its names."""
+    """`known` as a dict by name."""
     if isinstance(known, Mapping):
         return dict(known)
     named = {getattr(x, "__qualname__", None): x for x in known}
@@ -64,27 +72,29 @@ def by_name(known: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
     return {str(name): x for name, x in named.items()}
 
 
-@functools.cache
 def _public() -> dict[str, Any]:
-    """The schedules of this package, by the names that its face gives them."""
-    face = vars(importlib.import_module(_FACE))
-    classes = {name: x for name, x in face.items() if isinstance(x, type) and issubclass(x, Schedule)}
-    return {name: x for name, x in classes.items() if x not in (Schedule, Recipe)} | {"join": join}
+    """The schedules of the core, by name."""
+    core = {name: x for name, x in REGISTRY.items() if "." not in name and name[0] != "_" and x is not Recipe}
+    return core | {"join": join}
 
 
 @functools.cache
 def places() -> tuple[str, ...]:
-    """The modules of `compat`, which stand above this one and are asked for by name when an expression names them."""
-    others = importlib.import_module(f"{_FACE}.compat.others").MODULES
-    modules = importlib.import_module(f"{_FACE}.compat").MODULES
-    return (*(f"compat.{m}" for m in modules if m != "others"), *(f"compat.others.{m}" for m in others))
+    """The modules of `compat`."""
+    compat = PROVIDERS["compat"]()
+    return (
+        *(f"compat.{m}" for m in compat.MODULES if m != "others"),
+        *(f"compat.others.{m}" for m in compat.others.MODULES),
+    )
 
 
 @functools.cache
 def peers(place: str) -> dict[str, Any]:
-    """What an expression may name of a module of `compat`: its classes of schedules, and its functions that are
-    annotated to return one."""
-    module = importlib.import_module(f"{_FACE}.{place}")
+    """What an expression may name of a module of `compat`: its schedule classes, and its functions that are annotated
+    to return a schedule."""
+    module = PROVIDERS["compat"]()
+    for part in place.split(".")[1:]:
+        module = getattr(module, part)
     own = {n: x for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__}
     return {n: x for n, x in own.items() if _gives_schedule(n, x)}
 
@@ -122,7 +132,7 @@ def _elsewhere(path: str) -> str | None:
 
 
 class Maker:
-    """Finds what a name stands for and calls it, with lengths turned into steps."""
+    """Resolves names and calls what they stand for; lengths with units become steps."""
 
     def __init__(self, timeline: Timeline | None, known: dict[str, Any]) -> None:
         if timeline is not None and not isinstance(timeline, Timeline):
@@ -130,67 +140,81 @@ class Maker:
         self.timeline, self.known = timeline, known
 
     def find(self, path: str) -> Any:
-        """What the name stands for; LookupError says what was meant."""
+        """What the name stands for; a LookupError suggests another name."""
         if path in self.known:
             return self.known[path]
         first, _, rest = path.partition(".")
-        if first in ("js", _FACE) and rest:
-            return self.find(rest)
+        if first in ("js", "jaxsched") and rest:
+            return self.find(rest.removeprefix("schedules."))
         if first == "compat" and rest:
             return _of_peer(path)
-        if path in _public():
-            return _public()[path]
+        if path in (public := _public()):
+            return public[path]
         if full := _elsewhere(path):
             raise LookupError(f"there is no schedule {path!r}: write {full}")
-        nearest = nearest_name(path, [*self.known, *_public()])
+        nearest = nearest_name(path, [*self.known, *public])
         raise LookupError(f"there is no schedule {path!r}: {nearest if nearest.startswith('did') else WRITE}")
 
-    def make(self, function: Any, args: list[Any], named: dict[str, Any], cls: Any) -> Any:
-        """What the call returns; `cls` is the class whose fields the arguments are, if it is one of schedules."""
+    def make(self, function: Any, args: list[Any], named: dict[str, Any], fields: tuple[Field, ...] | None) -> Any:
+        """Returns `function(*args, **named)`, with lengths in steps; `fields` are its arguments, if it has fields.
+
+        Raises:
+          ParseError: whatever it refuses; the cause has the details.
+        """
         try:
-            if isinstance(cls, type) and issubclass(cls, Schedule):
-                fields = {f.name: f for f in (cls._fields if function is cls else cls._fields[1:])}
-                named = dict(zip(fields, args, strict=False)) | named if len(args) <= len(fields) else named
-                args = args if len(args) > len(fields) else []
-                named = self.in_steps(cls.__name__, fields, named)
-            elif getattr(function, "__name__", "") == "replace":
-                named = self.in_steps("replace", {f.name: f for f in function.__self__._fields}, named)
-            elif getattr(function, "__name__", "") == "then" and isinstance(named.get("at"), str):
-                named["at"] = self.steps("then", "at", named["at"], None)
-            elif function is join and (len(args) > 1 or "boundaries" in named):
-                fields = {f.name: f for f in _public()["Join"]._fields}
-                args, named = [], self.in_steps("join", fields, dict(zip(fields, args, strict=False)) | named)
+            if fields is not None:
+                if len(args) <= len(fields):
+                    named, args = dict(zip((f.name for f in fields), args, strict=False)) | named, []
+                named = self.in_steps(getattr(function, "__name__", ""), fields, named)
             return function(*args, **named)
+        except FieldError as error:
+            raise ParseError(str(error), path=error.path) from error
         except ParseError:
             raise
         except Exception as error:  # whatever a class refuses, and however: the text is at fault
+            path = getattr(error, "path", ())
             text = str(error).partition("\n")[0]
-            raise ParseError(text if text else f"parse: {type(error).__name__}") from error
+            raise ParseError(text if text else f"parse: {type(error).__name__}", path=path) from error
 
-    def in_steps(self, owner: str, fields: dict[str, Field], named: dict[str, Any]) -> dict[str, Any]:
-        """The arguments with all lengths that have a unit in steps."""
-        named, total = dict(named), named.get("total_steps")
-        if isinstance(total, str) and "total_steps" in fields and fields["total_steps"].counts:
-            total = named["total_steps"] = self.steps(owner, "total_steps", total, None)
+    def in_steps(self, owner: str, fields: tuple[Field, ...], named: dict[str, Any]) -> dict[str, Any]:
+        """The arguments, with lengths that have a unit in steps."""
+        total = named.get("total_steps")
+        if isinstance(total, str) and any(f.counts and f.name == "total_steps" for f in fields):
+            named = named | {"total_steps": (total := self.steps(owner, "total_steps", total, None))}
         own = total if isinstance(total, int) and not isinstance(total, bool) and total > 0 else None
-        for name, value in named.items():
-            if name in fields and fields[name].counts:
-                if isinstance(value, str):
-                    named[name] = self.steps(owner, name, value, own)
-                elif isinstance(value, list):
-                    named[name] = [self.steps(owner, name, x, own) if isinstance(x, str) else x for x in value]
-        return named
+        counts = {f.name for f in fields if f.counts}
+
+        def read(name: str, value: Any) -> Any:
+            if isinstance(value, list):
+                return [read(f"{name}[{i}]", x) for i, x in enumerate(value)]
+            return self.steps(owner, name, value, own) if isinstance(value, str) else value
+
+        return {name: read(name, value) if name in counts else value for name, value in named.items()}
 
     def steps(self, owner: str, name: str, length: str, own: int | None) -> int:
         if own is None and self.timeline is None:
             needs = "a timeline, or a total_steps in the same call" if "%" in length else "a timeline"
-            raise ParseError(f"{owner}: {name}={length!r} needs {needs}: timeline=Timeline(total_steps, ...)")
+            instead = "write timeline=Timeline(total_steps, ...)"
+            raise FieldError(owner, name, length, instead, note=f" needs {needs}", needs="timeline")
         timeline = self.timeline
         try:
             if own is not None:
                 timeline = dataclasses.replace(timeline, total_steps=own) if timeline else Timeline(own)
             assert timeline is not None  # seen above
             return timeline(length)
-        except ValueError as error:
-            said = str(error).replace("Timeline: length=", f"{owner}: {name}=", 1)
-            raise ParseError(said) from None
+        except FieldError as error:
+            raise error.renamed(owner, name) from None
+
+
+def fields_of(function: Any, on: Any = None) -> tuple[Field, ...] | None:
+    """The fields that the arguments of a class or of a method are."""
+    if isinstance(function, type) and issubclass(function, Schedule):
+        return function._fields
+    if function is join:
+        return Join._fields
+    name = getattr(function, "__name__", "")
+    if on is None:
+        return None
+    if name == "then":
+        return (dataclasses.replace(Join._fields[0], name="other"), dataclasses.replace(Join._fields[1], name="at"))
+    return type(on)._fields if name == "replace" else METHODS[name]._fields[1:]

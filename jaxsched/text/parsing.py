@@ -13,7 +13,7 @@ from typing import Any
 from .._errors import format_value, nearest_name
 from ..schedules.base import Schedule
 from ..units import Timeline
-from .names import METHODS_BY_NAME, MOST_DEPTH, WRITE, Maker, ParseError, by_name
+from .names import METHODS, MOST_DEPTH, WRITE, Maker, ParseError, by_name, fields_of
 
 MOST_CHARACTERS = 1_000_000
 _MOST_BITS = 1_024
@@ -250,9 +250,9 @@ class _Reader:
         for part in (*node.args, *node.keywords):
             if isinstance(part, ast.Starred) or (isinstance(part, ast.keyword) and part.arg is None):
                 raise self.refuse(node, "parse: * and ** before an argument are not in this language: write it out")
-        on, name = None, ""
+        on = None
         if isinstance(node.func, ast.Attribute) and _dotted(node.func) is None:
-            on, name = self.read(node.func.value, depth), node.func.attr
+            on = self.read(node.func.value, depth)
             function = self._method(node.func, on)
         else:
             function = self.read(node.func, depth)
@@ -264,26 +264,33 @@ class _Reader:
             if keyword.arg in named:
                 raise self.refuse(keyword, f"parse: {keyword.arg} is given twice")
             named[str(keyword.arg)] = self.read(keyword.value, depth)
+        fields = fields_of(function, on)
         try:
-            return self.maker.make(function, args, named, METHODS_BY_NAME.get(name) if on is not None else function)
+            return self.maker.make(function, args, named, fields)
         except ParseError as error:
-            raise self.refuse(self._blamed(node, error.reason), error.reason) from None
+            order = [f.name for f in fields or ()]
+            raise self.refuse(_argument(node, order, error.path), error.reason) from error.__cause__
 
     def _method(self, node: ast.Attribute, on: Any) -> Any:
         if not isinstance(on, Schedule):
             raise self.refuse(node.value, f"parse: {format_value(on)} is no schedule, and has no method .{node.attr}")
-        names = [*METHODS_BY_NAME, "then", "replace"]
+        names = [*METHODS, "then", "replace"]
         if node.attr not in names:
             end = node.end_col_offset or 0
             place = ast.Name(node.attr, lineno=node.end_lineno or 1, col_offset=end - len(node.attr.encode()))
             raise self.refuse(place, f"parse: a schedule has no method {node.attr!r}: {nearest_name(node.attr, names)}")
         return getattr(on, node.attr)
 
-    def _blamed(self, node: ast.Call, reason: str) -> Any:
-        """The argument that a refusal names, or the call."""
-        named = re.match(r"[\w.]+: (\w+)(\[\d+\])?=|[\w.]+ has no (?:field|argument) '(\w+)'", reason)
-        wanted = (named.group(1) or named.group(3)) if named else None
-        return next((keyword for keyword in node.keywords if keyword.arg == wanted), node)
+
+def _argument(node: ast.Call, order: list[str], path: tuple[str | int, ...]) -> Any:
+    """The node of the argument that a path names, as far as it leads into lists; the call if it names none."""
+    if not path:
+        return node
+    found: Any = next((keyword for keyword in node.keywords if keyword.arg == path[0]), None)
+    if found is None:
+        index = order.index(str(path[0])) if path[0] in order else len(node.args)
+        return node.args[index] if index < len(node.args) else node
+    return found
 
 
 def _dotted(node: Any) -> str | None:

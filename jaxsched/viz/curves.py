@@ -12,25 +12,12 @@ import numpy as np
 
 from .._errors import format_value, is_traced, nearest_name
 from ..outline import evaluate
-from ..schedules.base import (
-    Constant,
-    Cooldown,
-    Join,
-    Lambda,
-    PerEpoch,
-    Product,
-    Recipe,
-    Repeat,
-    Schedule,
-    Shift,
-    Sum,
-    Warmup,
-    as_schedule,
-    axes,
-)
+from ..schedules.base import Constant, Lambda, Recipe, Schedule, as_schedule
+from ..schedules.combine import Cooldown, Join, PerEpoch, Product, Repeat, Shift, Sum, Warmup
 from ..schedules.cycles import PolynomialDecay
 from ..schedules.pieces import MultiStepDecay, PiecewiseConstant, PiecewiseInterpolate
 from ..schedules.stacking import stack, unstack
+from ..schedules.structure import axes
 from ..schedules.untuned import UntunedWarmup
 from ..units import Timeline
 

@@ -18,7 +18,8 @@ from ..._errors import format_value, is_traced
 from ...fields import Count, Domain, Growth, Numbers, Positive, Scalar, Steps, Table, reject_if
 from ...optim.plateau import reduce_on_plateau
 from ...schedules import shapes
-from ...schedules.base import Schedule, as_schedule, join
+from ...schedules.base import Schedule, as_schedule
+from ...schedules.combine import join
 from ...schedules.cycles import CosineWarmRestarts
 from ...schedules.decays import ExponentialDecay
 from ...schedules.ramps import Linear

@@ -25,7 +25,8 @@ from ..._errors import format_value, is_traced
 from ...fields import Count, Integer, Length, Positive, Scalar, Steps, StepTable, Unit, reject_if
 from ...optim.plateau import reduce_on_plateau
 from ...schedules import shapes
-from ...schedules.base import Constant, Join, Schedule
+from ...schedules.base import Constant, Schedule
+from ...schedules.combine import Join
 from ...schedules.decays import ExponentialDecay, StepDecay
 from ...schedules.pieces import MultiStepDecay, PiecewiseConstant
 from ...schedules.ramps import Linear, Polynomial, Ramp

@@ -1,0 +1,331 @@
+"""The structure of a schedule: its parts, the steps where its formula changes, and where it ends.
+
+Each class states it in one method, `structure`. Linting, phases, plots and stacking read it here and nowhere else.
+A class that does not state it (a formula of a user, a `Lambda`, `Noise`) is opaque: `marks` and `span` are None then,
+and its values have to be sampled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._errors import FieldError
+from ..fields import Field
+
+MOST_MARKS = 2**20
+"""More of them in a horizon are not listed."""
+
+
+class Part(NamedTuple):
+    """A schedule inside of another.
+
+    Attributes:
+      schedule: the inner schedule.
+      start: the first step of the outer schedule at which it is evaluated.
+      stop: the step from which on it is not; None if there is none.
+      unit: how many outer steps one of its steps takes.
+      ahead: its own step at `start`.
+    """
+
+    schedule: Any
+    start: Any = 0
+    stop: Any = None
+    unit: Any = 1
+    ahead: Any = 0
+
+
+class Structure(NamedTuple):
+    """What a class states about its formula, on its own clock.
+
+    Attributes:
+      parts: the schedules inside.
+      marks: the steps where the formula itself changes.
+      stairs: the value is constant between multiples of this many steps.
+      cycle: `(period, period_mult, cycles)`: `parts` and `marks` are those of the first cycle, and repeat.
+      bounds: `(lo, hi)`: the value of the part is cut off there; each crossing is a mark.
+      endless: the formula itself changes the value for ever; otherwise it is constant after the last of its marks.
+      opaque: the formula is not known; only the parts are.
+    """
+
+    parts: tuple[Part, ...] = ()
+    marks: Any = ()
+    stairs: Any = None
+    cycle: tuple[Any, Any, Any] | None = None
+    bounds: tuple[Any, Any] | None = None
+    endless: bool = False
+    opaque: bool = False
+
+
+class Structured:
+    """The root of `Schedule`: something with annotated fields and a structure."""
+
+    _fields: ClassVar[tuple[Field, ...]] = ()
+
+    def structure(self) -> Structure:
+        """What is known of the formula, on its own clock. A class that does not state it is opaque."""
+        return Structure(parts=tuple(map(Part, children(self))), opaque=True)
+
+
+REGISTRY: dict[str, Any] = {}
+"""Every schedule class of the package, by the name that an expression gives it: `Linear`, `compat.torch.StepLR`."""
+
+PROVIDERS: dict[str, Callable[[], Any]] = {}
+"""Packages whose classes are registered when they are imported on first use, by name; the face of the package adds
+them."""
+
+
+# --- hyperparameters -------------------------------------------------------------------------------------------------
+
+
+def _numbers(schedule: Structured) -> Iterator[tuple[Field, Any]]:
+    """Every number of the schedule and of those inside, with its field."""
+    for field in schedule._fields:
+        held = [] if field.static else getattr(schedule, field.name)
+        for x in jax.tree.leaves(held, is_leaf=lambda x: isinstance(x, Structured)):
+            yield from _numbers(x) if isinstance(x, Structured) else [(field, x)]
+
+
+def axes(schedule: Structured) -> set[int]:
+    """The numbers of leading axes of the hyperparameters: {0} for one setting, {1} for stacked settings."""
+    return {np.ndim(x) - int(field.table) for field, x in _numbers(schedule)}
+
+
+def filled(schedule: Any) -> Any:
+    """A schedule whose single numbers are repeated to the number of settings that its lists stack.
+
+    Raises:
+      FieldError: if the lists have different lengths.
+    """
+    sizes = {np.shape(x)[0]: (field.name, x) for field, x in _numbers(schedule) if np.ndim(x) > int(field.table)}
+    if len(sizes) > 1:
+        names, values = zip(*sizes.values(), strict=True)
+        raise FieldError(type(schedule).__name__, names, values, "write lists of one length")
+    if not sizes:
+        return schedule
+    size, fields = next(iter(sizes)), [field for field, _ in _numbers(schedule)]
+    leaves, tree = jax.tree.flatten(schedule)
+    return tree.unflatten(
+        np.broadcast_to(x, (size, *np.shape(x))) if np.ndim(x) == int(field.table) else x
+        for field, x in zip(fields, leaves, strict=True)
+    )
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+class Placed(NamedTuple):
+    """A schedule inside of another on the outermost clock.
+
+    Attributes:
+      schedule: the inner schedule.
+      start: the step at which its own clock is `ahead`.
+      length: for how many of its own steps it is evaluated.
+      unit: how many outermost steps one of its steps takes.
+      to_end: whether the horizon ends it, rather than another schedule.
+    """
+
+    schedule: Any
+    start: int
+    length: int
+    unit: int
+    to_end: bool
+
+
+def parts(schedule: Any, total_steps: int) -> list[Placed]:
+    """The schedule and all schedules that it is composed of, within a horizon; a recipe is not taken apart.
+
+    Of a repeated schedule the first cycle is listed.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.schedules.structure import parts
+      >>> s = js.Linear(0.0, 1.0, 10).then(js.Cosine(1.0, 0.0, 90), at=10)
+      >>> [(type(p.schedule).__name__, p.start, p.length) for p in parts(s, 100)]
+      [('Join', 0, 100), ('Linear', 0, 10), ('Cosine', 10, 90)]
+    """
+    return list(_placed(Placed(schedule, 0, total_steps, 1, True)))
+
+
+def _placed(outer: Placed) -> Iterator[Placed]:
+    yield outer
+    if not children(outer.schedule):
+        return
+    known = outer.schedule.structure()
+    period = outer.length if known.cycle is None else math.ceil(_float(known.cycle[0]))
+    for part in known.parts:
+        start, unit = math.ceil(_float(part.start)), _float(part.unit)
+        stop = min(outer.length, period, outer.length if part.stop is None else math.ceil(_float(part.stop)))
+        length = math.ceil((stop - start) / unit) + math.floor(_float(part.ahead))
+        if stop > start and length > 0:
+            size = max(1, round(outer.unit * unit))
+            to_end = outer.to_end and stop >= outer.length
+            yield from _placed(Placed(part.schedule, outer.start + start * outer.unit, length, size, to_end))
+
+
+def children(schedule: Structured) -> list[Any]:
+    """The schedules that are fields of this one."""
+    held = [getattr(schedule, field.name) for field in schedule._fields if not field.static]
+    return [x for value in held for x in (value if isinstance(value, tuple) else (value,)) if isinstance(x, Structured)]
+
+
+def _float(x: Any) -> float:
+    return float(np.asarray(x))
+
+
+# --- marks and span --------------------------------------------------------------------------------------------------
+
+
+def last_countable() -> int:
+    """The largest step that JAX's integers count."""
+    return int(jnp.iinfo(jnp.result_type(int)).max)
+
+
+def marks(schedule: Any, total_steps: int) -> np.ndarray | None:
+    """The steps from 0 to `total_steps` where the formula changes: float64, sorted; between two there is one formula.
+
+    None if a part is opaque, or if there are more than `MOST_MARKS`. A mark may lie between two steps.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.schedules.structure import marks
+      >>> marks(js.WarmupStableDecay(1.0, warmup_steps=10, total_steps=100, decay_steps=20), 100).tolist()
+      [0.0, 10.0, 80.0, 100.0]
+      >>> marks(js.Lambda(lambda t: 1.0 / (t + 1)), 100) is None
+      True
+    """
+    found = _marks(schedule, float(total_steps))
+    if found is None:
+        return None
+    found = np.unique(np.concatenate([[0.0, float(total_steps)], found]))
+    return found[(found >= 0) & (found <= total_steps)]
+
+
+def _marks(schedule: Any, total: float) -> np.ndarray | None:
+    known = schedule.structure()
+    if known.opaque:
+        return None
+    if known.stairs is not None:
+        return _stairs(schedule, _float(known.stairs), total)
+    limit = total if known.cycle is None else min(total, _float(known.cycle[0]))
+    found = [np.asarray(known.marks, np.float64).ravel(), np.zeros(1)]
+    for part in known.parts:
+        start, unit, ahead = _float(part.start), _float(part.unit), _float(part.ahead)
+        stop = limit if part.stop is None else min(limit, _float(part.stop))
+        if stop < start:
+            continue
+        inner = _marks(part.schedule, (stop - start) / unit + ahead)
+        if inner is None:
+            return None
+        found.append(np.clip(np.append(start + (inner - ahead) * unit, stop), start, stop))
+    joined = np.unique(np.concatenate(found))
+    if known.cycle is not None:
+        return _repeated(joined, known.cycle, total)
+    if known.bounds is not None:
+        joined = np.append(joined, _crossings(known.parts[0].schedule, known.bounds, joined, total)[0])
+    return joined[joined <= total]
+
+
+def _stairs(schedule: Any, size: float, total: float) -> np.ndarray | None:
+    end = span(schedule)
+    last = total if end is None else min(total, end)
+    if last / size > MOST_MARKS:
+        return None
+    return np.arange(math.floor(last / size) + 1) * size
+
+
+def _repeated(inside: np.ndarray, cycle: tuple[Any, Any, Any], total: float) -> np.ndarray | None:
+    period, mult = _float(cycle[0]), 1.0 if cycle[1] is None else _float(cycle[1])
+    count = math.inf if cycle[2] is None else _float(cycle[2])
+    found, start, stretch, i = [], 0.0, 1.0, 0
+    while start <= total and i < count:
+        found.append(start + inside * stretch)
+        start, stretch, i = start + period * stretch, stretch * mult, i + 1
+        if i * len(inside) > MOST_MARKS:
+            return None
+    return np.append(np.concatenate(found), start)
+
+
+def _crossings(schedule: Any, bounds: tuple[Any, Any], pieces: np.ndarray, total: float) -> tuple[np.ndarray, bool]:
+    """The steps where the values cross a bound, sampled in each smooth piece and bisected; whether they end cut off."""
+    lo, hi = (fill if bound is None else _float(bound) for bound, fill in zip(bounds, (-np.inf, np.inf), strict=True))
+
+    def zone(at: np.ndarray) -> np.ndarray:
+        values = np.broadcast_to(np.asarray(schedule(at)), at.shape)
+        return (values >= hi).astype(int) - (values <= lo)
+
+    edges = np.unique(np.clip(np.append(pieces, total), 0, last_countable() - 1))
+    inner = edges[:-1, None] + np.diff(edges)[:, None] * np.linspace(0, 1, 33)[None] ** 2
+    at = np.unique(np.append(np.floor(inner).ravel(), edges)).astype(np.int64)
+    zones = zone(at)
+    change = np.flatnonzero(np.diff(zones))
+    low, high, before = at[change], at[change + 1], zones[change]
+    while np.any(high - low > 1):
+        middle = (low + high) // 2
+        same = zone(middle) == before
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    return np.concatenate([low, high]).astype(np.float64), bool(zones[-1])
+
+
+def span(schedule: Any) -> float | None:
+    """The last step at which the value changes: it is constant from there on. 0 for a constant.
+
+    None if the schedule changes for ever, is opaque, or ends beyond JAX's integers.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.schedules.structure import span
+      >>> span(js.Linear(0.0, 1.0, steps=10).then(js.Cosine(1.0, 0.0, steps=90), at=10) * 0.5)
+      100.0
+      >>> span(js.CosineWarmRestarts(0.1, period=10)) is None
+      True
+    """
+    end = _span(schedule)
+    return None if end is None or end > last_countable() else end
+
+
+def _span(schedule: Any) -> float | None:
+    known = schedule.structure()
+    if known.opaque:
+        return None
+    if known.cycle is not None:
+        return _cycles(*known.cycle)
+    ends = [0.0, *np.asarray(known.marks, np.float64).ravel().tolist()]
+    for part in known.parts:
+        start, unit, ahead = _float(part.start), _float(part.unit), _float(part.ahead)
+        inner = _span(part.schedule)
+        end = math.inf if inner is None else start + max(inner - ahead, 0) * unit
+        ends.append(end if part.stop is None else min(end, _float(part.stop)))
+    end = math.inf if known.endless else max(ends)
+    if known.bounds is not None:
+        end = _cut_off(known, end)
+    if not math.isfinite(end):
+        return None
+    return end if known.stairs is None else math.ceil(end / _float(known.stairs)) * _float(known.stairs)
+
+
+def _cycles(period: Any, mult: Any, cycles: Any) -> float | None:
+    """The steps of all cycles: `period (1 + mult + ... + mult^(cycles - 1))`."""
+    if cycles is None:
+        return None
+    growth = 1.0 if mult is None else _float(mult)
+    try:
+        times = _float(cycles) if growth == 1 else (growth ** _float(cycles) - 1) / (growth - 1)
+    except OverflowError:
+        return None
+    return _float(period) * times
+
+
+def _cut_off(known: Structure, end: float) -> float:
+    """Where a clipped schedule ends: at its last crossing, if it is cut off from there on."""
+    schedule, total = known.parts[0].schedule, min(end, last_countable() - 1.0)
+    pieces = _marks(schedule, total)
+    if pieces is None:
+        return math.inf
+    steps, cut = _crossings(schedule, known.bounds or (None, None), pieces, total)
+    return max(steps, default=0.0) if cut else end

@@ -99,15 +99,17 @@ if TYPE_CHECKING:
     from .finder import FinderResult as FinderResult
     from .finder import Suggestion as Suggestion
     from .finder import find_lr as find_lr
-    from .lint import LintFinding as LintFinding
-    from .lint import lint as lint
+    from .inspect.lint import lint as lint
+    from .inspect.phases import Jump as Jump
+    from .inspect.phases import Outline as Outline
+    from .inspect.phases import Phase as Phase
+    from .inspect.phases import outline as outline
     from .optim.adaptive_warmup import AdaptiveWarmupState as AdaptiveWarmupState
     from .optim.adaptive_warmup import adaptive_warmup as adaptive_warmup
     from .optim.clip import AutoclipState as AutoclipState
     from .optim.clip import ZclipState as ZclipState
     from .optim.clip import autoclip as autoclip
     from .optim.clip import zclip as zclip
-    from .optim.diagnose import Finding as Finding
     from .optim.diagnose import Norms as Norms
     from .optim.diagnose import diagnose as diagnose
     from .optim.diagnose import gradient_norms as gradient_norms
@@ -127,10 +129,6 @@ if TYPE_CHECKING:
     from .optim.plateau import PlateauState as PlateauState
     from .optim.plateau import reduce_on_plateau as reduce_on_plateau
     from .optim.states import current_hyperparams as current_hyperparams
-    from .outline import Jump as Jump
-    from .outline import Outline as Outline
-    from .outline import Phase as Phase
-    from .outline import outline as outline
     from .sweep import SweepResult as SweepResult
     from .sweep import Task as Task
     from .sweep import choice as choice
@@ -150,7 +148,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "fields": "Count Growth Integer Length NonNegative Offset Positive Scalar Steps StepTable Table Unit reject_if",
     "finder": "FinderResult Suggestion find_lr",
-    "lint": "LintFinding lint",
+    "inspect.lint": "lint",
     "optim.adaptive_warmup": "AdaptiveWarmupState adaptive_warmup",
     "optim.clip": "AutoclipState ZclipState autoclip zclip",
     "optim.diagnose": "Finding Norms diagnose gradient_norms",
@@ -162,7 +160,7 @@ _LAZY = {
     "optim.monitor": "MonitorState monitor_gradients",
     "optim.plateau": "PlateauState reduce_on_plateau",
     "optim.states": "current_hyperparams",
-    "outline": "Jump Outline Phase outline",
+    "inspect.phases": "Jump Outline Phase outline",
     "sweep": "SweepResult Task choice int_uniform log_uniform sample uniform",
     "text": "ParseError ScheduleConfig from_dict parse to_dict",
     "viz": "plot terminal_plot",

@@ -85,7 +85,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], list[str]]] = [
     (lambda: js.Constant(1.0).cooldown(5, 5, shape="exponential"), ValueError, ["end_value=0.0", "above 0"]),
     (lambda: js.WarmupStableDecay(0.1, 1, 9, 2, decay_shape="exponential"), ValueError, ["end_value=0.0", "one sign"]),
     # a gamma of the wrong sign, and other values out of range
-    (lambda: js.StepDecay(0.1, decay_rate=-0.5, decay_steps=10), ValueError, ["StepDecay", "decay_rate=-0.5", "above 0"]),
+    (lambda: js.StepDecay(0.1, decay_rate=-0.5, decay_steps=10), ValueError, ["decay_rate=-0.5", "above 0"]),
     (lambda: js.StepDecay(0.1, decay_rate=0.0, decay_steps=10), ValueError, ["decay_rate=0.0", "above 0"]),
     (lambda: js.ExponentialDecay(0.1, -0.9, 10), ValueError, ["decay_rate=-0.9", "above 0"]),
     (lambda: js.Polynomial(1.0, 0.0, 5, power=-1.0), ValueError, ["power=-1.0", "above 0"]),

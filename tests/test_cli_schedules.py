@@ -338,13 +338,13 @@ def test_an_error_is_a_sentence_and_debug_shows_the_traceback(refusal, run, monk
     def wrong(*args, **named):
         raise KeyError("peek")
 
-    monkeypatch.setattr(sys.modules["jaxsched.lint"], "lint", wrong)
+    monkeypatch.setattr(sys.modules["jaxsched.inspect.lint"], "lint", wrong)
     assert refusal(["show", WARMUP], code=70) == "unexpected KeyError: peek; run with --debug for the traceback\n"
 
     def stopped(*args, **named):
         raise KeyboardInterrupt  # as Ctrl-C; a signal itself is ignored where the tests run in the background
 
-    monkeypatch.setattr(sys.modules["jaxsched.lint"], "lint", stopped)
+    monkeypatch.setattr(sys.modules["jaxsched.inspect.lint"], "lint", stopped)
     assert refusal(["show", WARMUP], code=130) == "stopped\n"
 
 

@@ -12,7 +12,8 @@ import optax
 import pytest
 
 import jaxsched as js
-from jaxsched.lint import LintFinding, lint
+from jaxsched.inspect.finding import Finding
+from jaxsched.inspect.lint import lint
 
 from .cases import LAST, x64
 
@@ -325,7 +326,7 @@ def test_peers() -> None:
 
 
 def test_a_finding_is_one_line_and_sorted() -> None:
-    finding = LintFinding(7, "note", "jump", "it jumps", "write less")
+    finding = Finding(7, "note", "jump", "it jumps", "write less")
     assert str(finding) == "note at step 7: it jumps; write less"
     assert str(finding._replace(step=None)) == "note: it jumps; write less"
     messy = js.PiecewiseConstant([1, 30, 60], [0.0, 0.1, 0.0, 0.5]).then(js.Constant(-1.0), at=90)

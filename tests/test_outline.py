@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import jaxsched as js
-from jaxsched.outline import Jump, Outline, Phase, outline
+from jaxsched.inspect.phases import Jump, Outline, Phase, outline
 
 from .cases import LAST, x64
 

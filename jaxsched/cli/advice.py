@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ..lint import LintFinding, lint
+from ..inspect.lint import Finding, lint
 from ..schedules.base import Schedule
 from ..sweep.result import SweepResult
 
@@ -22,7 +22,7 @@ _MOST = 32
 def before(plan: Plan) -> list[str]:
     """A line for each kind of error or warning that `lint` finds in the settings, with how many of them have it."""
     rates = [rate for rate in map(_rate, _some(plan)) if rate is not None]
-    found: dict[str, list[LintFinding]] = {}
+    found: dict[str, list[Finding]] = {}
     for rate in rates:
         try:
             findings = [one for one in lint(rate, plan.steps) if one.severity != "note"]

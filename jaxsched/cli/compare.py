@@ -73,7 +73,7 @@ def compare(
 
 def _steps(schedules: list[Schedule], total: int) -> set[int]:
     """The quarters of the horizon, and what is worth a look in each schedule."""
-    from ..outline import outline
+    from ..inspect.phases import outline
 
     with refusals():
         found = [worth_a_look(outline(schedule, total), total, most=12) for schedule in schedules]

@@ -82,7 +82,7 @@ def _stacked(schedule: Schedule) -> bool:
 def _drawn_steps(schedules: list[Schedule], total: int) -> int:
     """How many steps are drawn: those of the training, and the value that it comes to, unless that is a jump away from
     it: a stair or a cycle that begins where the training is over."""
-    from ..outline import outline
+    from ..inspect.phases import outline
 
     most = min(total + 1, 2**31 - 1)
     for schedule in schedules:
@@ -194,7 +194,7 @@ def _lines(schedules: list[Schedule], steps: int) -> list[tuple[str, np.ndarray,
 
 def _shade(figure: Any, schedules: list[Schedule], timeline: Timeline, size: float) -> None:
     """The phases of a single schedule, shaded and named."""
-    from ..outline import outline
+    from ..inspect.phases import outline
 
     if len(schedules) != 1 or _stacked(schedules[0]):
         return

@@ -45,8 +45,8 @@ def show(
         b2: Adam's b2, which a warmup can be too short for.
         json: As JSON: the expression, the steps, the values, the outline and the findings.
     """
-    from ..lint import lint as findings_of
-    from ..outline import outline as outline_of
+    from ..inspect.lint import lint as findings_of
+    from ..inspect.phases import outline as outline_of
 
     schedule = horizon.read(expression)
     total = horizon.total(schedule)
@@ -86,7 +86,7 @@ def lint(
         b2: Adam's b2, which a warmup can be too short for.
         json: As JSON, a list of findings.
     """
-    from ..lint import lint as findings_of
+    from ..inspect.lint import lint as findings_of
 
     schedule = horizon.read(expression)
     total = horizon.total(schedule)

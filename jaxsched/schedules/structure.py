@@ -182,8 +182,8 @@ def _float(x: Any) -> float:
 
 
 def last_countable() -> int:
-    """The largest step that JAX's integers count."""
-    return int(jnp.iinfo(jnp.result_type(int)).max)
+    """The largest step that JAX's integers count, and a float64 too."""
+    return min(int(jnp.iinfo(jnp.result_type(int)).max), 2**53)
 
 
 def marks(schedule: Any, total_steps: int) -> np.ndarray | None:

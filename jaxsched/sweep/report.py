@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from .._errors import format_value
-from ..outline import outline
+from ..inspect.phases import outline
 from ..version import __version__
 from ..viz.curves import Curve, Group, curves, cut
 from ..viz.page import Axis, Column, Page, Panel, Spread, Table, most_points, plotly_script, write

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import format_value, is_traced, nearest_name
-from ..outline import evaluate
+from ..inspect.phases import evaluate
 from ..schedules.base import Constant, Lambda, Recipe, Schedule, as_schedule
 from ..schedules.combine import Cooldown, Join, PerEpoch, Product, Repeat, Shift, Sum, Warmup
 from ..schedules.cycles import PolynomialDecay

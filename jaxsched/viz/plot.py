@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._errors import format_value, nearest_name
-from ..outline import Outline, outline
+from ..inspect.phases import Outline, outline
 from ..units import Timeline
 from .curves import Curve, Group, count, curves, cut, floor_of_log, groups, horizon, number, texts, varied
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from ._errors import format_value
-from .outline import (
+from .._errors import format_value
+from ..schedules.base import Schedule
+from ..schedules.combine import Cooldown, Hold, PerEpoch
+from ..schedules.structure import Placed, marks, parts, span
+from ..schedules.untuned import UntunedWarmup
+from .finding import Finding
+from .phases import (
     Curve,
     Jump,
     Outline,
@@ -23,11 +28,6 @@ from .outline import (
     read,
     spikes,
 )
-from .schedules.base import Schedule
-from .schedules.combine import Cooldown, Hold, Join, PerEpoch, Repeat, Shift
-from .schedules.untuned import UntunedWarmup
-
-Severity = Literal["error", "warning", "note"]
 
 _LEAST = 0.01
 """The share of a height, or of the horizon, from which on something is said."""
@@ -37,39 +37,6 @@ _MOST_JUMPS = 3
 
 _PEAKS = ("peak_value", "peak_lr", "max_lr")
 """The fields that name the value at the top, here and at the peers."""
-
-
-class LintFinding(NamedTuple):
-    """One thing that is wrong with a schedule, or likely so; `str` is one line.
-
-    Fields:
-      step: where, or None where it is no step in particular.
-      severity: "error" (training fails or learns nothing), "warning" (surely not meant) or "note" (perhaps meant).
-      check: the name of the check; `lint` lists them.
-      message: what is wrong, in numbers.
-      suggestion: what to write instead.
-    """
-
-    step: int | None
-    severity: Severity
-    check: str
-    message: str
-    suggestion: str
-
-    def __str__(self) -> str:
-        where = "" if self.step is None else f" at step {self.step}"
-        return f"{self.severity}{where}: {self.message}; {self.suggestion}"
-
-
-class _Part(NamedTuple):
-    """A schedule inside of another, whose clock begins at step `start` and is asked for `length` steps of `unit` steps
-    of the training each; `to_end`: it is the training that ends it, and not another schedule."""
-
-    schedule: Schedule
-    start: int
-    length: int
-    unit: int
-    to_end: bool
 
 
 class _Look(NamedTuple):
@@ -83,7 +50,7 @@ class _Look(NamedTuple):
     curve: Curve
     alone: tuple[int, ...]
     outline: Outline
-    parts: tuple[_Part, ...]
+    parts: tuple[Placed, ...]
     end: tuple[int, float] | None
     b2: float | None
 
@@ -99,10 +66,10 @@ class _Look(NamedTuple):
         return evaluate(self.schedule, np.array(steps, np.int64))[0].tolist()
 
 
-_Findings = Iterator[LintFinding]
+_Findings = Iterator[Finding]
 
 
-def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[LintFinding]:
+def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Finding]:
     """What is wrong with a schedule for a training of `total_steps`, sorted by step; [] for a healthy one.
 
     The checks read the values, so they work for every schedule; a few read fields by their names as well. Up to 2**24
@@ -139,7 +106,7 @@ def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Li
 
     Example:
       >>> import jaxsched as js
-      >>> from jaxsched.lint import lint
+      >>> from jaxsched.inspect import lint
       >>> lint(js.WarmupCosine(3e-4, warmup_steps=2_000, total_steps=100_000), total_steps=100_000)
       []
       >>> [(f.step, f.check) for f in lint(js.WarmupCosine(3e-4, 2_000, total_steps=100_000), total_steps=80_000)]
@@ -153,9 +120,18 @@ def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Li
     raw = read("lint", schedule, total)
     finite = bool(np.isfinite(raw.values).all())
     curve, alone = (calm(raw), raw.steps[spikes(raw)]) if finite else (raw, ())
-    parts = tuple(_parts(_Part(schedule, 0, total, 1, True)))
     end = None if is_blurred(curve) else _rest(schedule, curve)
-    look = _Look(schedule, total, raw, curve, tuple(map(int, alone)), describe(raw), parts, end, _check_b2(b2))
+    look = _Look(
+        schedule,
+        total,
+        raw,
+        curve,
+        tuple(map(int, alone)),
+        describe(raw),
+        tuple(parts(schedule, total)),
+        end,
+        _check_b2(b2),
+    )
     for first in (_not_finite, _all_zero):  # after which nothing else is worth saying
         if found := list(first(look)):
             return found
@@ -184,41 +160,24 @@ def _number(part: Schedule, name: str) -> float | None:
     return float(np.asarray(value))
 
 
-def _parts(part: _Part) -> Iterator[_Part]:
-    """The schedule and those inside of it, each with its own clock."""
-    yield part
-    schedule, start, length, unit, to_end = part
-    if isinstance(schedule, Join):
-        bounds = [0, *(min(length, math.ceil(_float(b))) for b in schedule.boundaries), length]
-        for inner, a, b in zip(schedule.schedules, bounds, bounds[1:], strict=False):
-            if b > a:
-                yield from _parts(_Part(inner, start + a * unit, b - a, unit, to_end and b == length))
-        return
-    if isinstance(schedule, PerEpoch):
-        size = _float(schedule.steps_per_epoch)
-        length, unit = math.ceil(length / size), max(1, round(unit * size))
-    elif isinstance(schedule, Shift):
-        later = math.ceil(_float(schedule.steps))
-        start, length = start + max(later, 0) * unit, length - later
-    elif isinstance(schedule, Repeat):
-        period = math.ceil(_float(schedule.period))
-        to_end, length = to_end and period >= length, min(length, period)
-    elif isinstance(schedule, Cooldown):
-        to_end = False
-    for field in schedule._fields:
-        inside = getattr(schedule, field.name)
-        for inner in inside if isinstance(inside, tuple) else (inside,):
-            if isinstance(inner, Schedule) and length > 0:
-                yield from _parts(_Part(inner, start, length, unit, to_end))
-
-
 def _float(x: Any) -> float:
     return float(np.asarray(x))
 
 
 def _rest(schedule: Schedule, curve: Curve) -> tuple[int, float] | None:
-    """The step and the value at which the curve comes to rest after its horizon. A value that only fades away, as an
-    exponential does until rounding ends it, does not come to rest."""
+    """The step and the value at which the curve comes to rest after its horizon; None if it does not."""
+    if marks(schedule, curve.total_steps) is None:
+        return _sampled_rest(schedule, curve)
+    end = span(schedule)
+    if end is None:
+        return None
+    step = max(math.ceil(end), curve.total_steps)
+    return step, float(evaluate(schedule, np.array([step]))[0][0])
+
+
+def _sampled_rest(schedule: Schedule, curve: Curve) -> tuple[int, float] | None:
+    """As `_rest`, of an opaque schedule. A value that fades until rounding ends it, as an exponential does, does not
+    come to rest."""
     total, most = curve.total_steps, int(jnp.iinfo(jnp.result_type(int)).max)
     steps = np.unique([min(int(total * 2 ** (k / 2)), most) for k in range(1, 13)])
     steps = np.concatenate([[total], steps[steps > total]]).astype(np.int64)
@@ -264,7 +223,7 @@ def _not_finite(look: _Look) -> _Findings:
     step = _first(look, lambda v: ~np.isfinite(v))
     if step is not None:
         says = f"the value is {look.at(step)[0]}: every parameter is lost from there on"
-        yield LintFinding(step, "error", "not-finite", says, "write a formula that is finite at this step")
+        yield Finding(step, "error", "not-finite", says, "write a formula that is finite at this step")
 
 
 def _all_zero(look: _Look) -> _Findings:
@@ -272,7 +231,7 @@ def _all_zero(look: _Look) -> _Findings:
         says = f"the value is 0 at all {look.total} steps: nothing is learned"
         warms = any(_number(part.schedule, "warmup_steps") for part in look.parts)
         fix = "write fewer warmup_steps, or an init_value above 0" if warms else "write a value above 0"
-        yield LintFinding(0, "error", "all-zero", says, fix)
+        yield Finding(0, "error", "all-zero", says, fix)
 
 
 def _negative(look: _Look) -> _Findings:
@@ -283,7 +242,7 @@ def _negative(look: _Look) -> _Findings:
         fix = "write .clip(lo=0.0) behind the schedule"
         if not (look.updates > 0).any():
             fix = "write it without the minus sign: optax's learning rates are positive"
-        yield LintFinding(step, "error", "negative", says, fix)
+        yield Finding(step, "error", "negative", says, fix)
 
 
 def _zero_start(look: _Look) -> _Findings:
@@ -299,7 +258,7 @@ def _zero_start(look: _Look) -> _Findings:
     updates = "first update has" if wasted == 1 else f"first {wasted} updates have"
     says = f"the {updates} a rate of 0, {100 * share:.2g}% of the {of}"
     fix = f"write an init_value above 0, such as {_g(look.outline.peak / 100)}"
-    yield LintFinding(0, "warning", "zero-start", says, fix)
+    yield Finding(0, "warning", "zero-start", says, fix)
 
 
 def _zero_stretch(look: _Look) -> _Findings:
@@ -307,7 +266,7 @@ def _zero_stretch(look: _Look) -> _Findings:
         i = int(np.searchsorted(look.curve.steps, phase.start))
         if phase.name == "stable" and look.curve.values[i] == 0:
             says = f"the value is 0 for {phase.stop - phase.start} steps, up to step {phase.stop}: nothing is learned"
-            yield LintFinding(phase.start, "warning", "zero-stretch", says, "write an end_value above 0, or no pause")
+            yield Finding(phase.start, "warning", "zero-stretch", says, "write an end_value above 0, or no pause")
 
 
 def _momentum(look: _Look) -> _Findings:
@@ -316,7 +275,7 @@ def _momentum(look: _Look) -> _Findings:
     step = _first(look, lambda v: v >= 1)
     if step is not None:
         says = f"the momentum is {_g(look.at(step)[0])}: at 1 or more nothing is ever forgotten"
-        yield LintFinding(step, "error", "momentum", says, "write a momentum below 1, such as 0.95")
+        yield Finding(step, "error", "momentum", says, "write a momentum below 1, such as 0.95")
 
 
 # --- the course ------------------------------------------------------------------------------------------------------
@@ -361,7 +320,7 @@ def _jump(look: _Look) -> _Findings:
         if len(found) > _MOST_JUMPS and jump is found[_MOST_JUMPS - 1]:
             says += f", and {len(found) - _MOST_JUMPS} more such jumps"
         fix = f"write a next piece that begins at {_g(jump.before)}, or a ramp to it"
-        yield LintFinding(jump.step, "warning", "jump", says, fix)
+        yield Finding(jump.step, "warning", "jump", says, fix)
 
 
 def _spike(look: _Look) -> _Findings:
@@ -372,7 +331,7 @@ def _spike(look: _Look) -> _Findings:
         if len(look.alone) > _MOST_JUMPS and step == look.alone[_MOST_JUMPS - 1]:
             says += f", and so {len(look.alone) - _MOST_JUMPS} times more"
         fix = "write pieces that meet: the one before it ends where the one after it begins"
-        yield LintFinding(step, "warning", "spike", says, fix)
+        yield Finding(step, "warning", "spike", says, fix)
 
 
 def _peak(look: _Look) -> _Findings:
@@ -392,7 +351,7 @@ def _peak(look: _Look) -> _Findings:
         why = f"its warmup_steps={int(warmup)} do not end" if warmup else "its rise does not end"
         says = f"the value comes to {_g(top)} and never to {name}={_g(peak)}: {why} in {part.length} steps"
         fix = f"write a shorter warmup, such as {max(1, part.length // 10)} steps"
-        yield LintFinding(part.start + part.length * part.unit - 1, "warning", "peak", says, fix)
+        yield Finding(part.start + part.length * part.unit - 1, "warning", "peak", says, fix)
 
 
 def _warmup_end(look: _Look) -> int:
@@ -416,7 +375,7 @@ def _warmup(look: _Look) -> _Findings:
         rest = look.total - stop
         says = f"the warmup takes {stop} of {look.total} steps, more than all that comes after it ({rest})"
         fix = f"write a shorter warmup, such as {max(1, look.total // 20)} steps"
-        yield LintFinding(stop, "warning", "warmup", says, fix)
+        yield Finding(stop, "warning", "warmup", says, fix)
 
 
 def _b2(look: _Look) -> _Findings:
@@ -432,7 +391,7 @@ def _b2(look: _Look) -> _Findings:
     if needed > look.total / 2:
         fix = f"write the schedule * untuned_warmup({look.b2:g}), or a longer training; of the values of b2, "
         fix += f"{_g(1 - 20 / max(look.total, 40))} asks for a tenth of the horizon"
-    yield LintFinding(0, "warning", "b2", says, fix)
+    yield Finding(0, "warning", "b2", says, fix)
 
 
 # --- the horizon -----------------------------------------------------------------------------------------------------
@@ -456,13 +415,13 @@ def _short_horizon(look: _Look) -> _Findings:
     held = look.total - start
     if rest == 0 or (0 < rest < 1e-3 * look.outline.peak and not by_jump):
         says = f"the value is {_g(rest)} from here on: the last {held} of {look.total} steps learn nothing"
-        yield LintFinding(start, "warning", "short-horizon", says, f"write {_fix_end(look)}, or fewer steps")
+        yield Finding(start, "warning", "short-horizon", says, f"write {_fix_end(look)}, or fewer steps")
     elif not by_jump and held > 0.1 * look.total:
         says = f"the decay ends, and the last {held} of {look.total} steps stay at {_g(rest)}"
-        yield LintFinding(start, "note", "short-horizon", says, f"write {_fix_end(look)}, if that is not meant")
+        yield Finding(start, "note", "short-horizon", says, f"write {_fix_end(look)}, if that is not meant")
 
 
-def _unreached(part: _Part) -> tuple[str, float, str] | None:
+def _unreached(part: Placed) -> tuple[str, float, str] | None:
     """The first of the fields that the horizon does not come to: its name, its step and what is missed."""
     schedule, length = part.schedule, part.length
     for name in ("boundaries", "milestones", "knots"):
@@ -471,10 +430,10 @@ def _unreached(part: _Part) -> tuple[str, float, str] | None:
         beyond = [x for x in table if x >= length and (name != "knots" or x > length)]
         if beyond:
             return name, beyond[0], f"{len(beyond)} of {len(table)} {name} lie"
-    name = "step_size" if hasattr(schedule, "step_size") else "decay_steps"
-    stair = _number(schedule, name) if name == "step_size" or getattr(schedule, "staircase", False) else None
-    if stair is not None and stair >= length:
-        return name, stair, "the first stair lies"
+    for name in ("step_size", "decay_steps"):
+        stair = _number(schedule, name) if name == "step_size" or schedule.structure().stairs is not None else None
+        if stair is not None and stair >= length:
+            return name, stair, "the first stair lies"
     name = "period" if hasattr(schedule, "period") else "up_steps + down_steps"
     cycle = [_number(schedule, field) or 0.0 for field in name.split(" + ")]
     if sum(cycle) > length:
@@ -503,7 +462,7 @@ def _horizon(look: _Look) -> _Findings:
             at = "at" if where == look.total else "beyond"
             says = f"{what} {at} the horizon of {look.total} steps ({type(part.schedule).__name__}: step {where})"
             fix = f"write {name} below {part.length}, or train for more than {where} steps"
-            yield LintFinding(look.total, "warning", "overrun", says, fix)
+            yield Finding(look.total, "warning", "overrun", says, fix)
     if found or list(_peak(look)):
         return
     phases, top = look.outline.phases, look.outline.peak
@@ -512,7 +471,7 @@ def _horizon(look: _Look) -> _Findings:
     above = value - rest > _LEAST * (top - rest) or value > 1.5 * rest > 0
     if phases[-1].name == "decay" and step > look.total and above:
         says = f"the decay from {_g(top)} is cut off at {_g(value)}, and would end at {_g(rest)}, at step {step}"
-        yield LintFinding(look.total, "warning", "cut-off", says, f"write {_fix_end(look)}")
+        yield Finding(look.total, "warning", "cut-off", says, f"write {_fix_end(look)}")
         return
     for part in look.parts:
         own = _number(part.schedule, "total_steps")
@@ -522,15 +481,15 @@ def _horizon(look: _Look) -> _Findings:
         if abs(here - there) > _LEAST * look.height:
             name, gap = type(part.schedule).__name__, f"at {_g(here)} and not at {_g(there)}"
             says = f"the {name} has total_steps={int(own)}, and stops after {part.length}, {gap}"
-            yield LintFinding(look.total, "warning", "overrun", says, f"write total_steps={part.length} in it")
+            yield Finding(look.total, "warning", "overrun", says, f"write total_steps={part.length} in it")
 
 
 def _constant(look: _Look) -> _Findings:
     decays = [type(p.schedule).__name__ for p in look.parts if "Decay" in type(p.schedule).__name__]
     if decays and np.ptp(look.curve.values) == 0 and not list(_horizon(look)):
         says = f"the value is {_g(look.outline.first)} at all {look.total} steps, although there is a {decays[0]}"
-        fix = "write a factor (gamma, decay_rate) below 1, or an end_value below the first"
-        yield LintFinding(None, "warning", "constant", says, fix)
+        fix = "write a decay_rate below 1, or an end_value below the first"
+        yield Finding(None, "warning", "constant", says, fix)
 
 
 def _cut_cycle(look: _Look) -> _Findings:
@@ -548,10 +507,10 @@ def _cut_cycle(look: _Look) -> _Findings:
         says = (
             f"a cycle begins at the last update: it runs at {_g(look.outline.last)}, and the one before at {_g(before)}"
         )
-        yield LintFinding(restarts[-1], "warning", "cut-cycle", says, fix)
+        yield Finding(restarts[-1], "warning", "cut-cycle", says, fix)
     elif left > 0.1:
         says = f"the cycle that begins here is cut off at {_g(look.outline.last)}, {100 * left:.0f}% of its height"
-        yield LintFinding(restarts[-1], "note", "cut-cycle", says, fix)
+        yield Finding(restarts[-1], "note", "cut-cycle", says, fix)
 
 
 def _part_step(look: _Look) -> _Findings:
@@ -562,7 +521,7 @@ def _part_step(look: _Look) -> _Findings:
                 says = f"{field.name}={length:g} of {type(part.schedule).__name__} is less than one step"
                 share = round(length * look.total)
                 fix = f"write {field.name}={share}, if {100 * length:g}% of {look.total} steps is meant"
-                yield LintFinding(part.start, "warning", "part-step", says, fix)
+                yield Finding(part.start, "warning", "part-step", says, fix)
 
 
 _CHECKS: tuple[Callable[[_Look], _Findings], ...] = (

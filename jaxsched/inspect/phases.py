@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._errors import format_value, is_traced
-from .schedules.base import Schedule, as_schedule
-from .schedules.structure import axes
+from .._errors import format_value, is_traced
+from ..schedules.base import Schedule, as_schedule
+from ..schedules.structure import axes, marks
 
 _DENSE = 2**20
 """A horizon below it is read, and kept, at every step."""
@@ -29,8 +29,8 @@ _GRID = 2**16
 _BATCH = 2**12
 """Steps that are read in one call when a grid is made finer; always as many, for there to be one program."""
 
-_MARKS = 2**12
-"""Steps at which something may happen, for what the hyperparameters say; the steps beside them are read too."""
+_MARKS = 2**16
+"""More steps where the formula changes are not read one by one."""
 
 _FLIPS = 0.25
 """The share of the moves that go against the move before, from which on they are noise."""
@@ -119,7 +119,7 @@ def outline(schedule: Any, total_steps: int) -> Outline:
 
     Example:
       >>> import jaxsched as js
-      >>> from jaxsched.outline import outline
+      >>> from jaxsched.inspect import outline
       >>> found = outline(js.WarmupStableDecay(1.0, warmup_steps=10, total_steps=100, decay_steps=20), 100)
       >>> [(phase.name, phase.start, phase.stop) for phase in found.phases]
       [('warmup', 0, 10), ('stable', 10, 80), ('decay', 80, 100)]
@@ -180,20 +180,27 @@ def read(owner: str, schedule: Any, total_steps: Any) -> Curve:
     if total < _DENSE:
         steps = np.arange(total + 1)
         return Curve(steps, *evaluate(schedule, steps))
+    edges = marks(schedule, total)
+    if edges is not None and len(edges) < _MARKS:
+        return _read_pieces(schedule, total, edges)
     if total < _READ:
         return _read_all(schedule, total)
     # Jittered, so that no period stands still on it
     grid = np.arange(_GRID) * (total // _GRID) + np.random.default_rng(0).integers(0, total // _GRID, _GRID)
-    steps = np.unique(np.concatenate([grid, _near(_marks(schedule, total), total)]))
+    steps = np.unique(np.concatenate([grid, [0, 1, total - 1, total]]))
+    return Curve(steps, *evaluate(schedule, steps), False)
+
+
+def _read_pieces(schedule: Schedule, total: int, edges: np.ndarray) -> Curve:
+    """The curve at the steps beside the marks and at some between them; turns inside of a piece are bisected."""
+    inner = edges[:-1, None] + np.diff(edges)[:, None] * np.linspace(0, 1, max(8, min(65, _GRID // len(edges))))
+    near = np.floor(edges)[:, None] + np.arange(-4, 5)
+    steps = np.unique(np.concatenate([inner.ravel(), near.ravel()]).astype(np.int64))
+    steps = steps[(steps >= 0) & (steps <= total)]
     curve = Curve(steps, *evaluate(schedule, steps))
-    for _ in range(64):
-        wide = _wide(curve)
-        if not len(wide):
-            return curve
-        if len(wide) > 4 * _BATCH or len(curve.steps) > 2 * _DENSE:
-            break
+    while len(wide := _wide_turns(curve)):
         curve = _finer(schedule, curve, wide)
-    return curve._replace(sure=False)
+    return curve
 
 
 def _read_all(schedule: Schedule, total: int) -> Curve:
@@ -265,46 +272,14 @@ def _finer(schedule: Schedule, curve: Curve, wide: np.ndarray) -> Curve:
     return curve
 
 
-def _marks(schedule: Schedule, total: int) -> np.ndarray:
-    """Steps that the hyperparameters speak of: the integers among them, their sums and differences and multiples."""
-    found: set[int] = set()
-    for leaf in jax.tree.leaves(schedule):
-        x = np.asarray(leaf)
-        if x.ndim <= 1 and (np.issubdtype(x.dtype, np.integer) or np.issubdtype(x.dtype, np.floating)):
-            whole = np.ravel(x)[:_MARKS].astype(np.float64)
-            found |= {int(v) for v in whole if 0 < abs(v) < 2.0**63 and v == np.floor(v)}
-    alone = sorted(found)
-    marks = set(alone)
-    if len(alone) <= 64:
-        marks |= {a + s * b for a, b in itertools.combinations(alone, 2) for s in (1, -1)}
-        marks |= {b - a for a, b in itertools.combinations(alone, 2)}
-    if len(alone) <= 10:
-        marks |= {a + s * b + r * c for a, b, c in itertools.permutations(alone, 3) for s in (1, -1) for r in (1, -1)}
-    for period in alone:
-        if period > 0 and total // period <= 512:
-            marks |= set(range(period, total, period))
-    inside = sorted(m for m in marks if 0 < m < total)
-    return np.array([0, *inside[:_MARKS], total], np.int64)
-
-
-def _near(marks: np.ndarray, total: int) -> np.ndarray:
-    near = (marks[:, None] + np.arange(-4, 5)).ravel()
-    return near[(near >= 0) & (near <= total)]
-
-
-def _wide(curve: Curve) -> np.ndarray:
-    """The intervals, by their first index, inside of which a jump, a turn or the edge of a plateau hides."""
+def _wide_turns(curve: Curve) -> np.ndarray:
+    """The intervals, by their first index, in which a turn hides."""
     known = _finite(curve)
     if len(known.steps) < 3 or is_blurred(known):
         return np.array([], np.int64)
-    pivots = np.array(_pivots(known)[1:-1], int)
-    edges = np.array([i for pair in _flats(known) for i in pair], int)
-    here = np.concatenate([pivots - 1, pivots, edges - 1, edges])
-    wanted = _breaks(known)
-    wanted[np.clip(here, 0, len(wanted) - 1)] = True
-    wide = np.flatnonzero(wanted & (np.diff(known.steps) > 1))
-    found = np.searchsorted(curve.steps, known.steps[wide])
-    return found[np.diff(curve.steps)[found] > 1]
+    pivots = np.searchsorted(curve.steps, known.steps[_pivots(known)[1:-1]])
+    wide = np.unique(np.concatenate([pivots - 1, pivots]))
+    return wide[np.diff(curve.steps)[wide] > 1]
 
 
 # --- describing ------------------------------------------------------------------------------------------------------

@@ -290,7 +290,7 @@ def test_b2() -> None:
 def test_far_horizons() -> None:
     half = LAST // 2
     (cut,) = lint(js.WarmupStableDecay(0.1, 1000, LAST, LAST - 2000), half)
-    assert (cut.step, cut.check) == (half, "overrun")
+    assert (cut.step, cut.check) == (half, "cut-off")
     (late,) = lint(js.Lambda(lambda t: jnp.where(t < 1_234_567_891, 1.0, -0.1)), LAST)[:1]
     assert (late.step, late.check) == (1_234_567_891, "negative")
     (hole,) = lint(js.Lambda(lambda t: jnp.where(t < 1_234_567_891, 1.0, jnp.nan)), LAST)

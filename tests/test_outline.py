@@ -259,14 +259,11 @@ def test_long_horizons_are_read_at_every_step() -> None:
 
 def test_far_restarts_are_exact_or_not_told() -> None:
     assert outline(js.CosineWarmRestarts(0.1, 1_000_003), LAST).restarts == tuple(range(1_000_003, LAST, 1_000_003))
-    for period in (1000, 200_000, 300_000):
-        found = outline(js.CosineWarmRestarts(0.1, period), LAST)
-        assert found.phases == (Phase("stable", 0, LAST),), "the course of all of them"
-        assert found.restarts == ()
-        assert found.jumps == ()
-    halves = outline(js.CosineWarmRestarts(0.1, 300_000, peak_mult=0.999), LAST)
-    assert halves.restarts == ()
-    assert halves.phases[0].name == "decay"
+    assert outline(js.CosineWarmRestarts(0.1, 200_000), LAST).restarts == tuple(range(200_000, LAST, 200_000))
+    found = outline(js.CosineWarmRestarts(0.1, 1000), LAST)
+    assert found.phases == (Phase("stable", 0, LAST),), "the course of all of them"
+    assert found.restarts == ()
+    assert found.jumps == ()
 
 
 def test_far_horizons_read_a_bounded_number_of_steps() -> None:

@@ -188,19 +188,28 @@ def read(owner: str, schedule: Any, total_steps: Any) -> Curve:
     # Jittered, so that no period stands still on it
     grid = np.arange(_GRID) * (total // _GRID) + np.random.default_rng(0).integers(0, total // _GRID, _GRID)
     steps = np.unique(np.concatenate([grid, [0, 1, total - 1, total]]))
-    return Curve(steps, *evaluate(schedule, steps), False)
+    return _refined(schedule, Curve(steps, *evaluate(schedule, steps)))
 
 
 def _read_pieces(schedule: Schedule, total: int, edges: np.ndarray) -> Curve:
-    """The curve at the steps beside the marks and at some between them; turns inside of a piece are bisected."""
+    """The curve at the steps beside the marks and at some between them."""
     inner = edges[:-1, None] + np.diff(edges)[:, None] * np.linspace(0, 1, max(8, min(65, _GRID // len(edges))))
-    near = np.floor(edges)[:, None] + np.arange(-4, 5)
-    steps = np.unique(np.concatenate([inner.ravel(), near.ravel()]).astype(np.int64))
+    near = np.floor(edges).astype(np.int64)[:, None] + np.arange(-4, 5)
+    steps = np.unique(np.concatenate([np.floor(inner).astype(np.int64).ravel(), near.ravel(), [total - 1, total]]))
     steps = steps[(steps >= 0) & (steps <= total)]
-    curve = Curve(steps, *evaluate(schedule, steps))
-    while len(wide := _wide_turns(curve)):
+    return _refined(schedule, Curve(steps, *evaluate(schedule, steps)))
+
+
+def _refined(schedule: Schedule, curve: Curve) -> Curve:
+    """The curve with more steps where a jump, a turn or the edge of a plateau lies between two of them."""
+    for _ in range(64):
+        wide = _wide(curve)
+        if not len(wide):
+            return curve
+        if len(wide) > 4 * _BATCH or len(curve.steps) > 2 * _DENSE:
+            break
         curve = _finer(schedule, curve, wide)
-    return curve
+    return curve._replace(sure=False)
 
 
 def _read_all(schedule: Schedule, total: int) -> Curve:
@@ -272,14 +281,19 @@ def _finer(schedule: Schedule, curve: Curve, wide: np.ndarray) -> Curve:
     return curve
 
 
-def _wide_turns(curve: Curve) -> np.ndarray:
-    """The intervals, by their first index, in which a turn hides."""
+def _wide(curve: Curve) -> np.ndarray:
+    """The intervals, by their first index, inside of which a jump, a turn or the edge of a plateau hides."""
     known = _finite(curve)
     if len(known.steps) < 3 or is_blurred(known):
         return np.array([], np.int64)
-    pivots = np.searchsorted(curve.steps, known.steps[_pivots(known)[1:-1]])
-    wide = np.unique(np.concatenate([pivots - 1, pivots]))
-    return wide[np.diff(curve.steps)[wide] > 1]
+    pivots = np.array(_pivots(known)[1:-1], int)
+    edges = np.array([i for pair in _flats(known) for i in pair], int)
+    here = np.concatenate([pivots - 1, pivots, edges - 1, edges])
+    wanted = _breaks(known)
+    wanted[np.clip(here, 0, len(wanted) - 1)] = True
+    wide = np.flatnonzero(wanted & (np.diff(known.steps) > 1))
+    found = np.searchsorted(curve.steps, known.steps[wide])
+    return found[np.diff(curve.steps)[found] > 1]
 
 
 # --- describing ------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def nearest_name(name: str, names: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names) or 'none'}"
 
 
-class _FieldErrorParts:
+class _FieldErrorParts(Exception):
     """The parts of a `FieldError`.
 
     Args:
@@ -64,8 +64,7 @@ class _FieldErrorParts:
 
     def renamed(self, owner: str, field: str | None = None) -> Self:
         """The same refusal under other names for its owner and its field."""
-        field = self.field if field is None else field
-        return type(self)(owner, field, self.value, self.instead, note=self.note, needs=self.needs)
+        return type(self)(owner, field or self.field, self.value, self.instead, note=self.note, needs=self.needs)
 
     def __str__(self) -> str:
         names, values = ([self.field], [self.value]) if isinstance(self.field, str) else (self.field, self.value)

@@ -108,7 +108,8 @@ def validate(owner: str, name: str, value: Any, domain: Domain) -> Any:
     _check_numbers(owner, name, value, domain)
     dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
     if jnp.issubdtype(dtype, jnp.integer) and not domain.counts:
-        return value.astype(np.float64 if isinstance(value, (np.ndarray, np.generic)) else jnp.result_type(float))
+        numbers_of: Any = value
+        return numbers_of.astype(np.float64 if isinstance(value, (np.ndarray, np.generic)) else jnp.result_type(float))
     return value
 
 

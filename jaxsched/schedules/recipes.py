@@ -496,11 +496,6 @@ def _one_cycle(schedule: Any, step: Step, first: Any, middle: Any, last: Any) ->
     return out
 
 
-def _one_cycle_structure(schedule: Any) -> Structure:
-    peak, last = schedule.pct_start * schedule.total_steps - 1, schedule.total_steps - 1
-    return Structure(marks=(peak, 2 * peak, last) if schedule.three_phase else (peak, last))
-
-
 class OneCycle(Schedule):
     """Up to a peak and far down again, in one cycle over the whole training.
 
@@ -540,7 +535,8 @@ class OneCycle(Schedule):
         _reject_short_phases(self)
 
     def structure(self) -> Structure:
-        return _one_cycle_structure(self)
+        peak, last = self.pct_start * self.total_steps - 1, self.total_steps - 1
+        return Structure(marks=(peak, 2 * peak, last) if self.three_phase else (peak, last))
 
     def value(self, step: Step) -> Array:
         first = self.peak_value / self.div_factor
@@ -580,7 +576,8 @@ class OneCycleMomentum(Schedule):
         _reject_short_phases(self)
 
     def structure(self) -> Structure:
-        return _one_cycle_structure(self)
+        peak = self.pct_start * self.total_steps - 1
+        return Structure(marks=(peak, 2 * peak if self.three_phase else self.total_steps - 1))
 
     def value(self, step: Step) -> Array:
         return _one_cycle(self, step, self.max_momentum, self.base_momentum, self.max_momentum)

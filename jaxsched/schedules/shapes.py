@@ -80,25 +80,35 @@ Step = Any  # an integer or float Array, or a Fraction
 def _whole(step: Step, *beside: Any) -> Step:
     """`step` for a comparison with integers: a Fraction is past the integer b exactly when its whole part is."""
     if isinstance(step, Fraction):
-        return step.whole if all(is_integer(b) for b in beside) else floating(step)
+        return step.whole if all(map(is_integer, beside)) else floating(step)
     return step
 
 
+def _plain(step: Step) -> Any:
+    """`step` as an array, rounded where it is a Fraction."""
+    return floating(step) if isinstance(step, Fraction) else step
+
+
+def _on(step: Step, operation: Callable[..., Array], length: Any) -> Step:
+    """`operation(step, length)`, two numbers of one kind; on a Fraction it works in ticks."""
+    if isinstance(step, Fraction) and is_integer(length):
+        return Fraction(operation(step.ticks, step.in_ticks(length)), step.per, step.stretch)
+    return operation(*_alike(_whole(step, length), length))
+
+
 def elapsed(step: Step, start: Any) -> Step:
-    """The clock that starts at `start`: `max(step - start, 0)`. It never runs below 0, where no formula is asked to
-    be finite (a square root of a negative step makes NaN gradients even where it is not chosen)."""
-    if isinstance(step, Fraction) and is_integer(start):
-        return Fraction(jnp.maximum(step.ticks - step.in_ticks(start), 0), step.per, step.stretch)
-    step, start = _alike(_whole(step, start), start)
-    return jnp.maximum(step - start, 0)
+    """The clock that starts at `start`: `max(step - start, 0)`. It never runs below 0, where formulas need not be
+    finite (a square root of a negative step makes NaN gradients even where it is not chosen)."""
+    return _on(step, lambda t, begin: jnp.maximum(t - begin, 0), start)
 
 
 def ahead(step: Step, steps: Any) -> Step:
-    """The clock that is `steps` ahead; it stops at the largest integer instead of running over."""
-    if isinstance(step, Fraction) and is_integer(steps):
-        return Fraction(ahead(step.ticks, step.in_ticks(steps)), step.per, step.stretch)
-    step, steps = _alike(_whole(step, steps), steps)
-    return jnp.minimum(step, jnp.iinfo(step.dtype).max - steps) + steps if is_integer(step) else step + steps
+    """The clock that is `steps` ahead; it stops at the largest integer instead of overflowing."""
+
+    def add(t: Array, n: Array) -> Array:
+        return jnp.minimum(t, jnp.iinfo(t.dtype).max - n) + n if is_integer(t) else t + n
+
+    return _on(step, add, steps)
 
 
 def stopped(step: Step, over: Array, at: Any) -> Step:
@@ -108,8 +118,7 @@ def stopped(step: Step, over: Array, at: Any) -> Step:
         return Fraction(
             jnp.where(over, at, step.ticks), jnp.where(over, one, step.per), jnp.where(over, 1, step.stretch)
         )
-    step, at = _alike(_whole(step, at), at)
-    return jnp.where(over, at, step)
+    return _on(step, lambda t, end: jnp.where(over, end, t), at)
 
 
 def reached(step: Step, boundary: Any) -> Array:
@@ -155,8 +164,7 @@ def cycle(step: Step, period: Any, period_mult: Any = None) -> tuple[Array, Step
     if isinstance(step, Fraction) and is_integer(period) and period_mult is None:
         index, ticks = cycle(step.ticks, step.in_ticks(period))
         return index, Fraction(ticks, step.per, step.stretch)
-    step = floating(step) if isinstance(step, Fraction) else step
-    step, period = _alike(step, period)
+    step, period = _alike(_plain(step), period)
     step, period = jnp.maximum(step, 0), jnp.where(period > 0, period, 1)
     if period_mult is None:
         index = (step // period).astype(jnp.result_type(int))
@@ -257,7 +265,7 @@ def _sum(terms: Sequence[Array]) -> Array:
 def ratio(step: Step, steps: Any = 1) -> Ratio:
     """`step / steps` for an exponent, with the remainder of the division: half an ulp of error in an exponent of 80 is
     40 ulp of error in the power. `steps` is taken to be above 0."""
-    step = floating(step) if isinstance(step, Fraction) else jnp.asarray(step)
+    step = jnp.asarray(_plain(step))
     steps = jnp.where(jnp.asarray(steps) > 0, steps, 1)
     high = _split(floating(step) / floating(steps))[0]
     first, *others = _split(step)
@@ -335,12 +343,12 @@ def _nearer_end(step: Step, steps: Any) -> tuple[Array, Array, Array]:
 
 
 def progress(step: Step, steps: Any) -> Position:
-    """Where `step` is on the way from 0 to `steps`; at the end where there is no way at all (`steps == 0`)."""
-    if isinstance(step, Fraction):
+    """Where `step` is between 0 and `steps`; at the end if there is nothing between them (`steps == 0`)."""
+    if isinstance(step, Fraction) and is_integer(steps):
         return _stretched_progress(step, steps)
     # A compiler may divide by multiplying with 1 / steps, and steps * (1 / steps) need not be 1. The gap of an end
     # is 0 / steps, which is 0 either way.
-    late, away, steps = _nearer_end(step, steps)
+    late, away, steps = _nearer_end(_plain(step), steps)
     return Position(late, floating(away) / floating(steps))
 
 
@@ -360,10 +368,8 @@ def exact_progress(step: Step, steps: Any) -> Position:
 
 
 def _stretched_progress(step: Fraction, steps: Any) -> Position:
-    if not is_integer(steps):
-        return progress(floating(step), steps)
     exact = progress(step.ticks, step.in_ticks(steps))
-    # What cannot be counted in ticks ends behind every tick that there is: a float tells its beginning well enough.
+    # What cannot be counted in ticks ends after every tick that there is: a float is accurate enough near its start.
     rough = progress(floating(step.ticks), floating(steps) * step.stretch)
     return Position(*(jnp.where(step.countable(steps), e, r) for e, r in zip(exact, rough, strict=True)))
 

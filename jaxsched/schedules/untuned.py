@@ -49,7 +49,10 @@ class UntunedWarmup(Schedule):
             reject_if(self, lambda b2: b2 <= 0.6, "b2", instead="radam's factor is never above 0 there: write b2 > 0.6")
 
     def structure(self) -> Structure:
-        return Structure(marks=(2 / (1 - self.b2) - 1,)) if self.kind == "linear" else Structure(endless=True)
+        if self.kind == "linear":
+            return Structure(marks=(2 / (1 - self.b2) - 1,))
+        # The step at which radam's factor leaves 0 has no closed form.
+        return Structure(endless=True, opaque=self.kind == "radam")
 
     def value(self, step: Step) -> Array:
         t, d = floating(shapes.ahead(step, 1)), 1 - floating(self.b2)

@@ -105,7 +105,7 @@ def validate(owner: str, name: str, value: Any, domain: Domain) -> Any:
         raise domain.error(owner, name, original, FieldTypeError, " is not a number")
     if isinstance(value, int):  # of any size
         value = value if domain.counts else float(value)
-    _check_numbers(owner, name, value, domain)
+    _check_numbers(owner, name, original, value, domain)
     dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
     if jnp.issubdtype(dtype, jnp.integer) and not domain.counts:
         numbers_of: Any = value
@@ -113,27 +113,29 @@ def validate(owner: str, name: str, value: Any, domain: Domain) -> Any:
     return value
 
 
-def _check_numbers(owner: str, name: str, value: Any, domain: Domain) -> None:
+def _check_numbers(owner: str, name: str, original: Any, value: Any, domain: Domain) -> None:
     dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
     if dtype.kind == "O":
-        raise domain.error(owner, name, value, FieldError, " cannot be counted")
+        raise domain.error(owner, name, original, FieldError, " cannot be counted")
     if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):
-        raise domain.error(owner, name, value, FieldTypeError, f" holds {dtype}")
+        raise domain.error(owner, name, original, FieldTypeError, f" holds {dtype}")
     if np.ndim(value) < domain.ndim:
-        raise domain.error(owner, name, value, FieldTypeError, " is a single number")
+        raise domain.error(owner, name, original, FieldTypeError, " is a single number")
     if is_traced(value):
         return
     is_int, seen = jnp.issubdtype(dtype, jnp.integer), np.asarray(value).astype(np.float64)
     if not np.all(np.isfinite(seen)):
-        raise domain.error(owner, name, value, FieldError, " is not finite")
+        raise domain.error(owner, name, original, FieldError, " is not finite")
     if domain.whole and not is_int:
-        raise domain.error(owner, name, value, FieldError if np.ndim(value) else FieldTypeError, " is not an integer")
+        raise domain.error(
+            owner, name, original, FieldError if np.ndim(value) else FieldTypeError, " is not an integer"
+        )
     if not np.all(domain.contains(seen)):
-        raise domain.error(owner, name, value, FieldError)
+        raise domain.error(owner, name, original, FieldError)
     most = jnp.iinfo(jnp.result_type(int)).max
     if is_int and domain.counts and np.any(np.abs(seen) > most):
         hint = f", of at most {most:_}; set jax_enable_x64 to count further, or count in larger units"
-        raise domain.error(owner, name, value, FieldError, " cannot be counted", hint)
+        raise domain.error(owner, name, original, FieldError, " cannot be counted", hint)
 
 
 def reject_if(schedule: Any, bad: Callable[..., Any], *names: str, instead: str) -> None:

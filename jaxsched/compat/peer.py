@@ -17,7 +17,7 @@ from ..fields import read_annotation
 from ..schedules.base import Recipe
 
 
-class Peer(Recipe):
+class Peer(Recipe, abstract=True):
     """A schedule of another system: its fields are that system's arguments, and `build` says it in the core's words.
 
     Example:

@@ -181,7 +181,7 @@ class Schedule(Structured):
     __array_ufunc__ = None
     __signature__: ClassVar[inspect.Signature]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # One `__init__` and one `__setattr__` for all: to write and compile them for each class makes a slow import.
         dataclasses.dataclass(init=False, eq=False, repr=False)(cls)
@@ -209,7 +209,7 @@ class Schedule(Structured):
         _register(cls)
         if "value" in cls.__dict__ and cls.structure is Structured.structure:
             cls.value = _on_arrays(cls.value)  # pyright: ignore[reportAttributeAccessIssue]
-        if cls.__module__.partition(".")[0] == _PACKAGE:
+        if cls.__module__.partition(".")[0] == _PACKAGE and not abstract:
             REGISTRY[cls._name()] = cls
 
     def __init__(self, *args: Any, **fields: Any) -> None:
@@ -484,7 +484,7 @@ class Lambda(Schedule):
 # --- recipes ---------------------------------------------------------------------------------------------------------
 
 
-class Recipe(Schedule):
+class Recipe(Schedule, abstract=True):
     """A schedule that is put together from others: write the fields and `build`.
 
     The fields stay named leaves, however the parts use them: they can be swept, differentiated and printed.

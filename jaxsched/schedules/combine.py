@@ -22,7 +22,7 @@ from .shapes import Step, floating
 from .structure import Part, Structure, axes, span
 
 
-class Method(Schedule):
+class Method(Schedule, abstract=True):
     """A composite that a method of its first field makes, and that is written as that method."""
 
     def _expression(self) -> str:

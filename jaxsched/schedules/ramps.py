@@ -13,7 +13,18 @@ from .shapes import Step
 from .structure import Structure
 
 
-class Linear(Schedule):
+class Interpolation(Schedule, abstract=True):
+    """From `init_value` at step 0 to `end_value` at step `steps`, which then holds."""
+
+    init_value: Scalar
+    end_value: Scalar
+    steps: Steps
+
+    def structure(self) -> Structure:
+        return Structure(marks=(self.steps,))
+
+
+class Linear(Interpolation):
     """A straight line from one value to another.
 
     Formula: `s(t) = init (1 - u) + end u` with `u = min(t / steps, 1)`.
@@ -31,18 +42,11 @@ class Linear(Schedule):
     Source: torch's LinearLR, optax.linear_schedule.
     """
 
-    init_value: Scalar
-    end_value: Scalar
-    steps: Steps
-
-    def structure(self) -> Structure:
-        return Structure(marks=(self.steps,))
-
     def value(self, step: Step) -> Array:
         return shapes.mix(self.init_value, self.end_value, shapes.progress(step, self.steps))
 
 
-class Cosine(Schedule):
+class Cosine(Interpolation):
     """Half a cosine wave from one value to another.
 
     Formula: `s(t) = end + (init - end) (1 + cos(pi u)) / 2` with `u = min(t / steps, 1)`.
@@ -58,19 +62,12 @@ class Cosine(Schedule):
     Source: SGDR (1608.03983); torch's CosineAnnealingLR, which rises again after its end.
     """
 
-    init_value: Scalar
-    end_value: Scalar
-    steps: Steps
-
-    def structure(self) -> Structure:
-        return Structure(marks=(self.steps,))
-
     def value(self, step: Step) -> Array:
         position = shapes.half_cosine(shapes.progress(step, self.steps))
         return shapes.mix(self.init_value, self.end_value, position)
 
 
-class Polynomial(Schedule):
+class Polynomial(Interpolation):
     """A power of the remaining share of the steps.
 
     Formula: `s(t) = end + (init - end) (1 - u)^power` with `u = min(t / steps, 1)`.
@@ -87,20 +84,14 @@ class Polynomial(Schedule):
     Source: torch's PolynomialLR, optax.polynomial_schedule.
     """
 
-    init_value: Scalar
-    end_value: Scalar
-    steps: Steps
     power: Positive = 1.0
-
-    def structure(self) -> Structure:
-        return Structure(marks=(self.steps,))
 
     def value(self, step: Step) -> Array:
         left = shapes.flip(shapes.exact_progress(step, self.steps))
         return shapes.mix(self.end_value, self.init_value, shapes.raised(left, self.power))
 
 
-class KDecay(Schedule):
+class KDecay(Interpolation):
     """A cosine or a polynomial on warped time: the exponent k keeps the value high for longer.
 
     Formula: `s(t) = end + (init - end) w(u^k)` with `u = min(t / steps, 1)`; w is `(1 + cos(pi x)) / 2` (`cosine`) or
@@ -120,15 +111,9 @@ class KDecay(Schedule):
     Source: k-decay (2004.05909), timm's `k_decay`.
     """
 
-    init_value: Scalar
-    end_value: Scalar
-    steps: Steps
     k: Positive = 1.0
     shape: Literal["cosine", "polynomial"] = "cosine"
     power: Positive = 1.0
-
-    def structure(self) -> Structure:
-        return Structure(marks=(self.steps,))
 
     def value(self, step: Step) -> Array:
         warped = shapes.raised(shapes.exact_progress(step, self.steps), self.k)
@@ -137,7 +122,7 @@ class KDecay(Schedule):
         return shapes.mix(self.end_value, self.init_value, shapes.raised(shapes.flip(warped), self.power))
 
 
-class Exponential(Schedule):
+class Exponential(Interpolation):
     """A constant factor at every step, from one value to another.
 
     Formula: `s(t) = init (end / init)^u` with `u = min(t / steps, 1)`.
@@ -155,21 +140,14 @@ class Exponential(Schedule):
     Source: the learning-rate range test; optax.exponential_decay with an end.
     """
 
-    init_value: Scalar
-    end_value: Scalar
-    steps: Steps
-
     def check(self) -> None:
         reject_zero_crossing(self, "init_value", "end_value")
-
-    def structure(self) -> Structure:
-        return Structure(marks=(self.steps,))
 
     def value(self, step: Step) -> Array:
         return shapes.geometric(self.init_value, self.end_value, step, self.steps)
 
 
-class Rex(Schedule):
+class Rex(Interpolation):
     """The reflected exponential: slow at first, then nearly straight to its end.
 
     Formula: `s(t) = end + (init - end) (1 - u) / (1 - (1 - beta) u)` with `u = min(t / steps, 1)`.
@@ -186,20 +164,14 @@ class Rex(Schedule):
     Source: REX (2107.04197).
     """
 
-    init_value: Scalar
-    end_value: Scalar
-    steps: Steps
     beta: Positive = 0.5
-
-    def structure(self) -> Structure:
-        return Structure(marks=(self.steps,))
 
     def value(self, step: Step) -> Array:
         position = shapes.hyperbola(shapes.progress(step, self.steps), self.beta)
         return shapes.mix(self.init_value, self.end_value, position)
 
 
-class Tanh(Schedule):
+class Tanh(Interpolation):
     """A piece of the hyperbolic tangent, stretched so that it reaches both ends.
 
     Formula: `s(t) = end + (init - end) h(u)`, `h(u) = (tanh(upper) - tanh(x)) / (tanh(upper) - tanh(lower))`,
@@ -219,9 +191,6 @@ class Tanh(Schedule):
     Source: hyperbolic-tangent decay (1806.01593), which stops short of both ends.
     """
 
-    init_value: Scalar
-    end_value: Scalar
-    steps: Steps
     lower: Scalar = -6.0
     upper: Scalar = 3.0
 
@@ -234,15 +203,12 @@ class Tanh(Schedule):
             instead="write -20 <= lower < upper <= 20",
         )
 
-    def structure(self) -> Structure:
-        return Structure(marks=(self.steps,))
-
     def value(self, step: Step) -> Array:
         position = shapes.tanh_between(self.lower, self.upper, step, self.steps)
         return shapes.mix(self.init_value, self.end_value, position)
 
 
-class Ramp(Schedule):
+class Ramp(Interpolation):
     """From one value to another in a shape that is chosen by its name.
 
     Formula: `s(t) = end + (init - end) w(u)` with `u = min(t / steps, 1)` and w by name: `linear` 1 - u, `cosine`
@@ -263,17 +229,11 @@ class Ramp(Schedule):
     Source: the cooldowns of Haegele et al. (2405.18392).
     """
 
-    init_value: Scalar
-    end_value: Scalar
-    steps: Steps
     shape: ShapeName = "linear"
 
     def check(self) -> None:
         if self.shape == "exponential":
             reject_zero_crossing(self, "init_value", "end_value")
-
-    def structure(self) -> Structure:
-        return Structure(marks=(self.steps,))
 
     def value(self, step: Step) -> Array:
         return shapes.ramp(self.shape, self.init_value, self.end_value, step, self.steps)

@@ -17,12 +17,6 @@ from .ramps import Cosine, Exponential, Linear, Polynomial, Ramp
 from .shapes import Step, floating
 from .structure import Structure
 
-_FITS = "the warmup must not be longer than the whole: write warmup_steps <= total_steps"
-
-
-def _reject_long_warmup(schedule: Schedule) -> None:
-    reject_if(schedule, lambda warmup, total: warmup > total, "warmup_steps", "total_steps", instead=_FITS)
-
 
 def _reject_long_phases(schedule: Schedule) -> None:
     reject_if(
@@ -61,7 +55,29 @@ class WarmupConstant(Recipe):
         return Linear(self.init_value, self.peak_value, self.warmup_steps)
 
 
-class WarmupLinear(Recipe):
+class WarmupDecay(Recipe, abstract=True):
+    """A linear warmup, then a decay over the remaining steps."""
+
+    peak_value: Scalar
+    warmup_steps: Steps
+    total_steps: Length
+    init_value: Scalar = 0.0
+    end_value: Scalar = 0.0
+
+    def check(self) -> None:
+        instead = "the warmup must not be longer than the whole: write warmup_steps <= total_steps"
+        reject_if(self, lambda warmup, total: warmup > total, "warmup_steps", "total_steps", instead=instead)
+
+    def decay(self, steps: Any) -> Schedule:
+        """The schedule from the peak to the end."""
+        raise NotImplementedError
+
+    def build(self) -> Schedule:
+        up = Linear(self.init_value, self.peak_value, self.warmup_steps)
+        return up.then(self.decay(self.total_steps - self.warmup_steps), at=self.warmup_steps)
+
+
+class WarmupLinear(WarmupDecay):
     """A linear warmup, then a line down to the end.
 
     Formula: `Linear(init, peak, warmup_steps)`, then `Linear(peak, end, total_steps - warmup_steps)`.
@@ -83,22 +99,11 @@ class WarmupLinear(Recipe):
     Source: transformers' linear; to zero, Bergsma et al. (2502.15938), who find it better than a cosine to a tenth.
     """
 
-    peak_value: Scalar
-    warmup_steps: Steps
-    total_steps: Length
-    init_value: Scalar = 0.0
-    end_value: Scalar = 0.0
-
-    def check(self) -> None:
-        _reject_long_warmup(self)
-
-    def build(self) -> Schedule:
-        up = Linear(self.init_value, self.peak_value, self.warmup_steps)
-        down = Linear(self.peak_value, self.end_value, self.total_steps - self.warmup_steps)
-        return up.then(down, at=self.warmup_steps)
+    def decay(self, steps: Any) -> Schedule:
+        return Linear(self.peak_value, self.end_value, steps)
 
 
-class WarmupCosine(Recipe):
+class WarmupCosine(WarmupDecay):
     """A linear warmup, then half a cosine down to the end.
 
     Formula: `Linear(init, peak, warmup_steps)`, then `Cosine(peak, end, total_steps - warmup_steps)`.
@@ -117,22 +122,11 @@ class WarmupCosine(Recipe):
     Source: SGDR (1608.03983) with the warmup of 1706.02677; optax.warmup_cosine_decay_schedule.
     """
 
-    peak_value: Scalar
-    warmup_steps: Steps
-    total_steps: Length
-    init_value: Scalar = 0.0
-    end_value: Scalar = 0.0
-
-    def check(self) -> None:
-        _reject_long_warmup(self)
-
-    def build(self) -> Schedule:
-        up = Linear(self.init_value, self.peak_value, self.warmup_steps)
-        down = Cosine(self.peak_value, self.end_value, self.total_steps - self.warmup_steps)
-        return up.then(down, at=self.warmup_steps)
+    def decay(self, steps: Any) -> Schedule:
+        return Cosine(self.peak_value, self.end_value, steps)
 
 
-class WarmupPolynomial(Recipe):
+class WarmupPolynomial(WarmupDecay):
     """A linear warmup, then a polynomial down to the end.
 
     Formula: `Linear(init, peak, warmup_steps)`, then `Polynomial(peak, end, total_steps - warmup_steps, power)`.
@@ -151,23 +145,13 @@ class WarmupPolynomial(Recipe):
     Source: transformers' polynomial.
     """
 
-    peak_value: Scalar
-    warmup_steps: Steps
-    total_steps: Length
-    init_value: Scalar = 0.0
-    end_value: Scalar = 0.0
     power: Positive = 1.0
 
-    def check(self) -> None:
-        _reject_long_warmup(self)
-
-    def build(self) -> Schedule:
-        up = Linear(self.init_value, self.peak_value, self.warmup_steps)
-        down = Polynomial(self.peak_value, self.end_value, self.total_steps - self.warmup_steps, self.power)
-        return up.then(down, at=self.warmup_steps)
+    def decay(self, steps: Any) -> Schedule:
+        return Polynomial(self.peak_value, self.end_value, steps, self.power)
 
 
-class WarmupExponential(Recipe):
+class WarmupExponential(WarmupDecay):
     """A linear warmup, then a constant factor at every step down to the end.
 
     Formula: `Linear(init, peak, warmup_steps)`, then `Exponential(peak, end, total_steps - warmup_steps)`.
@@ -187,20 +171,12 @@ class WarmupExponential(Recipe):
     Source: optax.warmup_exponential_decay_schedule with an end.
     """
 
-    peak_value: Scalar
-    warmup_steps: Steps
-    total_steps: Length
-    init_value: Scalar = 0.0
-    end_value: Scalar = 0.0
-
     def check(self) -> None:
-        _reject_long_warmup(self)
+        super().check()
         reject_zero_crossing(self, "peak_value", "end_value")
 
-    def build(self) -> Schedule:
-        up = Linear(self.init_value, self.peak_value, self.warmup_steps)
-        down = Exponential(self.peak_value, self.end_value, self.total_steps - self.warmup_steps)
-        return up.then(down, at=self.warmup_steps)
+    def decay(self, steps: Any) -> Schedule:
+        return Exponential(self.peak_value, self.end_value, steps)
 
 
 class WarmupInverseSqrt(Recipe):

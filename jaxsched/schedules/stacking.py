@@ -10,6 +10,7 @@ import numpy as np
 
 from .._errors import FieldError, format_value
 from .base import Schedule
+from .structure import children
 
 
 def stack(*schedules: Schedule) -> Any:
@@ -116,19 +117,15 @@ def grid(schedule: Any, /, **values: Any) -> Any:
 
 
 def _point_inside(schedule: Any, values: dict[str, Any]) -> None:
-    """Say so if a name is a field of a schedule inside of this one."""
+    """Raises if a name is a field of a schedule inside of this one."""
     if isinstance(schedule, type):
         return
-    own = {f.name for f in schedule._fields}
-    inside = jax.tree.leaves(
-        [getattr(schedule, f.name) for f in schedule._fields if not f.static],
-        is_leaf=lambda x: isinstance(x, Schedule),
-    )
-    for part in (x for x in inside if isinstance(x, Schedule)):
-        for name in set(values) - own:
+    rest = {name: value for name, value in values.items() if name not in {f.name for f in schedule._fields}}
+    for part in children(schedule):
+        for name in rest:
             if name in {f.name for f in part._fields}:
                 raise TypeError(
                     f"grid: {name!r} is a field of the {type(part).__name__} inside of this {type(schedule).__name__}; "
                     "stack the compositions, stack(*(compose(v) for v in values)), or write a Recipe with that field."
                 )
-        _point_inside(part, {name: value for name, value in values.items() if name not in own})
+        _point_inside(part, rest)

@@ -11,7 +11,7 @@ from typing import Any
 
 from .._errors import FieldError, format_value, nearest_name
 from ..fields import Field
-from ..schedules.base import Recipe, Schedule
+from ..schedules.base import Schedule
 from ..schedules.combine import Join, Method, join, method_name
 from ..schedules.structure import PROVIDERS, REGISTRY
 from ..units import Timeline
@@ -74,7 +74,7 @@ def by_name(known: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
 
 def _public() -> dict[str, Any]:
     """The schedules of the core, by name."""
-    core = {name: x for name, x in REGISTRY.items() if "." not in name and name[0] != "_" and x is not Recipe}
+    core = {name: x for name, x in REGISTRY.items() if "." not in name and name[0] != "_"}
     return core | {"join": join}
 
 

@@ -55,7 +55,7 @@ from .optim.groups import layerwise as layerwise
 from .optim.guard import GuardState as GuardState
 from .optim.guard import guard_spikes as guard_spikes
 from .optim.hyperparams import InjectState as InjectState
-from .optim.hyperparams import inject as inject
+from .optim.hyperparams import inject_hyperparams as inject_hyperparams
 from .optim.hyperparams import weight_decay as weight_decay
 from .optim.listen import named as named
 from .optim.listen import observe as observe

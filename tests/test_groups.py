@@ -30,7 +30,7 @@ def parameters() -> Any:
 
 
 def sgd(schedule: Any) -> Any:
-    return js.inject(optax.sgd, learning_rate=schedule)
+    return js.inject_hyperparams(optax.sgd)(learning_rate=schedule)
 
 
 def factors(groups: Any, params: Any) -> dict[str, float]:
@@ -145,7 +145,7 @@ def test_an_nnx_model_in_an_nnx_optimizer() -> None:
 def test_frozen_parameters_stay_and_have_no_moments() -> None:
     params = parameters()
     groups = {"backbone/**": S * 0.1, "head/**": S, "embed/**": None}
-    optimizer = js.by_path(groups, lambda s: js.inject(optax.adam, learning_rate=s))
+    optimizer = js.by_path(groups, lambda s: js.inject_hyperparams(optax.adam)(learning_rate=s))
     state = optimizer.init(params)
     moments = [x for x in jax.tree.leaves(state) if x.ndim]
     learns = [x for x in jax.tree.leaves({k: v for k, v in params.items() if k != "embed"}) if x.ndim]

@@ -281,7 +281,7 @@ CLOCKS = {
         lambda: optax.inject_hyperparams(optax.adam)(SCHEDULE),
         [".count", ".hyperparams_states['learning_rate'].count"],
     ),
-    "inject": (lambda: js.inject(optax.adam, learning_rate=SCHEDULE), [".count"]),
+    "inject": (lambda: js.inject_hyperparams(optax.adam)(learning_rate=SCHEDULE), [".count"]),
     "plateau": (lambda: optax.chain(optax.scale_by_adam(), js.reduce_on_plateau(SCHEDULE)), ["[1].count"]),
     "partition": (
         lambda: partition({"x": optax.adam(SCHEDULE)}, lambda tree: jax.tree.map(lambda _: "x", tree)),

@@ -76,7 +76,7 @@ FACTORIES: dict[str, tuple[Callable[..., Any], dict[str, Any], list[str]]] = {
 def test_a_training_is_that_of_optax(name: str) -> None:
     factory, arguments, static = FACTORIES[name]
     theirs = optax.inject_hyperparams(factory, static_args=static, hyperparam_dtype=jnp.float32)(**arguments)
-    start, ours = run(theirs), run(js.inject(factory, **arguments))
+    start, ours = run(theirs), run(js.inject_hyperparams(factory)(**arguments))
     close(ours[0], start[0])
     assert shown(ours[1]) == pytest.approx(shown(start[1]), rel=1e-6)
     assert ours[1].count == 8
@@ -87,7 +87,7 @@ def test_bfloat16_parameters_leave_b2_below_1() -> None:
     params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), PARAMS)
     theirs = optax.inject_hyperparams(optax.adam)(learning_rate=LR).init(params)
     assert theirs.hyperparams["b2"] == 1.0
-    optimizer = js.inject(optax.adam, learning_rate=LR)
+    optimizer = js.inject_hyperparams(optax.adam)(learning_rate=LR)
     before = optimizer.init(params)
     after, state = run(optimizer, params=params)
     assert state.hyperparams["b2"] == np.float32(0.999)
@@ -105,7 +105,7 @@ def test_a_new_setting_is_no_new_program() -> None:
 
     def make(peak: Any, warmup: Any, b1: Any) -> Any:
         schedule = js.WarmupCosine(peak_value=peak, warmup_steps=warmup, total_steps=12)
-        return js.inject(optax.adam, learning_rate=schedule * 2.0, b1=b1)
+        return js.inject_hyperparams(optax.adam)(learning_rate=schedule * 2.0, b1=b1)
 
     optimizer = make(0.1, 3, 0.9)
 
@@ -149,7 +149,7 @@ def test_settings_side_by_side_are_the_loop() -> None:
     settings = js.grid(js.WarmupCosine, peak_value=[0.1, 0.01], warmup_steps=[0, 3], total_steps=12)
 
     def make(schedule: Any, b1: Any) -> Any:
-        return js.inject(optax.adam, learning_rate=schedule, b1=b1)
+        return js.inject_hyperparams(optax.adam)(learning_rate=schedule, b1=b1)
 
     b1 = jnp.asarray([0.9, 0.8, 0.7, 0.6])
     states = jax.vmap(lambda s, b: make(s, b).init(PARAMS))(settings, b1)
@@ -162,7 +162,7 @@ def test_settings_side_by_side_are_the_loop() -> None:
 
 
 def test_the_state_is_edited_in_the_middle() -> None:
-    optimizer = js.inject(optax.sgd, learning_rate=js.Linear(1.0, 0.0, 10), momentum=0.0)
+    optimizer = js.inject_hyperparams(optax.sgd)(learning_rate=js.Linear(1.0, 0.0, 10), momentum=0.0)
     _, state = run(optimizer, steps=3)
     earlier, ones = state, jnp.ones(3)
     assert shown(state) == pytest.approx({"learning_rate": 0.8, "momentum": 0.0})  # of the last update, at step 2
@@ -187,7 +187,7 @@ def test_the_state_is_edited_in_the_middle() -> None:
 
 
 def test_an_eager_update_shares_no_dict_with_the_state_before() -> None:
-    optimizer = js.inject(optax.sgd, learning_rate=LR)
+    optimizer = js.inject_hyperparams(optax.sgd)(learning_rate=LR)
     first = optimizer.init(PARAMS)
     _, second = optimizer.update(PARAMS, first)
     second.schedules["learning_rate"] = js.Constant(7.0)
@@ -200,7 +200,7 @@ def test_an_eager_update_shares_no_dict_with_the_state_before() -> None:
 def test_a_state_of_constants_is_donated() -> None:
     """The value of a Constant is its own leaf: it must not come back as the same buffer twice."""
     rate = jnp.float32(0.1)
-    optimizer = js.inject(optax.sgd, learning_rate=js.Constant(rate), momentum=js.Constant(rate))
+    optimizer = js.inject_hyperparams(optax.sgd)(learning_rate=js.Constant(rate), momentum=js.Constant(rate))
     step = jax.jit(lambda state: optimizer.update(PARAMS, state)[1], donate_argnums=0)
     state = optimizer.init(PARAMS)
     for _ in range(3):
@@ -211,7 +211,7 @@ def test_a_state_of_constants_is_donated() -> None:
 
 
 def test_the_clock_inside_of_multi_steps_counts_what_is_carried_out() -> None:
-    optimizer = optax.MultiSteps(js.inject(optax.sgd, learning_rate=js.Linear(1.0, 0.0, 10)), 2)
+    optimizer = optax.MultiSteps(js.inject_hyperparams(optax.sgd)(learning_rate=js.Linear(1.0, 0.0, 10)), 2)
     params, state = run(optimizer, steps=6, params=jnp.zeros(2))
     assert state.inner_opt_state.count == 3
     grads = [np.asarray(gradients(t, jnp.zeros(2))) for t in range(6)]
@@ -220,7 +220,7 @@ def test_the_clock_inside_of_multi_steps_counts_what_is_carried_out() -> None:
 
 
 def test_in_flax_as_in_optax() -> None:
-    optimizer = js.inject(optax.adam, learning_rate=LR)
+    optimizer = js.inject_hyperparams(optax.adam)(learning_rate=LR)
     linen = TrainState.create(apply_fn=lambda: None, params=PARAMS, tx=optimizer)
     boxed = nnx.Optimizer(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), optimizer, wrt=nnx.Param)
     model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
@@ -234,7 +234,9 @@ def test_in_flax_as_in_optax() -> None:
 
 def test_a_horizon_beyond_int32_keeps_its_type() -> None:
     with x64():
-        optimizer = js.inject(optax.sgd, learning_rate=js.Linear(1.0, 0.0, 4_000_000_000), momentum=js.Linear(0, 1, 9))
+        optimizer = js.inject_hyperparams(optax.sgd)(
+            learning_rate=js.Linear(1.0, 0.0, 4_000_000_000), momentum=js.Linear(0, 1, 9)
+        )
         state = optimizer.init(jnp.zeros(2))
         assert [x.dtype for x in jax.tree.leaves(state.schedules)] == [
             jnp.dtype(name) for name in "float32 float32 int64 float32 float32 int32".split()
@@ -268,8 +270,8 @@ def test_what_the_factory_gets() -> None:
     def half(step: Any) -> Any:
         return 0.5 * step
 
-    optimizer = js.inject(
-        factory, learning_rate=half, mask=kernels, size=np.int64(64), order=2.5, flag=True, power=half
+    optimizer = js.inject_hyperparams(factory)(
+        learning_rate=half, mask=kernels, size=np.int64(64), order=2.5, flag=True, power=half
     )
     state = optimizer.init(PARAMS)
     assert set(state.hyperparams) == {"learning_rate", "b1", "order", "limit", "power"}
@@ -281,18 +283,18 @@ def test_what_the_factory_gets() -> None:
 
 def test_what_a_partial_has_bound_counts_too() -> None:
     factory = functools.partial(optax.adamw, learning_rate=LR, b1=0.8, mask=kernels)
-    state = js.inject(factory, b2=0.9).init(PARAMS)
+    state = js.inject_hyperparams(factory)(b2=0.9).init(PARAMS)
     assert set(state.schedules) == {"learning_rate"}
     assert (state.hyperparams["b1"], state.hyperparams["b2"]) == (np.float32(0.8), np.float32(0.9))
     assert "mask" not in state.hyperparams
-    assert js.inject(factory, b1=LR).init(PARAMS).hyperparams["b1"] == 0
+    assert js.inject_hyperparams(factory)(b1=LR).init(PARAMS).hyperparams["b1"] == 0
 
 
 def test_a_listener_is_injected() -> None:
     """Each number of a plateau may then have a schedule; the metric passes through."""
     arguments: dict[str, Any] = {"learning_rate": js.Linear(1.0, 0.0, 10), "patience": 0}
     factor = js.PiecewiseConstant([2], [0.5, 0.1])
-    optimizer = js.inject(js.reduce_on_plateau, factor=factor, **arguments)
+    optimizer = js.inject_hyperparams(js.reduce_on_plateau)(factor=factor, **arguments)
     plain = js.reduce_on_plateau(factor=0.5, **arguments)
     state, other = optimizer.init(PARAMS), plain.init(PARAMS)
     for _ in range(2):
@@ -353,7 +355,9 @@ def test_a_whole_training_in_one_cycle_is_that_of_torch(row: Any) -> None:
     if name == "adamw":
         arguments["weight_decay"] = js.weight_decay(arguments["weight_decay"], rate, kind="coupled")
     momentum_name = "momentum" if name == "sgd" else "b1"
-    optimizer = js.inject(getattr(optax, name), learning_rate=rate, **{momentum_name: momentum}, **arguments)
+    optimizer = js.inject_hyperparams(getattr(optax, name))(
+        learning_rate=rate, **{momentum_name: momentum}, **arguments
+    )
     theirs = recorded_params(row)
     with x64():
         ours, hyperparams = trajectory(optimizer, {k: v[0] for k, v in theirs.items()}, len(row["rates"]))
@@ -388,7 +392,7 @@ def test_torch_corrects_the_bias_with_the_beta_of_the_step() -> None:
             return jax.tree.map(lambda m, v: -lr * m / c1 / (jnp.sqrt(v / c2) + 1e-8), m, v), (t + 1, m, v)
 
         plain = optax.GradientTransformation(init, update)
-        named = optax.chain(plain, js.inject(optax.scale, step_size=1.0))
+        named = optax.chain(plain, js.inject_hyperparams(optax.scale)(step_size=1.0))
         with x64():
             ours, _ = trajectory(named, {k: v[0] for k, v in theirs.items()}, len(betas))
         return max(np.abs(np.asarray(ours[k]) - v[1:]).max() for k, v in theirs.items())
@@ -422,8 +426,7 @@ def test_weight_decay_of_each_kind(kind: Any, given: str) -> None:
     decay = 0.02 if kind == "independent" else 0.5
     want = by_numpy(kind, rate, 0.05, decay, w, lambda w: x.T @ (x @ w - y) / 20)
     learning_rate, peak = (schedule, None) if given == "schedule" else (lambda t: schedule(t), 0.05)
-    optimizer = js.inject(
-        optax.adamw,
+    optimizer = js.inject_hyperparams(optax.adamw)(
         learning_rate=learning_rate,
         weight_decay=js.weight_decay(decay, learning_rate, kind=kind, peak_value=peak),
     )
@@ -459,15 +462,31 @@ def test_weight_decay_runs_under_vmap_and_knows_a_constant() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda: js.inject(optax.adam, lerning_rate=0.1), TypeError, "no argument 'lerning_rate': did you mean 'learn"),
-        (lambda: js.inject(optax.adam), TypeError, "adam needs learning_rate; write inject"),
-        (lambda: js.inject(optax.adam(0.1)), TypeError, "is made already; write inject"),  # type: ignore[arg-type]
-        (lambda: js.inject(optax.adam, learning_rate="0.1"), TypeError, "learning_rate='0.1'; learning_rate must be a"),
-        (lambda: js.inject(optax.adam, learning_rate=np.nan), ValueError, "learning_rate=nan is not finite"),
-        (lambda: js.inject(optax.adam, learning_rate=0.1, b1=np.inf), ValueError, "b1=inf is not finite"),
-        (lambda: js.inject(optax.adam, learning_rate=np.ones(2)), ValueError, "must be one number: jax.vmap runs over"),
         (
-            lambda: js.inject(optax.adam, learning_rate=js.Constant([0.1, 0.2])),
+            lambda: js.inject_hyperparams(optax.adam)(lerning_rate=0.1),
+            TypeError,
+            "no argument 'lerning_rate': did you mean 'learn",
+        ),
+        (lambda: js.inject_hyperparams(optax.adam)(), TypeError, "adam needs learning_rate; write learning_rate="),
+        (lambda: js.inject_hyperparams(optax.adam(0.1))(), TypeError, "is already a transformation; write inject"),  # type: ignore[arg-type]
+        (
+            lambda: js.inject_hyperparams(optax.adam)(learning_rate="0.1"),
+            TypeError,
+            "learning_rate='0.1'; learning_rate must be a",
+        ),
+        (
+            lambda: js.inject_hyperparams(optax.adam)(learning_rate=np.nan),
+            ValueError,
+            "learning_rate=nan is not finite",
+        ),
+        (lambda: js.inject_hyperparams(optax.adam)(learning_rate=0.1, b1=np.inf), ValueError, "b1=inf is not finite"),
+        (
+            lambda: js.inject_hyperparams(optax.adam)(learning_rate=np.ones(2)),
+            ValueError,
+            "must be one number: jax.vmap runs over",
+        ),
+        (
+            lambda: js.inject_hyperparams(optax.adam)(learning_rate=js.Constant([0.1, 0.2])),
             ValueError,
             "is several settings in one; make the optimizer inside",
         ),
@@ -475,23 +494,21 @@ def test_weight_decay_runs_under_vmap_and_knows_a_constant() -> None:
         (lambda: js.weight_decay(-0.1, LR), ValueError, "decay=-0.1; decay must be a finite number, 0 or more"),
         (lambda: js.weight_decay("0.1", LR), TypeError, "decay='0.1' is text"),
         (lambda: js.weight_decay(0.1, "cosine"), TypeError, "learning_rate='cosine' is text"),
-        (lambda: js.weight_decay(0.1, LR * 0.1, kind="adamc"), ValueError, "Product has no peak_value; write peak_val"),
+        (lambda: js.weight_decay(0.1, LR * 0.1, kind="adamc"), ValueError, "Product has no peak_value: write the lar"),
         (lambda: js.weight_decay(0.1, LR, kind="adamc", peak_value=0.0), ValueError, "peak_value=0.0; peak_value must"),
     ],
 )
 def test_bad_input(make: Callable[[], Any], error: type[Exception], says: str) -> None:
-    with pytest.raises(error, match=r"^(inject|weight_decay): ") as caught:
+    with pytest.raises(error, match=r"^(inject_hyperparams|weight_decay): ") as caught:
         make()
     assert says in str(caught.value)
 
 
 def test_a_state_that_was_edited_wrongly_says_so() -> None:
-    optimizer = js.inject(optax.adamw, learning_rate=js.Constant(0.1))
+    optimizer = js.inject_hyperparams(optax.adamw)(learning_rate=js.Constant(0.1))
     state = optimizer.init(jnp.ones(3))
     state.schedules["learning_rte"] = js.Constant(0.1)
-    with pytest.raises(
-        TypeError, match="the state has 'learning_rte', the optimizer has not: did you mean 'learning_rate'"
-    ):
+    with pytest.raises(TypeError, match="the optimizer has no argument 'learning_rte': did you mean 'learning_rate'"):
         optimizer.update(jnp.ones(3), state, jnp.ones(3))
     del state.schedules["learning_rte"]
     state.schedules["learning_rate"] = 0.5  # a number is a schedule too
@@ -501,16 +518,18 @@ def test_a_state_that_was_edited_wrongly_says_so() -> None:
 
 def test_what_is_no_number_is_not_handed_on_in_silence() -> None:
     for value in (None, [0.1, 0.2], optax.adam(1e-3)):
-        with pytest.raises(TypeError, match="inject: learning_rate"):
-            js.inject(optax.sgd, learning_rate=value)
-    assert js.inject(optax.sgd, learning_rate=0.1, momentum=None).init(jnp.ones(3)).hyperparams.keys() == {
+        with pytest.raises(TypeError, match="inject_hyperparams: learning_rate"):
+            js.inject_hyperparams(optax.sgd)(learning_rate=value)
+    assert js.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=None).init(jnp.ones(3)).hyperparams.keys() == {
         "learning_rate"
     }
 
 
 def test_it_is_saved_as_flax_saves() -> None:
     """Flax's msgpack knows dicts and arrays; a schedule is the list of its numbers there."""
-    optimizer = optax.chain(js.inject(optax.adam, learning_rate=js.WarmupCosine(0.1, 10, 100) * 0.5), js.autoclip())
+    optimizer = optax.chain(
+        js.inject_hyperparams(optax.adam)(learning_rate=js.WarmupCosine(0.1, 10, 100) * 0.5), js.autoclip()
+    )
     params = jnp.ones(3)
     state = optimizer.init(params)
     _, state = optimizer.update(params, state, params)

@@ -34,7 +34,9 @@ CASES: dict[str, Callable[[], Any]] = {
     "zclip": lambda: js.zclip(burn_in=3),
     "monitor_gradients": lambda: js.monitor_gradients(optax.sgd(S, momentum=0.9)),
     "monitor_gradients alone": lambda: js.monitor_gradients(),
-    "inject": lambda: js.inject(optax.adam, learning_rate=S, b1=js.OneCycleMomentum(0.85, 0.95, total_steps=20)),
+    "inject": lambda: js.inject_hyperparams(optax.adam)(
+        learning_rate=S, b1=js.OneCycleMomentum(0.85, 0.95, total_steps=20)
+    ),
     "by_path": lambda: js.by_path({"a/**": S, "b": None, "**": S * 0.1}),
 }
 
@@ -178,7 +180,8 @@ def test_a_checkpoint_goes_on_identically(name: str, tmp_path: Path) -> None:
 
 
 PUBLIC = (
-    "reduce_on_plateau observe current_hyperparams named inject weight_decay by_path layerwise greedy adaptive_warmup "
+    "reduce_on_plateau observe current_hyperparams named inject_hyperparams weight_decay by_path layerwise greedy "
+    "adaptive_warmup "
     "untuned_warmup guard_spikes monitor_gradients gradient_norms diagnose autoclip zclip"
 ).split()
 

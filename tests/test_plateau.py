@@ -336,7 +336,9 @@ def test_under_inject_hyperparams() -> None:
 
 def test_under_inject_the_rate_in_force_is_shown() -> None:
     """The injected schedule's value has the name of the rate that is cut from it."""
-    transformation = optax.chain(js.inject(js.reduce_on_plateau, learning_rate=js.Linear(1.0, 0.0, 10), factor=0.5))
+    transformation = optax.chain(
+        js.inject_hyperparams(js.reduce_on_plateau)(learning_rate=js.Linear(1.0, 0.0, 10), factor=0.5)
+    )
     state = transformation.init(ONES)
     for _ in range(12):
         state = js.observe(state, value=1.0)
@@ -348,8 +350,8 @@ def test_under_inject_the_rate_in_force_is_shown() -> None:
 
 def test_what_optax_injected_is_read_group_by_group() -> None:
     """Two groups with optax's own wrapper, one without: each value under its group, and no error for the other."""
-    inject = optax.inject_hyperparams
-    slow, fast = inject(optax.sgd)(learning_rate=0.1, momentum=0.9), inject(optax.adamw)(learning_rate=1.0)
+    injected = optax.inject_hyperparams
+    slow, fast = injected(optax.sgd)(learning_rate=0.1, momentum=0.9), injected(optax.adamw)(learning_rate=1.0)
     groups = partition({"slow": slow, "fast": fast, "off": optax.set_to_zero()}, {"a": "slow", "b": "fast", "c": "off"})
     now = js.current_hyperparams(optax.chain(optax.clip(1.0), groups).init(dict.fromkeys("abc", ONES)))
     assert {name.split("/")[0] for name in now} == {"slow", "fast"}

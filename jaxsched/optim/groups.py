@@ -14,13 +14,13 @@ import optax
 from .._errors import format_value
 from ..fields import Domain, validate
 from ..schedules.base import Schedule, as_schedule
-from .hyperparams import inject
+from .hyperparams import inject_hyperparams
 
 LAYER_DECAY = Domain("a number above 0 and at most 1, such as 0.75", lambda x: (x > 0) & (x <= 1))
 
 
 def _last_stage(schedule: Any) -> optax.GradientTransformationExtraArgs:
-    return inject(optax.scale_by_learning_rate, learning_rate=schedule)
+    return inject_hyperparams(optax.scale_by_learning_rate)(learning_rate=schedule)
 
 
 def by_path(
@@ -40,7 +40,7 @@ def by_path(
       groups: pattern -> a schedule, a callable or a number, from which `optimizer` makes a transformation; a
         transformation; or None, which freezes.
       optimizer: schedule -> transformation; a number comes as a `Constant`. None:
-        `inject(optax.scale_by_learning_rate, learning_rate=schedule)`.
+        `inject_hyperparams(optax.scale_by_learning_rate)(learning_rate=schedule)`.
 
     The group of "head/**" is called "head" (another pattern is its own name): `current_hyperparams` shows
     "head/learning_rate", and `observe(..., name="head")` tells its listener.
@@ -53,7 +53,7 @@ def by_path(
       >>> import jaxsched as js
       >>> s = js.WarmupCosine(peak_value=1e-3, warmup_steps=10, total_steps=100)
       >>> groups = {"backbone/**": s * 0.1, "head/**": s, "embed/**": None}
-      >>> optimizer = js.by_path(groups, lambda s: js.inject(optax.sgd, learning_rate=s))
+      >>> optimizer = js.by_path(groups, lambda s: js.inject_hyperparams(optax.sgd)(learning_rate=s))
       >>> params = {name: {"kernel": jnp.ones(2)} for name in ("embed", "backbone", "head")}
       >>> state = optimizer.init(params)
       >>> for step in range(6):
@@ -66,7 +66,7 @@ def by_path(
     Source: torch's parameter groups, on `optax.partition`.
     """
     if optimizer is not None and not callable(optimizer):
-        hint = "write a function of the schedule, such as lambda s: inject(optax.adam, learning_rate=s)"
+        hint = "write a function of the schedule, such as lambda s: inject_hyperparams(optax.adam)(learning_rate=s)"
         raise TypeError(f"by_path: optimizer is a {type(optimizer).__name__}; {hint}.")
     names = _names(groups)
     stages: dict[Any, optax.GradientTransformation] = {

@@ -175,8 +175,8 @@ def guard_spikes(
       max_skips: the spikes in a row that are skipped, 0 or more: a level that stays is none. The next one is carried
         out and begins the statistics anew. What is not finite is never carried out, nor is it counted here.
       hold: a skipped update does not advance the schedules in `inner`. False: their clocks go on, and all else stays.
-        A clock is the `count` of a state that shows `hyperparams` (those of `inject`, `optax.inject_hyperparams` and
-        the listeners), or that is all its state (`optax.scale_by_schedule`); Adam's belongs to its moments.
+        A clock is the `count` of a state that shows `hyperparams` (those of `inject_hyperparams`, Optax's or ours, and
+        of the listeners), or that is all its state (`optax.scale_by_schedule`); Adam's belongs to its moments.
 
     Every number and flag may be a traced array, so that `jax.vmap` runs over them. An update that is not skipped costs
     the norm. The state is a `GuardState`. `optax.MultiSteps` goes inside, where each of its gradients is judged; around

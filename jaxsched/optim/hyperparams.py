@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from .._errors import format_value, is_traced, nearest_name
+from .._errors import FieldError, FieldTypeError, UnknownArgumentError, is_traced, nearest_name
 from ..fields import Domain, validate
 from ..schedules.base import Constant, Schedule, as_schedule
 from .listen import fresh, increment, one_schedule, standard_promotion
@@ -26,186 +27,275 @@ DecayKind = Literal["coupled", "independent", "adamc"]
 
 
 class InjectState(NamedTuple):
-    """What `inject` keeps: all that the optimizer is, but its code.
+    """The state of `inject_hyperparams`: all of the optimizer except its code.
 
-    Fields:
-      count: the updates so far, which is the clock of the schedules; int32.
-      hyperparams: by name, the numbers that the last update was made with (before the first: those that it will be
-        made with); float32. One without a schedule is edited here: `state.hyperparams["b1"] = 0.8`.
-      schedules: by name, the schedules that the next update asks; edit one with `replace`, or put in another.
-      inner_state: the state of the transformation that the factory makes.
+    Attributes:
+      count: the number of updates so far, at which the schedules are evaluated; int32.
+      hyperparams: by name, the numbers used by the last update (before the first update: those it will use). Numbers
+        without a schedule are edited here: `state.hyperparams["b1"] = 0.8`.
+      schedules: by name, the schedules that the next update evaluates; edit one with `replace`, or assign another.
+      hyperparams_states: by name, the states of Optax's stateful schedules.
+      inner_state: the state of the transformation that the factory returns.
     """
 
     count: Array
-    hyperparams: dict[str, Array]
+    hyperparams: dict[str, Any]
     schedules: dict[str, Schedule]
+    hyperparams_states: dict[str, Any]
     inner_state: Any
 
-    def in_force(self) -> dict[str, Array]:
-        """The hyperparameters at the step that is counted."""
-        asked = {name: as_schedule("inject", name, schedule)(self.count) for name, schedule in self.schedules.items()}
-        return {name: jnp.asarray(x).astype(jnp.float32) for name, x in (self.hyperparams | asked).items()}
+
+class _Arguments(NamedTuple):
+    """The arguments of a factory by how they are used."""
+
+    constants: dict[str, Any]  # passed to the factory as they are
+    numbers: dict[str, Any]
+    schedules: dict[str, Schedule]
+    stateful: dict[str, optax.schedules.StatefulSchedule]
 
 
-def inject(factory: Callable[..., Any], /, **hyperparams: Any) -> optax.GradientTransformationExtraArgs:
-    """The optimizer of a factory, with its hyperparameters and their schedules in its state.
+def inject_hyperparams(
+    inner_factory: Callable[..., Any], static_args: str | Iterable[str] = (), hyperparam_dtype: Any = None
+) -> Callable[..., optax.GradientTransformationExtraArgs]:
+    """Returns a factory of the same optimizer with its hyperparameters and schedules in the state.
 
-    A new setting is a new state, not a new program: one compiled update takes the states of all settings, `jax.vmap`
-    runs over a stack of them, and a setting can be read and edited in the middle of a training.
+    It is called like `optax.inject_hyperparams`. A new setting is a new state and not a new program: one compiled
+    update accepts the states of all settings, `jax.vmap` runs over a stack of them, and a setting can be read and
+    edited during training.
 
-    Formula: the update of `factory(learning_rate=s(count), b1=0.9, ...)` at each count, for the schedules and numbers
-    that stand in the state. They are float32, whatever the parameters are; the updates, and what the optimizer itself
-    keeps, have the types that they would have without schedules.
+    The update at each count is that of `inner_factory(learning_rate=s(count), b1=0.9, ...)`, for the schedules and
+    numbers in the state. Updates and the inner state keep the dtypes that they would have without schedules.
 
-    Fields:
-      factory: a function that makes a `GradientTransformation`: `optax.adamw`, `functools.partial(optax.sgd,
-        nesterov=True)`, one of your own.
-      hyperparams: its arguments, by name. A schedule or a number is a hyperparameter, and so is every argument that is
-        left out and has a float for its default (b1, eps, ...). A function is a schedule where the factory wants a
-        number (an optax schedule as learning_rate; `jaxsched.Lambda(f)` says so anywhere else), and handed on where
-        it does not (a mask). An integer is handed on where the default is one (2.0 is a hyperparameter there), as are
-        flags, texts and None.
+    The state has precedence: after a restart, all numbers and schedules come from the checkpoint, and only the names of
+    the arguments and the constants come from the code. `current_hyperparams` shows an edit after the next update.
+    Assigning a Python number to the state costs one more compilation, because JAX gives it a weak type;
+    `jnp.float32(0.1)` does not.
 
-    It is the state that rules: after a restart, `factory` and the names of its arguments are taken from here, and all
-    numbers and schedules from the checkpoint; edit the state to change them. An edit shows in `current_hyperparams`
-    after the next update. A Python number that is put into the state costs one more compilation, since JAX gives it a
-    type of its own; `jnp.float32(0.1)` does not.
+    Args:
+      inner_factory: a function that returns a `GradientTransformation`: `optax.adamw`, a partial, one of your own.
+      static_args: the name or names of arguments that are passed to the factory as they are, callables included.
+      hyperparam_dtype: the dtype of the floating-point hyperparameters; None is float32, whatever the parameters' is.
 
-    Errors: TypeError for a name that the factory does not have, for one that it needs, and for a text in place of a
-    number; ValueError for numbers that are not finite, and for several in place of one.
+    Returns:
+      A function with the arguments of `inner_factory` that returns the transformation; its state is an `InjectState`.
+      Hyperparameters are schedules, floats, and floats that are defaults of omitted arguments (`b1`, `eps`, ...). A
+      callable is a schedule if the argument accepts a float and is passed on otherwise (a mask). An integer becomes a
+      float if the argument is a float, and stays an integer otherwise. Random keys stay keys. Booleans, strings, None
+      and integers whose default is an integer are passed on as they are.
+
+    Raises:
+      TypeError: if an argument is unknown, missing, or not a number where the factory requires one.
+      ValueError: if a number is not finite or not a scalar, or if a static argument does not exist.
 
     Example:
       >>> import jax.numpy as jnp, optax
       >>> import jaxsched as js
-      >>> optimizer = js.inject(optax.adamw, learning_rate=js.Linear(0.1, 0.0, 10), b1=js.Linear(0.95, 0.85, 10))
+      >>> adamw = js.inject_hyperparams(optax.adamw)
+      >>> optimizer = adamw(learning_rate=js.Linear(0.1, 0.0, 10), b1=js.Linear(0.95, 0.85, 10))
       >>> params = jnp.ones(3)
       >>> state = optimizer.init(params)
       >>> for step in range(2):
       ...     updates, state = optimizer.update(params, state, params)
       >>> print({name: round(float(x), 4) for name, x in js.current_hyperparams(state).items() if name != "eps_root"})
       {'b1': 0.94, 'b2': 0.999, 'eps': 0.0, 'learning_rate': 0.09, 'weight_decay': 0.0001}
-      >>> state.hyperparams["weight_decay"] = jnp.float32(0.0)                           # a number, edited
-      >>> state.schedules["learning_rate"] = js.WarmupCosine(0.1, 100, 1_000)            # a schedule, exchanged
+      >>> state.hyperparams["weight_decay"] = jnp.float32(0.0)                           # edit a number
+      >>> state.schedules["learning_rate"] = js.WarmupCosine(0.1, 100, 1_000)            # replace a schedule
 
-    Source: `optax.inject_hyperparams`, which holds the schedules in the program and not in the state.
+    References:
+      `optax.inject_hyperparams`, which keeps the schedules in the program instead of the state.
     """
-    structure, numbers, schedules = _arguments(factory, hyperparams)
-    names = numbers | schedules
+    if not callable(inner_factory):
+        instead = "write inject_hyperparams(optax.adam)(learning_rate=schedule)"
+        note = " is already a transformation" if isinstance(inner_factory, optax.GradientTransformation) else ""
+        raise FieldTypeError("inject_hyperparams", "inner_factory", inner_factory, instead, note=note)
+    static = {static_args} if isinstance(static_args, str) else set(static_args)
+    parameters = _parameters(inner_factory)
+    has_kwargs = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in () if has_kwargs else sorted(static - set(parameters)):
+        raise FieldError("inject_hyperparams", "static_args", name, nearest_name(name, parameters))
+    dtype = jnp.float32 if hyperparam_dtype is None else jnp.dtype(hyperparam_dtype)
 
-    def made(values: dict[str, Array]) -> optax.GradientTransformationExtraArgs:
-        return optax.with_extra_args_support(factory(**structure, **values))
+    @functools.wraps(inner_factory)
+    def factory(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
+        arguments = _arguments(inner_factory, parameters, static, args, kwargs)
+        return _injected(inner_factory, arguments, dtype)
+
+    return factory
+
+
+def _injected(
+    inner_factory: Callable[..., Any], arguments: _Arguments, dtype: Any
+) -> optax.GradientTransformationExtraArgs:
+    constants, numbers, schedules, stateful = arguments
+    names = numbers | schedules | stateful
+    integers = {name for name, value in numbers.items() if not _is(np.floating, value)}
+
+    def inner(values: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
+        return optax.with_extra_args_support(inner_factory(**constants, **values))
+
+    def evaluate(state: InjectState, **extra: Any) -> dict[str, Any]:
+        """The hyperparameters at the current count."""
+        values = state.hyperparams | {
+            name: as_schedule("inject_hyperparams", name, schedule)(state.count)
+            for name, schedule in state.schedules.items()
+        }
+        values |= {name: f(state.hyperparams_states[name], **extra) for name, f in stateful.items()}
+        return {name: jnp.asarray(x, None if name in integers else dtype) for name, x in values.items()}
 
     @standard_promotion
     def init(params: Any) -> Any:
-        _known_to_flax(schedules)
-        start = InjectState(jnp.zeros((), jnp.int32), dict(numbers), jax.tree.map(_leaf, schedules), None)
-        start = fresh(start._replace(hyperparams=start.in_force()))
-        return start._replace(inner_state=made(start.hyperparams).init(params))
+        _register_with_flax(schedules)
+        leaf = functools.partial(_as_leaf, dtype=jnp.promote_types(dtype, jnp.float32))
+        state = InjectState(
+            count=jnp.zeros((), jnp.int32),
+            hyperparams={name: _as_leaf(x, dtype) for name, x in numbers.items()},
+            schedules=jax.tree.map(leaf, schedules),
+            hyperparams_states={name: f.init() for name, f in stateful.items()},
+            inner_state=None,
+        )
+        state = fresh(state._replace(hyperparams=evaluate(state)))
+        return state._replace(inner_state=inner(state.hyperparams).init(params))
 
     @standard_promotion
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         for name in state.schedules | state.hyperparams:
             if name not in names:
-                raise TypeError(f"inject: the state has {name!r}, the optimizer has not: {nearest_name(name, names)}")
-        values = state.in_force()
-        new, inner = made(values).update(updates, state.inner_state, params, **extra)
-        # float32 hyperparameters make float32 of a bfloat16 moment; rounded here, once, it is what it was.
-        after = InjectState(increment(state.count), values, dict(state.schedules), _as_before(inner, state.inner_state))
-        return _as_before(new, updates), after
+                raise UnknownArgumentError("inject_hyperparams: the optimizer", name, None, nearest_name(name, names))
+        values = evaluate(state, **extra)
+        new, inner_state = inner(values).update(updates, state.inner_state, params, **extra)
+        # A float32 hyperparameter promotes a bfloat16 moment to float32: it is rounded back once, here.
+        after = InjectState(
+            count=increment(state.count),
+            hyperparams=values,
+            schedules=dict(state.schedules),
+            hyperparams_states={
+                name: f.update(state.hyperparams_states[name], **extra) for name, f in stateful.items()
+            },
+            inner_state=_cast_like(inner_state, state.inner_state),
+        )
+        return _cast_like(new, updates), after
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _known_to_flax(schedules: dict[str, Schedule]) -> None:
-    """Flax's msgpack saves dicts and arrays; where Flax is in use, a schedule is the dict of its numbers to it."""
+def _register_with_flax(schedules: dict[str, Schedule]) -> None:
+    """Flax's msgpack format saves dicts and arrays: once Flax is imported, a schedule is a dict of its leaves to it."""
     if (flax := sys.modules.get("flax.serialization")) is not None:
         for kind in {type(schedule) for schedule in schedules.values()}:
-            flax.register_serialization_state(kind, _numbers_of, _with_numbers, override=True)
+            flax.register_serialization_state(kind, _to_dict, _from_dict, override=True)
 
 
-def _numbers_of(schedule: Schedule) -> dict[str, Any]:
+def _to_dict(schedule: Schedule) -> dict[str, Any]:
     return {str(i): x for i, x in enumerate(jax.tree.leaves(schedule))}
 
 
-def _with_numbers(schedule: Schedule, numbers: dict[str, Any]) -> Schedule:
-    return jax.tree.unflatten(jax.tree.structure(schedule), [numbers[str(i)] for i in range(len(numbers))])
+def _from_dict(schedule: Schedule, leaves: dict[str, Any]) -> Schedule:
+    return jax.tree.unflatten(jax.tree.structure(schedule), [leaves[str(i)] for i in range(len(leaves))])
 
 
-def _leaf(x: Any) -> Array:
-    """A number of a schedule as the state holds it: float32 or int32, also under x64; a count that is too large for
-    int32, or may be, keeps its type."""
-    if jnp.issubdtype(jnp.result_type(x), jnp.floating):
-        return jnp.asarray(x, jnp.float32)
+def _as_leaf(x: Any, dtype: Any) -> Array:
+    """A number as the state stores it: floats as `dtype`, integers as int32 if they are known to fit."""
+    if _is(np.floating, x):
+        return jnp.asarray(x, dtype)
+    if not _is(np.signedinteger, x):
+        return jnp.asarray(x)  # a random key
     fits = not is_traced(x) and np.all(np.abs(np.asarray(x, object)) < 2**31)
     return jnp.asarray(x, jnp.int32 if fits else jnp.result_type(x))
 
 
-def _as_before(new: Any, old: Any) -> Any:
+def _cast_like(new: Any, old: Any) -> Any:
     return jax.tree.map(lambda x, y: x if x.dtype == y.dtype else x.astype(y.dtype), new, old)
 
 
 def _is(kind: Any, x: Any) -> bool:
-    """Whether `x` is a number of this kind; True and False are none."""
+    """Whether `x` is a number or an array of this kind; True and False are not."""
     is_numeric = isinstance(x, (int, float, np.ndarray, np.generic, jax.Array))
     return is_numeric and jnp.issubdtype(jnp.result_type(x), kind)
 
 
-def _arguments(
-    factory: Callable[..., Any], given: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Schedule]]:
-    """All arguments of the factory, as structure, numbers and schedules."""
-    if not callable(factory):
-        kind = type(factory).__name__
-        raise TypeError(f"inject: a {kind} is made already; write inject(optax.adam, learning_rate=schedule).")
-    owner = getattr(factory, "__qualname__", "the factory")
-    parameters = _parameters(factory)
-    named = {name: p for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in given:
-        if name not in named and not open_ended:
-            raise TypeError(f"inject: {owner} has no argument {name!r}: {nearest_name(name, named)}")
-    for name, parameter in named.items():
-        if parameter.default is parameter.empty and name not in given:
-            raise TypeError(f"inject: {owner} needs {name}; write inject({owner}, {name}=...).")
-    structure, numbers, schedules = {}, {}, {}
-    for name, value in ({name: p.default for name, p in named.items()} | given).items():
-        parameter = named.get(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY))
-        if isinstance(value, Schedule) or (callable(value) and _wants_number(parameter)):
-            schedules[name] = one_schedule("inject", name, value)
-        elif _is(np.number, value) and not (_is(np.integer, value) and _is(np.integer, parameter.default)):
-            numbers[name] = _one_number(name, value) if name in given else value
-        elif name in given and _wants_number(parameter) and _is_no_number(value) and value is not parameter.default:
-            hint = f"hand on anything else with functools.partial({owner}, {name}=...)"
-            raise TypeError(f"inject: {name}={format_value(value)}; {name} must be {HYPERPARAM.description}; {hint}.")
-        else:
-            structure[name] = value
-    return structure, numbers, schedules
+def _is_key(x: Any) -> bool:
+    """Whether `x` is a random key, typed or raw."""
+    return isinstance(x, jax.Array) and (jnp.issubdtype(x.dtype, jax.dtypes.prng_key) or x.dtype == jnp.uint32)
 
 
 def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(factory, eval_str=True).parameters
-    except NameError:  # an annotation in words that only a type checker knows
+    except NameError:  # an annotation that only a type checker can resolve
         return inspect.signature(factory).parameters
 
 
-def _is_no_number(value: Any) -> bool:
-    """What nobody can mean by a number; a flag may be one."""
-    return not (isinstance(value, (bool, np.bool_)) or _is(np.number, value))
+def _arguments(
+    factory: Callable[..., Any],
+    parameters: Mapping[str, inspect.Parameter],
+    static: set[str],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> _Arguments:
+    """Sorts all arguments of the factory, defaults included."""
+    owner = f"inject_hyperparams: {getattr(factory, '__qualname__', 'the factory')}"
+    named = {name: p for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    has_kwargs = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    positional = [name for name, p in named.items() if p.kind is not p.KEYWORD_ONLY]
+    if len(args) > len(positional):
+        raise TypeError(f"{owner} takes {len(positional)} positional arguments, and {len(args)} were given.")
+    given = dict(zip(positional, args, strict=False))
+    for name in kwargs:
+        if name in given:
+            raise TypeError(f"{owner} got several values for {name!r}.")
+        if name not in named and not has_kwargs:
+            raise UnknownArgumentError(owner, name, kwargs[name], nearest_name(name, named))
+    given |= kwargs
+    for name, parameter in named.items():
+        if parameter.default is parameter.empty and name not in given:
+            raise TypeError(f"{owner} needs {name}; write {name}=...")
+    result = _Arguments({}, {}, {}, {})
+    for name, value in ({name: p.default for name, p in named.items()} | given).items():
+        expected = _Expected(named.get(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)))
+        if name in static:
+            result.constants[name] = value
+        elif isinstance(value, optax.schedules.StatefulSchedule):
+            result.stateful[name] = value
+        elif isinstance(value, Schedule) or (callable(value) and expected.schedule):
+            result.schedules[name] = one_schedule("inject_hyperparams", name, value)
+        elif _is(np.number, value) and not (_is(np.integer, value) and not expected.float):
+            result.numbers[name] = _one_number(name, value) if name in given else value
+        elif _is_key(value) or (_is(np.integer, value) and not expected.integer):
+            result.numbers[name] = value
+        elif name in given and expected.rejects(value):
+            note = f"{name} must be {HYPERPARAM.description}; static_args={name!r} passes anything else to the factory"
+            raise FieldTypeError("inject_hyperparams", name, value, note)
+        else:
+            result.constants[name] = value
+    return result
 
 
-def _wants_number(parameter: inspect.Parameter) -> bool:
-    """Its default says so, or it has none; where the default is None, its type says whether a float would do."""
-    if parameter.default is None:
-        return float in (parameter.annotation, *typing.get_args(parameter.annotation))
-    return parameter.default is parameter.empty or _is(np.number, parameter.default)
+class _Expected:
+    """What the signature of a factory says about an argument."""
+
+    def __init__(self, parameter: inspect.Parameter) -> None:
+        default, annotation = parameter.default, parameter.annotation
+        self.types = types = (annotation, *typing.get_args(annotation))
+        self.default = default
+        is_empty = default is parameter.empty
+        self.float = _is(np.floating, default) or (
+            (is_empty or default is None) and float in types and int not in types
+        )
+        self.integer = _is(np.integer, default) or (int in types and float not in types)
+        self.schedule = is_empty or _is(np.number, default) or float in types
+
+    def rejects(self, value: Any) -> bool:
+        """Whether a float is required, and `value` cannot be one."""
+        if isinstance(value, (bool, np.bool_)) or _is(np.number, value) or value is self.default:
+            return False
+        if float in self.types:
+            return not any(t in self.types for t in type(value).__mro__)
+        return _is(np.number, self.default) and value is not None
 
 
 def _one_number(name: str, value: Any) -> Any:
-    if np.ndim(validate("inject", name, value, HYPERPARAM)):
-        raise ValueError(
-            f"inject: {name}={format_value(value)}; {name} must be one number: jax.vmap runs over several."
-        )
+    if np.ndim(validate("inject_hyperparams", name, value, HYPERPARAM)):
+        raise FieldError("inject_hyperparams", name, value, f"{name} must be one number: jax.vmap runs over several")
     return value
 
 
@@ -233,16 +323,17 @@ def weight_decay(decay: Any, learning_rate: Any, *, kind: DecayKind = "coupled",
       >>> import optax
       >>> import jaxsched as js
       >>> s = js.WarmupCosine(peak_value=1e-3, warmup_steps=100, total_steps=1_000)
-      >>> optimizer = js.inject(optax.adamw, learning_rate=s, weight_decay=js.weight_decay(0.1, s, kind="adamc"))
+      >>> decay = js.weight_decay(0.1, s, kind="adamc")
+      >>> optimizer = js.inject_hyperparams(optax.adamw)(learning_rate=s, weight_decay=decay)
       >>> [round(float(js.weight_decay(0.1, s, kind=kind)(50)), 3) for kind in ("coupled", "independent", "adamc")]
       [0.1, 100.0, 0.05]
 
     Source: Loshchilov and Hutter (1711.05101): coupled as torch's and optax's AdamW, independent as in their
     algorithm 2; Defazio (2506.02285): AdamC, for the layers before a normalisation.
     """
-    kinds = ("coupled", "independent", "adamc")
+    kinds = typing.get_args(DecayKind)
     if kind not in kinds:
-        raise ValueError(f"weight_decay: kind={format_value(kind)}; {nearest_name(str(kind), kinds)}")
+        raise FieldError("weight_decay", "kind", kind, nearest_name(str(kind), kinds))
     decay = validate("weight_decay", "decay", decay, DECAY)
     schedule = as_schedule("weight_decay", "learning_rate", learning_rate)
     if kind == "coupled":
@@ -250,7 +341,7 @@ def weight_decay(decay: Any, learning_rate: Any, *, kind: DecayKind = "coupled",
     if peak_value is None:
         peak_value = getattr(schedule, "constant_value" if isinstance(schedule, Constant) else "peak_value", None)
     if peak_value is None:
-        kind_of = type(schedule).__name__
-        raise ValueError(f"weight_decay: {kind_of} has no peak_value; write peak_value=, the largest rate.")
+        note = f"{type(schedule).__name__} has no peak_value: write the largest learning rate"
+        raise FieldError("weight_decay", "peak_value", None, note)
     share = decay / validate("weight_decay", "peak_value", peak_value, PEAK)
     return Constant(share) if kind == "independent" else schedule * share

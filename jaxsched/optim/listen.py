@@ -276,7 +276,7 @@ def listener_names(opt_state: Any) -> set[str]:
 def observe(opt_state: State, *, value: Any, name: str | None = None) -> State:
     """The optimizer state after its listeners were told a metric, outside of any gradient step.
 
-    Every listener without a name of its own (`named`) is told, wherever it is nested (chain, inject, partition,
+    Every listener without a name of its own (`named`) is told, wherever it is nested (chain, partition,
     MultiSteps, masked, a Flax TrainState), and the rest of the state is as it was. It runs eagerly, inside of `jit` and
     under `vmap`. What is heard is judged under the arguments in the state, those of the last update.
 

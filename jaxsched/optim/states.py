@@ -51,7 +51,7 @@ LABELS: tuple[Callable[[Path], str], ...] = tuple(
 def current_hyperparams(opt_state: Any) -> dict[str, Array]:
     """Every rate, momentum and decay now in force, by name, from any nested optimizer state.
 
-    It reads what stands in the state: all that `inject` and `optax.inject_hyperparams` put there, and the rates of the
+    It reads what stands in the state: all that `inject_hyperparams` (Optax's or ours) put there, and the rates of the
     listeners: what the last update was made with, or the next one if a metric was heard since. Those of a group are
     called "head/learning_rate"; where one name would stand for two values, the place in the chain is added:
     "0/learning_rate". Of several stages that scale one after the other (a plateau's "scale", the "guard_scale", a rate)
@@ -65,7 +65,7 @@ def current_hyperparams(opt_state: Any) -> dict[str, Array]:
     Example:
       >>> import jax.numpy as jnp, optax
       >>> import jaxsched as js
-      >>> optimizer = js.inject(optax.sgd, learning_rate=js.Linear(0.1, 0.0, 100), momentum=0.9)
+      >>> optimizer = js.inject_hyperparams(optax.sgd)(learning_rate=js.Linear(0.1, 0.0, 100), momentum=0.9)
       >>> state = optimizer.init(jnp.zeros(3))
       >>> {name: round(float(value), 3) for name, value in js.current_hyperparams(state).items()}
       {'learning_rate': 0.1, 'momentum': 0.9}
@@ -80,7 +80,7 @@ def current_hyperparams(opt_state: Any) -> dict[str, Array]:
     if not found:
         raise ValueError(
             f"current_hyperparams: this {type(opt_state).__name__} holds none; make the optimizer with "
-            "jaxsched.inject(optax.adam, learning_rate=schedule), and the rate in force stands in its state."
+            "jaxsched.inject_hyperparams(optax.adam)(learning_rate=schedule), which keeps the rate in its state."
         )
     found = [one for one in found if not any(_cuts(other, one) for other in found)]
     named_as = [[f"{label(path)}/{name}".removeprefix("/") for label in LABELS] for path, name, _ in found]

@@ -109,7 +109,7 @@ def hypergradient(
       optimizer: a function of the rate that makes the optimizer: `optax.sgd`, `optax.adam`,
         `functools.partial(optax.sgd, momentum=0.9, nesterov=True)`, or one of your own such as
         `lambda rate: optax.adamw(rate, weight_decay=0.1)`. Its update must be proportional to the rate, and is made at
-        the rate 1. A rate that it shows itself (`inject`) hides this one from `current_hyperparams`.
+        the rate 1. A rate that it shows itself (`inject_hyperparams`) hides this one from `current_hyperparams`.
       multiplicative: learn by shares of the rate, whatever the scale of the loss. A rate of 0 stays 0.
       min_lr: below which the rate does not go, unless the schedule itself does, 0 or more.
       max_lr: above which the rate does not go; None: there is no bound.
@@ -185,8 +185,8 @@ def _at_unit_rate(optimizer: Any) -> optax.GradientTransformationExtraArgs:
     if isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(
             f"hypergradient: optimizer is a {type(optimizer).__name__}, which has its rate already; {hint}. "
-            "(optax.inject_hyperparams calls every function that it is not told of: write jaxsched.inject for it, or "
-            'static_args=("optimizer", "multiplicative").)'
+            "(optax.inject_hyperparams calls every function that it is not told of: write "
+            'jaxsched.inject_hyperparams, or static_args=("optimizer", "multiplicative").)'
         )
     made = optimizer(1.0) if callable(optimizer) else optimizer
     if not isinstance(made, optax.GradientTransformation):

@@ -57,8 +57,8 @@ from .optim.guard import guard_spikes as guard_spikes
 from .optim.hyperparams import InjectState as InjectState
 from .optim.hyperparams import inject_hyperparams as inject_hyperparams
 from .optim.hyperparams import weight_decay as weight_decay
-from .optim.listen import named as named
-from .optim.listen import observe as observe
+from .optim.metrics import named as named
+from .optim.metrics import observe as observe
 from .optim.monitor import MonitorState as MonitorState
 from .optim.monitor import monitor_gradients as monitor_gradients
 from .optim.plateau import PlateauState as PlateauState

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -58,29 +59,63 @@ def kernels(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
-FACTORIES: dict[str, tuple[Callable[..., Any], dict[str, Any], list[str]]] = {
-    "sgd": (optax.sgd, {"learning_rate": LR, "momentum": js.Linear(0.95, 0.5, 8), "nesterov": True}, []),
-    "adam": (optax.adam, {"learning_rate": LR, "b1": js.OneCycleMomentum(0.8, 0.95, total_steps=8)}, []),
-    "adamw": (optax.adamw, {"learning_rate": LR, "weight_decay": 0.1, "mask": kernels}, ["mask"]),
-    "lion": (optax.lion, {"learning_rate": optax.linear_schedule(0.1, 0.0, 5), "b2": 0.98}, []),
+def raw_key(learning_rate: Any, key: Any) -> optax.GradientTransformation:
+    return optax.noisy_sgd(learning_rate, 0.01, 0.55, key=jax.random.wrap_key_data(key))
+
+
+class Halving:
+    """A stateful schedule of Optax, which a metric drives."""
+
+    def init(self) -> Any:
+        return jnp.float32(0.1)
+
+    def update(self, state: Any, **extra: Any) -> Any:
+        return state / 2
+
+    def __call__(self, state: Any, **extra: Any) -> Any:
+        return state
+
+
+# The factory, its positional arguments, its keywords, static_args and hyperparam_dtype.
+CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Any, Any]] = {
+    "sgd": (optax.sgd, (LR,), {"momentum": js.Linear(0.95, 0.5, 8), "nesterov": True}, (), None),
+    "adam": (optax.adam, (), {"learning_rate": LR, "b1": js.OneCycleMomentum(0.8, 0.95, total_steps=8)}, (), None),
+    "adamw": (optax.adamw, (LR,), {"weight_decay": 0.1, "mask": kernels}, "mask", None),
+    "lion": (optax.lion, (optax.linear_schedule(0.1, 0.0, 5),), {"b2": 0.98}, ["b1"], jnp.float32),
     "adafactor": (
         optax.adafactor,
-        {"learning_rate": LR, "min_dim_size_to_factor": 2, "decay_rate": js.Linear(0.7, 0.9, 8)},
+        (LR, 2),
+        {"decay_rate": js.Linear(0.7, 0.9, 8), "clipping_threshold": None},
         ["min_dim_size_to_factor", "decay_offset", "dtype_momentum"],
+        jnp.float32,
     ),
-    "scale": (optax.scale_by_learning_rate, {"learning_rate": LR}, []),
+    "in bfloat16": (optax.sgd, (0.1, 0.9), {}, (), jnp.bfloat16),
+    "integers": (optax.sgd, (1,), {"momentum": 0}, (), jnp.float32),
+    "a seed": (optax.noisy_sgd, (LR,), {"eta": 0.01, "gamma": 0.55, "key": 0}, (), None),
+    "a typed key": (optax.noisy_sgd, (LR,), {"eta": 0.01, "gamma": 0.55, "key": jax.random.key(0)}, (), None),
+    "a raw key": (raw_key, (LR, jax.random.PRNGKey(0)), {}, (), None),
+    "a static schedule": (optax.sgd, (optax.linear_schedule(0.1, 0.0, 5), 0.5), {}, "learning_rate", None),
+    "a stateful schedule": (optax.sgd, (Halving(),), {}, (), None),
+    "a partial": (functools.partial(optax.adamw, b1=0.8, mask=kernels), (LR,), {"b2": 0.9}, ["mask"], None),
 }
 
 
-@pytest.mark.parametrize("name", FACTORIES)
-def test_a_training_is_that_of_optax(name: str) -> None:
-    factory, arguments, static = FACTORIES[name]
-    theirs = optax.inject_hyperparams(factory, static_args=static, hyperparam_dtype=jnp.float32)(**arguments)
-    start, ours = run(theirs), run(js.inject_hyperparams(factory)(**arguments))
-    close(ours[0], start[0])
-    assert shown(ours[1]) == pytest.approx(shown(start[1]), rel=1e-6)
-    assert ours[1].count == 8
-    close(ours[1].inner_state, start[1].inner_state)
+@pytest.mark.parametrize("name", CALLS)
+def test_it_is_called_as_optax_is_and_makes_the_same_updates(name: str) -> None:
+    factory, args, kwargs, static, dtype = CALLS[name]
+    theirs = optax.inject_hyperparams(factory, static, dtype)(*args, **kwargs)
+    ours = js.inject_hyperparams(factory, static_args=static, hyperparam_dtype=dtype)(*args, **kwargs)
+    (want, other), (got, state) = run(theirs), run(ours)
+    close(got, want)
+    assert state.count == 8
+    integers = {key for key, x in other.hyperparams.items() if not jnp.issubdtype(x.dtype, jnp.floating)}
+    assert set(state.hyperparams) == set(other.hyperparams) - ({"decay_offset"} if name == "adafactor" else set())
+    for key in set(state.hyperparams) - integers:
+        np.testing.assert_allclose(np.float64(state.hyperparams[key]), np.float64(other.hyperparams[key]), rtol=1e-6)
+        assert state.hyperparams[key].dtype == (dtype or jnp.float32)
+    for key in integers & set(state.hyperparams) - {"learning_rate"}:
+        assert state.hyperparams[key].dtype == other.hyperparams[key].dtype
+    assert inspect.signature(js.inject_hyperparams(factory)) == inspect.signature(factory)
 
 
 def test_bfloat16_parameters_leave_b2_below_1() -> None:
@@ -229,7 +264,20 @@ def test_in_flax_as_in_optax() -> None:
         boxed.update(model, jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param)))
     want = {"learning_rate": float(LR(2)), "b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0}
     assert shown(linen.opt_state) == pytest.approx(want)
-    assert js.current_hyperparams(boxed.opt_state)["learning_rate"][...] == linen.opt_state.hyperparams["learning_rate"]
+    for state in (boxed.opt_state, nnx.state(boxed), nnx.state(boxed)["opt_state"], nnx.to_pure_dict(nnx.state(boxed))):
+        assert shown(state) == pytest.approx(want)
+        assert all(isinstance(x, jax.Array) for x in js.current_hyperparams(state).values())
+
+
+def test_an_nnx_state_has_the_names_of_the_optimizer_state() -> None:
+    """Of the listeners it keeps the fields, but not the classes."""
+    groups = {"kernel": js.reduce_on_plateau(0.1), "bias": js.inject_hyperparams(optax.sgd)(0.2, momentum=0.9)}
+    inner = optax.chain(js.adaptive_warmup(None, 4), js.greedy(), js.by_path(groups), js.guard_spikes(optax.identity()))
+    optimizer = nnx.Optimizer(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), inner, wrt=nnx.Param)
+    assert shown(nnx.state(optimizer)) == shown(optimizer.opt_state)
+    assert shown(optimizer.opt_state).keys() == {
+        "0/scale", "1/scale", "kernel/learning_rate", "bias/learning_rate", "bias/momentum", "guard_scale"
+    }  # fmt: skip
 
 
 def test_a_horizon_beyond_int32_keeps_its_type() -> None:
@@ -456,54 +504,6 @@ def test_weight_decay_runs_under_vmap_and_knows_a_constant() -> None:
     np.testing.assert_allclose(js.weight_decay(0.1, 0.5, kind="adamc")(3), 0.1, rtol=1e-6)
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "says"),
-    [
-        (
-            lambda: js.inject_hyperparams(optax.adam)(lerning_rate=0.1),
-            TypeError,
-            "no argument 'lerning_rate': did you mean 'learn",
-        ),
-        (lambda: js.inject_hyperparams(optax.adam)(), TypeError, "adam needs learning_rate; write learning_rate="),
-        (lambda: js.inject_hyperparams(optax.adam(0.1))(), TypeError, "is already a transformation; write inject"),  # type: ignore[arg-type]
-        (
-            lambda: js.inject_hyperparams(optax.adam)(learning_rate="0.1"),
-            TypeError,
-            "learning_rate='0.1'; learning_rate must be a",
-        ),
-        (
-            lambda: js.inject_hyperparams(optax.adam)(learning_rate=np.nan),
-            ValueError,
-            "learning_rate=nan is not finite",
-        ),
-        (lambda: js.inject_hyperparams(optax.adam)(learning_rate=0.1, b1=np.inf), ValueError, "b1=inf is not finite"),
-        (
-            lambda: js.inject_hyperparams(optax.adam)(learning_rate=np.ones(2)),
-            ValueError,
-            "must be one number: jax.vmap runs over",
-        ),
-        (
-            lambda: js.inject_hyperparams(optax.adam)(learning_rate=js.Constant([0.1, 0.2])),
-            ValueError,
-            "is several settings in one; make the optimizer inside",
-        ),
-        (lambda: js.weight_decay(0.1, LR, kind="adam"), ValueError, "kind='adam'; did you mean 'adamc'?"),  # type: ignore
-        (lambda: js.weight_decay(-0.1, LR), ValueError, "decay=-0.1; decay must be a finite number, 0 or more"),
-        (lambda: js.weight_decay("0.1", LR), TypeError, "decay='0.1' is text"),
-        (lambda: js.weight_decay(0.1, "cosine"), TypeError, "learning_rate='cosine' is text"),
-        (lambda: js.weight_decay(0.1, LR * 0.1, kind="adamc"), ValueError, "Product has no peak_value: write the lar"),
-        (lambda: js.weight_decay(0.1, LR, kind="adamc", peak_value=0.0), ValueError, "peak_value=0.0; peak_value must"),
-    ],
-)
-def test_bad_input(make: Callable[[], Any], error: type[Exception], says: str) -> None:
-    with pytest.raises(error, match=r"^(inject_hyperparams|weight_decay): ") as caught:
-        make()
-    assert says in str(caught.value)
-
-
 def test_a_state_that_was_edited_wrongly_says_so() -> None:
     optimizer = js.inject_hyperparams(optax.adamw)(learning_rate=js.Constant(0.1))
     state = optimizer.init(jnp.ones(3))
@@ -514,15 +514,6 @@ def test_a_state_that_was_edited_wrongly_says_so() -> None:
     state.schedules["learning_rate"] = 0.5  # a number is a schedule too
     _, state = jax.jit(optimizer.update)(jnp.ones(3), state, jnp.ones(3))
     assert js.current_hyperparams(state)["learning_rate"] == 0.5
-
-
-def test_what_is_no_number_is_not_handed_on_in_silence() -> None:
-    for value in (None, [0.1, 0.2], optax.adam(1e-3)):
-        with pytest.raises(TypeError, match="inject_hyperparams: learning_rate"):
-            js.inject_hyperparams(optax.sgd)(learning_rate=value)
-    assert js.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=None).init(jnp.ones(3)).hyperparams.keys() == {
-        "learning_rate"
-    }
 
 
 def test_it_is_saved_as_flax_saves() -> None:

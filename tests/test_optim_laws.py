@@ -141,6 +141,54 @@ def test_states_are_vmapped(name: str) -> None:
         same(jax.tree.map(lambda x, i=i: x[i], together), run(params), rtol=1e-5)
 
 
+RNG, N = np.random.default_rng(3), 24
+REAL = functools.partial(RNG.uniform, size=N)
+WHOLE = functools.partial(RNG.integers, size=N)
+LOSSES = jnp.asarray(np.exp(-np.arange(60) / 12) * (1 + 0.3 * RNG.normal(size=60)) + 0.2, jnp.float32)
+SETTINGS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "reduce_on_plateau": (
+        js.reduce_on_plateau,
+        {"factor": REAL(0.1, 0.9), "patience": WHOLE(0, 5), "threshold": REAL(0, 0.1), "cooldown": WHOLE(0, 4)}
+        | {"min_lr": REAL(0, 1e-2), "eps": REAL(0, 1e-3), "window": WHOLE(1, 4), "warmup": WHOLE(0, 4)},
+    ),
+    "greedy": (
+        functools.partial(js.greedy, smooth=True, window_size=3),
+        {"factor": REAL(0.3, 0.9), "patience": WHOLE(0, 4), "threshold": REAL(0, 0.1), "cooldown": WHOLE(0, 3)}
+        | {"warmup": WHOLE(0, 3), "min_lr": REAL(0, 0.1), "max_lr": REAL(0.5, 5), "eps": REAL(0, 1e-3)}
+        | {"reset_start": WHOLE(1, 9)},
+    ),
+    "adaptive_warmup": (
+        js.adaptive_warmup,
+        {"warmup_steps": WHOLE(20, 50), "init_factor": REAL(0, 0.5), "min_steps": WHOLE(5, 20), "spike": REAL(1, 3)}
+        | {"max_steps": WHOLE(60, 90), "smoothing": REAL(0.3, 0.9), "tolerance": REAL(0, 1), "backoff": REAL(0, 0.9)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_are_vmapped(name: str) -> None:
+    """Every number can be an array: a vmap over the settings is the loop over them, in one program."""
+    make, settings = SETTINGS[name]
+    traces = []
+
+    @jax.jit
+    def last_rate(setting: Any) -> Any:
+        traces.append(1)
+        transformation = make(**setting)
+
+        def one(state: Any, loss: Any) -> Any:
+            return js.observe(transformation.update(jnp.ones(2), state)[1], value=loss), None
+
+        return jax.lax.scan(one, transformation.init(None), LOSSES)[0].learning_rate
+
+    settings = {name: jnp.asarray(x) for name, x in ({"learning_rate": REAL(0.1, 1)} | settings).items()}
+    together = jax.vmap(last_rate)(settings)
+    alone = [last_rate({name: x[i] for name, x in settings.items()}) for i in range(N)]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    assert len(np.unique(np.asarray(together))) > N // 2
+    assert len(traces) == 1
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_state_is_donated(name: str) -> None:
     transformation = CASES[name]()
@@ -182,7 +230,7 @@ def test_a_checkpoint_goes_on_identically(name: str, tmp_path: Path) -> None:
 PUBLIC = (
     "reduce_on_plateau observe current_hyperparams named inject_hyperparams weight_decay by_path layerwise greedy "
     "adaptive_warmup "
-    "untuned_warmup guard_spikes monitor_gradients gradient_norms diagnose autoclip zclip"
+    "guard_spikes monitor_gradients gradient_norms diagnose autoclip zclip"
 ).split()
 
 
@@ -190,7 +238,8 @@ PUBLIC = (
 def test_docstrings_say_everything(name: str) -> None:
     function = getattr(js, name)
     doc = inspect.getdoc(function) or ""
-    for part in ("Fields:", "Errors:", "Example:", "Source:", ">>> "):
+    for part in ("Args:", "Returns:", "Raises:", "Example:", "References:", ">>> "):
         assert part in doc, part
+    assert len(doc.splitlines()[0]) <= 88
     for parameter in inspect.signature(function).parameters:
-        assert parameter in doc.split("Fields:")[1], parameter
+        assert parameter in doc.split("Args:")[1], parameter

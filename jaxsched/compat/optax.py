@@ -38,7 +38,7 @@ from optax.schedules import inject_stateful_hyperparams as inject_stateful_hyper
 from .._errors import format_value, is_traced
 from ..fields import Domain, Length, NonNegative, Offset, Positive, Scalar, Steps, StepTable, Unit, validate
 from ..optim import plateau
-from ..optim.listen import increment, listening, settings, standard_promotion
+from ..optim.metrics import increment, metric_driven, settings, standard_promotion
 from ..schedules import base, shapes
 from ..schedules.base import Constant, Join
 from ..schedules.decays import ExponentialDecay
@@ -756,7 +756,7 @@ def reduce_on_plateau(
         atol=atol,
     )
     fresh: Any = plateau.reduce_on_plateau().init(None)  # type: ignore[arg-type]
-    return listening("reduce_on_plateau", None, TolerancePlateauState(*fresh._replace(settings=own)))
+    return metric_driven("reduce_on_plateau", None, TolerancePlateauState(*fresh._replace(settings=own)))
 
 
 def _exact_plateau(

@@ -18,7 +18,7 @@ from jax import Array
 from .._errors import FieldError, FieldTypeError, UnknownArgumentError, is_traced, nearest_name
 from ..fields import Domain, validate
 from ..schedules.base import Constant, Schedule, as_schedule
-from .listen import fresh, increment, one_schedule, standard_promotion
+from .metrics import copy_arrays, increment, single_schedule, standard_promotion
 
 HYPERPARAM = Domain("a schedule, a callable or a finite number")
 DECAY = Domain("a finite number, 0 or more", lambda x: x >= 0)
@@ -57,7 +57,7 @@ class _Arguments(NamedTuple):
 def inject_hyperparams(
     inner_factory: Callable[..., Any], static_args: str | Iterable[str] = (), hyperparam_dtype: Any = None
 ) -> Callable[..., optax.GradientTransformationExtraArgs]:
-    """Returns a factory of the same optimizer with its hyperparameters and schedules in the state.
+    """Return the factory with its hyperparameters and schedules in the optimizer state.
 
     It is called like `optax.inject_hyperparams`. A new setting is a new state and not a new program: one compiled
     update accepts the states of all settings, `jax.vmap` runs over a stack of them, and a setting can be read and
@@ -117,8 +117,9 @@ def inject_hyperparams(
 
     @functools.wraps(inner_factory)
     def factory(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
-        arguments = _arguments(inner_factory, parameters, static, args, kwargs)
-        return _injected(inner_factory, arguments, dtype)
+        owner = f"inject_hyperparams: {getattr(inner_factory, '__qualname__', 'the factory')}"
+        arguments = _bind(owner, parameters, args, kwargs)
+        return _injected(inner_factory, _sorted(inner_factory, arguments, static), dtype)
 
     return factory
 
@@ -153,7 +154,7 @@ def _injected(
             hyperparams_states={name: f.init() for name, f in stateful.items()},
             inner_state=None,
         )
-        state = fresh(state._replace(hyperparams=evaluate(state)))
+        state = copy_arrays(state._replace(hyperparams=evaluate(state)))
         return state._replace(inner_state=inner(state.hyperparams).init(params))
 
     @standard_promotion
@@ -225,99 +226,82 @@ def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(factory).parameters
 
 
-def _arguments(
-    factory: Callable[..., Any],
-    parameters: Mapping[str, inspect.Parameter],
-    static: set[str],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> _Arguments:
-    """Sorts all arguments of the factory, defaults included."""
-    owner = f"inject_hyperparams: {getattr(factory, '__qualname__', 'the factory')}"
-    named = {name: p for name, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-    has_kwargs = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    positional = [name for name, p in named.items() if p.kind is not p.KEYWORD_ONLY]
-    if len(args) > len(positional):
-        raise TypeError(f"{owner} takes {len(positional)} positional arguments, and {len(args)} were given.")
-    given = dict(zip(positional, args, strict=False))
-    for name in kwargs:
-        if name in given:
-            raise TypeError(f"{owner} got several values for {name!r}.")
-        if name not in named and not has_kwargs:
-            raise UnknownArgumentError(owner, name, kwargs[name], nearest_name(name, named))
-    given |= kwargs
-    for name, parameter in named.items():
-        if parameter.default is parameter.empty and name not in given:
+def _bind(
+    owner: str, parameters: Mapping[str, inspect.Parameter], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """All arguments by name, defaults included, with the errors of a call."""
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for name in kwargs:
+            if name not in parameters:
+                raise UnknownArgumentError(owner, name, kwargs[name], nearest_name(name, parameters))
+    bound = inspect.Signature(list(parameters.values())).bind_partial(*args, **kwargs)
+    bound.apply_defaults()
+    arguments = {}
+    for name, p in parameters.items():
+        if p.kind is p.VAR_KEYWORD:
+            arguments |= bound.arguments[name]
+        elif name in bound.arguments and not (p.kind is p.VAR_POSITIONAL and not bound.arguments[name]):
+            arguments[name] = bound.arguments[name]
+        elif p.kind is not p.VAR_POSITIONAL:
             raise TypeError(f"{owner} needs {name}; write {name}=...")
+    return arguments
+
+
+def _sorted(factory: Callable[..., Any], arguments: dict[str, Any], static: set[str]) -> _Arguments:
+    """The arguments by how they are used: only the signature says whether a callable or an integer means a float."""
+    parameters = _parameters(factory)
     result = _Arguments({}, {}, {}, {})
-    for name, value in ({name: p.default for name, p in named.items()} | given).items():
-        expected = _Expected(named.get(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)))
+    for name, value in arguments.items():
+        parameter = parameters.get(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY))
+        default, types = parameter.default, (parameter.annotation, *typing.get_args(parameter.annotation))
+        has_number, is_open = _is(np.number, default), default is parameter.empty or default is None
+        is_number = isinstance(value, (bool, np.bool_)) or _is(np.number, value)
+        is_required = float in types or (has_number and value is not None)
+        accepts_float = _is(np.floating, default) or (is_open and float in types and int not in types)
+        accepts_integer = _is(np.integer, default) or (int in types and float not in types)
         if name in static:
             result.constants[name] = value
         elif isinstance(value, optax.schedules.StatefulSchedule):
             result.stateful[name] = value
-        elif isinstance(value, Schedule) or (callable(value) and expected.schedule):
-            result.schedules[name] = one_schedule("inject_hyperparams", name, value)
-        elif _is(np.number, value) and not (_is(np.integer, value) and not expected.float):
-            result.numbers[name] = _one_number(name, value) if name in given else value
-        elif _is_key(value) or (_is(np.integer, value) and not expected.integer):
+        elif isinstance(value, Schedule) or (callable(value) and (is_required or default is parameter.empty)):
+            result.schedules[name] = single_schedule("inject_hyperparams", name, value)
+        elif _is(np.floating, value) or (_is(np.integer, value) and accepts_float):
+            if value is not default and np.ndim(validate("inject_hyperparams", name, value, HYPERPARAM)):
+                instead = f"{name} must be one number: jax.vmap runs over several"
+                raise FieldError("inject_hyperparams", name, value, instead)
             result.numbers[name] = value
-        elif name in given and expected.rejects(value):
-            note = f"{name} must be {HYPERPARAM.description}; static_args={name!r} passes anything else to the factory"
-            raise FieldTypeError("inject_hyperparams", name, value, note)
+        elif _is_key(value) or (_is(np.integer, value) and not accepts_integer):
+            result.numbers[name] = value
+        elif is_required and not (
+            value is default or is_number or any(t in types for t in inspect.getmro(type(value)))
+        ):
+            instead = f"{name} must be {HYPERPARAM.description}; static_args={name!r} passes anything else"
+            raise FieldTypeError("inject_hyperparams", name, value, instead)
         else:
             result.constants[name] = value
     return result
 
 
-class _Expected:
-    """What the signature of a factory says about an argument."""
-
-    def __init__(self, parameter: inspect.Parameter) -> None:
-        default, annotation = parameter.default, parameter.annotation
-        self.types = types = (annotation, *typing.get_args(annotation))
-        self.default = default
-        is_empty = default is parameter.empty
-        self.float = _is(np.floating, default) or (
-            (is_empty or default is None) and float in types and int not in types
-        )
-        self.integer = _is(np.integer, default) or (int in types and float not in types)
-        self.schedule = is_empty or _is(np.number, default) or float in types
-
-    def rejects(self, value: Any) -> bool:
-        """Whether a float is required, and `value` cannot be one."""
-        if isinstance(value, (bool, np.bool_)) or _is(np.number, value) or value is self.default:
-            return False
-        if float in self.types:
-            return not any(t in self.types for t in type(value).__mro__)
-        return _is(np.number, self.default) and value is not None
-
-
-def _one_number(name: str, value: Any) -> Any:
-    if np.ndim(validate("inject_hyperparams", name, value, HYPERPARAM)):
-        raise FieldError("inject_hyperparams", name, value, f"{name} must be one number: jax.vmap runs over several")
-    return value
-
-
 def weight_decay(decay: Any, learning_rate: Any, *, kind: DecayKind = "coupled", peak_value: Any = None) -> Schedule:
-    """The schedule to inject as the `weight_decay` of `optax.adamw`, for each way to tie it to the learning rate.
+    """Return a schedule for the `weight_decay` of `optax.adamw`, tied to the learning rate.
 
-    Formula: `optax.adamw` subtracts `lr(t) w(t) p` from a parameter p, and w is what this returns:
-      coupled: `w = decay`, so that `lr(t) decay p` is subtracted;
-      independent: `w = decay / peak_value`, so that `decay shape(t) p` is, with the shape `lr(t) / peak_value`: it
-        follows the shape of the rate, and not its size;
-      adamc: `w(t) = decay lr(t) / peak_value`, so that `decay lr(t)^2 / peak_value p` is, as normalised layers need for
-        gradients that do not grow at the end of a training.
+    `optax.adamw` subtracts `lr(t) w(t) p` from a parameter p, and w is the returned schedule:
+      coupled: `w = decay`, which subtracts `lr(t) decay p`;
+      independent: `w = decay / peak_value`, which subtracts `decay shape(t) p` for the shape `lr(t) / peak_value`;
+      adamc: `w(t) = decay lr(t) / peak_value`, which subtracts `decay lr(t)^2 / peak_value p`: normalized layers need
+        it so that their gradients do not grow at the end of a training.
 
-    Fields:
-      decay: the coefficient, 0 or more. Independent, it is the share of a parameter that a step at the peak takes.
+    Args:
+      decay: the coefficient, 0 or more. If independent, the share of a parameter that a step at the peak subtracts.
       learning_rate: the schedule of the rate, a callable or a number.
       kind: "coupled", "independent" or "adamc".
-      peak_value: the largest rate, above 0. None takes the schedule's field `peak_value`, or the number.
+      peak_value: the largest rate, above 0. None: the schedule's field `peak_value`, or the number.
 
-    What is returned holds the numbers that it was made of: if the rate is edited in mid-run, edit the decay too.
+    Returns:
+      A schedule. It contains copies of the numbers: if the rate is edited during training, edit the decay too.
 
-    Errors: ValueError for an unknown kind, a negative decay, and a peak that is not known or not above 0.
+    Raises:
+      ValueError: if the kind is unknown, the decay is negative, or the peak is unknown or not above 0.
 
     Example:
       >>> import optax
@@ -328,8 +312,9 @@ def weight_decay(decay: Any, learning_rate: Any, *, kind: DecayKind = "coupled",
       >>> [round(float(js.weight_decay(0.1, s, kind=kind)(50)), 3) for kind in ("coupled", "independent", "adamc")]
       [0.1, 100.0, 0.05]
 
-    Source: Loshchilov and Hutter (1711.05101): coupled as torch's and optax's AdamW, independent as in their
-    algorithm 2; Defazio (2506.02285): AdamC, for the layers before a normalisation.
+    References:
+      Loshchilov and Hutter (1711.05101): coupled as AdamW of torch and optax, independent as in their algorithm 2;
+      Defazio (2506.02285): AdamC, for layers followed by a normalization.
     """
     kinds = typing.get_args(DecayKind)
     if kind not in kinds:

@@ -153,7 +153,7 @@ def test_a_spike_turns_the_clock_back_at_once() -> None:
     losses = np.where(np.arange(60) == 40, 50.0, FALLING)
     got = rates(losses, warmup_steps=50)
     np.testing.assert_allclose(got[:40], np.arange(40) / 50, rtol=1e-5)
-    np.testing.assert_allclose(got[40], 0.4, rtol=1e-6)  # 20 of 50, before the update that was told
+    np.testing.assert_allclose(got[40], 0.4, rtol=1e-6)  # 20 of 50, before the update with the loss
     for bad in (np.nan, np.inf):
         spiked = rates(np.where(np.arange(60) == 40, bad, FALLING), warmup_steps=50, backoff=0.25)
         np.testing.assert_allclose(spiked[40], 0.2, rtol=1e-6)
@@ -186,7 +186,7 @@ def test_a_loss_at_its_lowest_makes_it_shorter() -> None:
     np.testing.assert_allclose(got, np.minimum(np.arange(60) / 10, 1), rtol=1e-5)
 
 
-def test_told_once_an_epoch_its_clock_is_still_the_update() -> None:
+def test_with_a_loss_per_epoch_the_clock_is_the_update() -> None:
     transformation = js.adaptive_warmup(1.0, 50, spike=2.0)
     state = transformation.init(ONES)
 

@@ -19,7 +19,7 @@ TEXTS = ("mode", "threshold_mode", "smooth", "window_size")
 ONES = jnp.ones(2)
 
 
-def heard(metrics: Any, learning_rate: Any = 1.0, **arguments: Any) -> js.GreedyState:
+def observed(metrics: Any, learning_rate: Any = 1.0, **arguments: Any) -> js.GreedyState:
     transformation = js.greedy(learning_rate, **arguments)
     return jax.lax.scan(
         lambda state, m: (js.observe(state, value=m), None), transformation.init(None), jnp.asarray(metrics)
@@ -79,9 +79,9 @@ def test_every_recorded_observation() -> None:
 def test_transformers_floor_stops_a_small_rate() -> None:
     """Its default floor is 1e-3: a rate of 5e-5 never falls, however long the loss rises. Ours falls."""
     rising = np.arange(400.0)
-    theirs = heard(rising, 5e-5, min_lr=1e-3, max_lr=1.0)
+    theirs = observed(rising, 5e-5, min_lr=1e-3, max_lr=1.0)
     assert theirs.learning_rate == np.float32(5e-5)
-    ours = heard(rising, 5e-5)
+    ours = observed(rising, 5e-5)
     np.testing.assert_allclose(ours.learning_rate, 5e-5 * 0.95**36, rtol=1e-5)
 
 
@@ -89,10 +89,10 @@ def test_a_rate_that_can_fall_no_more_is_reset() -> None:
     """Without a floor the end is where a cut is `eps` or less; transformers' class stays there for ever."""
     arguments: dict[str, Any] = {"factor": 0.1, "patience": 0, "eps": 1e-4, "reset_start": 3}
     metrics = [1.0, *[2.0] * 6]  # a raise, four cuts, and two more that cannot be made
-    before = heard(metrics[:-1], 0.1, **arguments)
+    before = observed(metrics[:-1], 0.1, **arguments)
     np.testing.assert_allclose(before.learning_rate, 1e-4, rtol=1e-5)
     assert before.floor_count == 2
-    after = heard(metrics, 0.1, **arguments)
+    after = observed(metrics, 0.1, **arguments)
     assert (after.scale, after.floor_count, after.best) == (1, 0, np.inf)
     np.testing.assert_allclose(after.learning_rate, 0.1)
 
@@ -125,7 +125,7 @@ def test_it_goes_above_a_schedule_and_below_it() -> None:
 
 
 def test_where_the_schedule_is_0_nothing_moves() -> None:
-    state = heard([3.0, 2.0, 1.0], js.Linear(0.0, 1.0, 10), factor=0.5, patience=0)
+    state = observed([3.0, 2.0, 1.0], js.Linear(0.0, 1.0, 10), factor=0.5, patience=0)
     assert (state.scale, state.best, state.learning_rate) == (1, 1.0, 0)
 
 
@@ -133,10 +133,10 @@ def test_a_mean_that_slides_keeps_out_what_is_not_finite() -> None:
     """transformers' running sum is NaN for ever after one NaN. Here NaN is one judgement, and not a better one."""
     nan = float("nan")
     metrics = [4.0, 2.0, nan, 1.0, 2.0]  # means of two: 4, 3, -, 1.5, 1.5
-    state = heard(metrics, smooth=True, window_size=2, patience=9, threshold=0.0)
+    state = observed(metrics, smooth=True, window_size=2, patience=9, threshold=0.0)
     assert (state.best, state.good_count, state.bad_count, state.window_count) == (1.5, 0, 1, 4)
     assert sorted(state.window.tolist()) == [1.0, 2.0]
-    plain = heard(metrics, patience=9, threshold=0.0)
+    plain = observed(metrics, patience=9, threshold=0.0)
     assert (plain.best, plain.bad_count, plain.window.shape) == (1.0, 1, (1,))
 
 

@@ -26,7 +26,7 @@ ZEROS = jnp.zeros(3)
 ONES = jnp.ones(3)
 
 
-def heard(transformation: Any, metrics: Any, params: Any = ZEROS) -> Any:
+def observed(transformation: Any, metrics: Any, params: Any = ZEROS) -> Any:
     state = transformation.init(params)
     for metric in metrics:
         state = js.observe(state, value=metric)
@@ -34,7 +34,7 @@ def heard(transformation: Any, metrics: Any, params: Any = ZEROS) -> Any:
 
 
 def plateau(metrics: Any, learning_rate: Any = 1.0, **arguments: Any) -> js.PlateauState:
-    return heard(js.reduce_on_plateau(learning_rate, **arguments), metrics)
+    return observed(js.reduce_on_plateau(learning_rate, **arguments), metrics)
 
 
 # --- peers -----------------------------------------------------------------------------------------------------------
@@ -102,16 +102,6 @@ def test_optax_has_a_relative_floor_and_no_eps() -> None:
     assert plateau(flat, learning_rate=1e-3, patience=0, eps=0.0).learning_rate < 1e-12
 
 
-def test_optax_wants_a_metric_on_every_update() -> None:
-    with pytest.raises(TypeError):
-        optax.contrib.reduce_on_plateau().update(ONES, optax.contrib.reduce_on_plateau().init(ONES))
-    transformation = js.reduce_on_plateau(0.1)
-    updates, state = transformation.update(ONES, transformation.init(ONES))
-    np.testing.assert_allclose(updates, -0.1, rtol=1e-6)
-    assert state.observed_count == 0
-    assert state.count == 1
-
-
 def test_optax_cuts_a_bfloat16_model_that_improves() -> None:
     params = ONES.astype(jnp.bfloat16)
     metrics = 0.999 ** np.arange(100)  # a tenth of a percent better each time
@@ -163,7 +153,7 @@ def test_nan_is_bad_or_ignored_or_a_cut() -> None:
     states = {policy: plateau(metrics, nan=policy, patience=2, factor=0.5) for policy in ("bad", "ignore", "cut")}
     assert {policy: state.scale.item() for policy, state in states.items()} == {"bad": 0.5, "ignore": 1.0, "cut": 0.125}
     assert all(state.best == 0.5 for state in states.values())
-    assert plateau(metrics, nan="cut", patience=2, factor=0.5, cooldown=9).scale == 0.5  # one is told once
+    assert plateau(metrics, nan="cut", patience=2, factor=0.5, cooldown=9).scale == 0.5  # only one cut
     assert plateau([nan, 3.0], nan="bad").best == 3.0  # a first NaN is not the best
 
 
@@ -233,14 +223,14 @@ def test_the_rate_is_a_number_or_anything_that_can_be_called(rate: Any) -> None:
 
 def test_without_a_rate_it_scales_what_comes() -> None:
     transformation = js.reduce_on_plateau(patience=0, factor=0.5, min_lr=0.3)
-    state = heard(transformation, [1.0, 1.0])
+    state = observed(transformation, [1.0, 1.0])
     assert transformation.update(ONES, state)[0].tolist() == [0.5] * 3
     state = js.observe(js.observe(state, value=1.0), value=1.0)
     np.testing.assert_allclose(transformation.update(ONES, state)[0], 0.3)
     assert js.current_hyperparams(state).keys() == {"scale"}
 
 
-def test_a_metric_on_an_update_is_heard_before_it_scales() -> None:
+def test_a_metric_on_an_update_applies_to_that_update() -> None:
     transformation = js.reduce_on_plateau(1.0, patience=0, factor=0.5)
     state = transformation.init(ZEROS)
     got = []
@@ -272,20 +262,20 @@ def test_observe_reaches_it_and_leaves_the_rest_alone(name: str) -> None:
     transformation = NESTED[name](js.reduce_on_plateau(0.1, patience=0))
     state = transformation.init(params)
 
-    def told(state: Any) -> Any:
+    def notified(state: Any) -> Any:
         return js.observe(state, value=1.0, name="valid" if name == "named" else None)
 
     @jax.jit
     def epoch(state: Any) -> Any:
         _, state = transformation.update(params, state, params)
-        return told(state)
+        return notified(state)
 
     after = epoch(epoch(state))
     np.testing.assert_allclose(js.current_hyperparams(after).popitem()[1], 0.01, rtol=1e-6)
     changed = {
         jax.tree_util.keystr(path).rpartition(".")[2]
-        for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(after), jax.tree.leaves(told(after)), strict=True)
-        if not np.array_equal(x, y)
+        for (path, x), y in zip(*map(jax.tree_util.tree_leaves_with_path, (after, notified(after))), strict=True)
+        if not np.array_equal(x, y[1])
     }
     assert changed == {"learning_rate", "scale", "observed_count"}
 
@@ -306,7 +296,7 @@ def test_under_inject_hyperparams() -> None:
     np.testing.assert_allclose(updates, -0.7 * 0.5 * 0.1, rtol=1e-6)
 
 
-def test_under_inject_the_rate_in_force_is_shown() -> None:
+def test_the_current_rate_replaces_the_injected_one() -> None:
     """The injected schedule's value has the name of the rate that is cut from it."""
     transformation = optax.chain(
         js.inject_hyperparams(js.reduce_on_plateau)(learning_rate=js.Linear(1.0, 0.0, 10), factor=0.5)
@@ -352,7 +342,7 @@ def test_two_listeners_by_name() -> None:
     }
 
 
-def test_named_listeners_are_told_different_things() -> None:
+def test_named_listeners_observe_different_metrics() -> None:
     transformation = optax.chain(
         js.named("train", js.reduce_on_plateau(patience=0, factor=0.5)),
         js.named("valid", js.reduce_on_plateau(1.0, patience=0, factor=0.1)),
@@ -370,11 +360,11 @@ def test_named_listeners_are_told_different_things() -> None:
     with pytest.raises(ValueError, match="name=None, and every listener has a name; write one of: 'train', 'valid'"):
         js.observe(state, value=1.0)
     mixed = optax.chain(js.named("train", js.reduce_on_plateau()), js.reduce_on_plateau(1.0)).init(ONES)
-    told = js.observe(mixed, value=1.0)
-    assert [told[0].inner_state["train"].observed_count, told[1].observed_count] == [0, 1]
+    after = js.observe(mixed, value=1.0)
+    assert [after[0].inner_state["train"].observed_count, after[1].observed_count] == [0, 1]
 
 
-def test_under_multi_steps_the_update_that_is_carried_out_is_heard() -> None:
+def test_under_multi_steps_the_last_metric_is_observed() -> None:
     transformation = optax.MultiSteps(js.reduce_on_plateau(1.0, patience=0, factor=0.5), 2)
     state = transformation.init(ONES)
     for metric in [1.0, 1.0, 9.0, 1.0]:
@@ -457,26 +447,16 @@ def test_it_settles_a_rate_that_is_too_high() -> None:
     assert excess(params) < 0.1 * excess(constant)
 
 
-def test_a_checkpoint_in_the_middle_goes_on_identically(tmp_path: Path) -> None:
-    ocp = pytest.importorskip("orbax.checkpoint")
+def test_a_training_is_resumed_with_another_patience() -> None:
+    """The metrics so far stay; the new arguments apply from the next update on."""
     schedule = js.Linear(0.35, 0.1, 200)
     make = functools.partial(js.reduce_on_plateau, schedule, factor=0.5, window=2, threshold=0.02)
     transformation = optax.chain(optax.trace(0.5), make(patience=1))
     params, state, _ = train(transformation, ZEROS, transformation.init(ZEROS), 12)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "state", {"params": params, "state": state})
-        checkpointer.wait_until_finished()
-        blank = jax.tree.map(jnp.zeros_like, {"params": params, "state": state})
-        restored = checkpointer.restore(tmp_path / "state", blank)
-    assert jax.tree.structure(restored["state"]) == jax.tree.structure(state)
-    whole, _, seen = train(transformation, params, state, 24)
-    again, _, seen_again = train(transformation, restored["params"], restored["state"], 24)
-    np.testing.assert_array_equal(whole, again)
-    assert seen == seen_again
+    _, _, seen = train(transformation, params, state, 24)
     assert len(set(seen)) > 2
-    # And under another patience: what was heard stays, and the new setting rules from the next update on.
     patient = optax.chain(optax.trace(0.5), make(patience=50))
-    _, after, slow = train(patient, restored["params"], restored["state"], 24)
+    _, after, slow = train(patient, params, state, 24)
     assert after[1].settings.patience == 50
     assert after[1].best <= state[1].best
     assert slow[-1] > seen[-1]

@@ -672,14 +672,14 @@ class TolerancePlateauState(plateau.PlateauState):
 
     __slots__ = ()
 
-    def _judge(self, metric: Array, is_judged: Array) -> TolerancePlateauState:
+    def _evaluate(self, metric: Array, is_evaluated: Array) -> TolerancePlateauState:
         """As the core does, by an amount that is reckoned anew for each metric."""
         own: Any = self.settings
         absolute = jnp.asarray(1, jnp.int32)  # the place of "abs" among the modes
         margin = own.threshold * jnp.abs(self.best) + own.atol
         state = self._replace(settings=own._replace(threshold=margin, threshold_mode=absolute))
-        judged: Any = plateau.PlateauState._judge(state, metric, is_judged)
-        return judged._replace(settings=own)
+        after: Any = plateau.PlateauState._evaluate(state, metric, is_evaluated)
+        return after._replace(settings=own)
 
 
 @_checked

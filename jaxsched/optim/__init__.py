@@ -1,1 +1,1 @@
-"""Rates that listen, and the optimizer states that they live in."""
+"""Metric-driven transformations, hyperparameters as data, and monitoring: what is kept in optimizer states."""

@@ -58,14 +58,14 @@ class GreedyState(NamedTuple):
         window = jnp.where(fills & (jnp.arange(size) == self.window_count % size), value, self.window)
         number = jnp.where(fills, increment(self.window_count), self.window_count)
         mean = jnp.sum(jnp.where(jnp.arange(size) < number, window, 0.0)) / jnp.clip(number, 1, size)
-        return self._replace(window=window, window_count=number)._judge(jnp.where(fills, mean, value))
+        return self._replace(window=window, window_count=number)._evaluate(jnp.where(fills, mean, value))
 
-    def _judge(self, metric: Array) -> GreedyState:
+    def _evaluate(self, metric: Array) -> GreedyState:
         s, rate, base = self.settings, self.learning_rate, base_rate(self)
         cools, warms = self.cooldown_count > 0, self.warmup_count > 0  # never both
-        judged = ~(cools | warms)
-        better = judged & is_better(metric, self.best, s)
-        good, bad = jnp.where(better, self.good_count + 1, 0), jnp.where(judged & ~better, self.bad_count + 1, 0)
+        evaluated = ~(cools | warms)
+        better = evaluated & is_better(metric, self.best, s)
+        good, bad = jnp.where(better, self.good_count + 1, 0), jnp.where(evaluated & ~better, self.bad_count + 1, 0)
         raises, cuts = good > s.patience, bad > s.patience
         # A change that is too small is skipped, and still resets patience and starts the waiting time.
         raised = raises & (self._higher(rate) - rate > self._least_change(rate))

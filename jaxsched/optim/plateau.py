@@ -72,9 +72,9 @@ class PlateauState(NamedTuple):
             window_total=jnp.where(full, 0.0, total),
             window_count=jnp.where(full, 0, number),
         )
-        return state._judge(metric, is_judged=full | (active & is_nan & (s.nan != IGNORE)))
+        return state._evaluate(metric, is_evaluated=full | (active & is_nan & (s.nan != IGNORE)))
 
-    def _judge(self, metric: Array, is_judged: Array) -> PlateauState:
+    def _evaluate(self, metric: Array, is_evaluated: Array) -> PlateauState:
         s = self.settings
         better = is_better(metric, self.best, s)
         cools = self.cooldown_count > 0
@@ -82,13 +82,13 @@ class PlateauState(NamedTuple):
         fires = (bad > s.patience) | (jnp.isnan(metric) & (s.nan == CUT) & ~cools)
         # As in torch, a cut that is too small is skipped, and still resets patience and starts the cooldown.
         lower = jnp.maximum(self.learning_rate * s.factor, s.min_lr)
-        cut = is_judged & fires & (self.learning_rate - lower > s.eps)
+        cut = is_evaluated & fires & (self.learning_rate - lower > s.eps)
         after = self._replace(
             scale=jnp.where(cut, self.scale * s.factor, self.scale),
-            best=jnp.where(is_judged & better, metric, self.best),
-            bad_count=jnp.where(is_judged, jnp.where(fires, 0, bad), self.bad_count),
+            best=jnp.where(is_evaluated & better, metric, self.best),
+            bad_count=jnp.where(is_evaluated, jnp.where(fires, 0, bad), self.bad_count),
             cooldown_count=jnp.where(
-                is_judged, jnp.where(fires, s.cooldown, self.cooldown_count - cools), self.cooldown_count
+                is_evaluated, jnp.where(fires, s.cooldown, self.cooldown_count - cools), self.cooldown_count
             ),
         )
         return after._replace(learning_rate=after.current_rate())

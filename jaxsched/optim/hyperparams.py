@@ -27,22 +27,13 @@ DecayKind = Literal["coupled", "independent", "adamc"]
 
 
 class InjectState(NamedTuple):
-    """The state of `inject_hyperparams`: all of the optimizer except its code.
+    """The state of `inject_hyperparams`: all of the optimizer except its code."""
 
-    Attributes:
-      count: the number of updates so far, at which the schedules are evaluated; int32.
-      hyperparams: by name, the numbers used by the last update (before the first update: those it will use). Numbers
-        without a schedule are edited here: `state.hyperparams["b1"] = 0.8`.
-      schedules: by name, the schedules that the next update evaluates; edit one with `replace`, or assign another.
-      hyperparams_states: by name, the states of Optax's stateful schedules.
-      inner_state: the state of the transformation that the factory returns.
-    """
-
-    count: Array
-    hyperparams: dict[str, Any]
-    schedules: dict[str, Schedule]
-    hyperparams_states: dict[str, Any]
-    inner_state: Any
+    count: Array  # updates so far, the step of the schedules; int32
+    hyperparams: dict[str, Any]  # the numbers of the last update; those without a schedule can be edited
+    schedules: dict[str, Schedule]  # of the next update; edit one with `replace`, or assign another
+    hyperparams_states: dict[str, Any]  # of Optax's stateful schedules
+    inner_state: Any  # of the transformation that the factory returns
 
 
 class _Arguments(NamedTuple):
@@ -119,7 +110,7 @@ def inject_hyperparams(
     def factory(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
         owner = f"inject_hyperparams: {getattr(inner_factory, '__qualname__', 'the factory')}"
         arguments = _bind(owner, parameters, args, kwargs)
-        return _injected(inner_factory, _sorted(inner_factory, arguments, static), dtype)
+        return _injected(inner_factory, _sorted(arguments, parameters, static), dtype)
 
     return factory
 
@@ -136,24 +127,20 @@ def _injected(
 
     def evaluate(state: InjectState, **extra: Any) -> dict[str, Any]:
         """The hyperparameters at the current count."""
-        values = state.hyperparams | {
-            name: as_schedule("inject_hyperparams", name, schedule)(state.count)
-            for name, schedule in state.schedules.items()
-        }
-        values |= {name: f(state.hyperparams_states[name], **extra) for name, f in stateful.items()}
+        values = dict(state.hyperparams)
+        for name, schedule in state.schedules.items():
+            values[name] = as_schedule("inject_hyperparams", name, schedule)(state.count)
+        for name, f in stateful.items():
+            values[name] = f(state.hyperparams_states[name], **extra)
         return {name: jnp.asarray(x, None if name in integers else dtype) for name, x in values.items()}
 
     @standard_promotion
     def init(params: Any) -> Any:
         _register_with_flax(schedules)
         leaf = functools.partial(_as_leaf, dtype=jnp.promote_types(dtype, jnp.float32))
-        state = InjectState(
-            count=jnp.zeros((), jnp.int32),
-            hyperparams={name: _as_leaf(x, dtype) for name, x in numbers.items()},
-            schedules=jax.tree.map(leaf, schedules),
-            hyperparams_states={name: f.init() for name, f in stateful.items()},
-            inner_state=None,
-        )
+        hyperparams = {name: _as_leaf(x, dtype) for name, x in numbers.items()}
+        states = {name: f.init() for name, f in stateful.items()}
+        state = InjectState(jnp.zeros((), jnp.int32), hyperparams, jax.tree.map(leaf, schedules), states, None)
         state = copy_arrays(state._replace(hyperparams=evaluate(state)))
         return state._replace(inner_state=inner(state.hyperparams).init(params))
 
@@ -165,15 +152,9 @@ def _injected(
         values = evaluate(state, **extra)
         new, inner_state = inner(values).update(updates, state.inner_state, params, **extra)
         # A float32 hyperparameter promotes a bfloat16 moment to float32: it is rounded back once, here.
-        after = InjectState(
-            count=increment(state.count),
-            hyperparams=values,
-            schedules=dict(state.schedules),
-            hyperparams_states={
-                name: f.update(state.hyperparams_states[name], **extra) for name, f in stateful.items()
-            },
-            inner_state=_cast_like(inner_state, state.inner_state),
-        )
+        states = {name: f.update(state.hyperparams_states[name], **extra) for name, f in stateful.items()}
+        inner_state = _cast_like(inner_state, state.inner_state)
+        after = InjectState(increment(state.count), values, dict(state.schedules), states, inner_state)
         return _cast_like(new, updates), after
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -236,20 +217,19 @@ def _bind(
                 raise UnknownArgumentError(owner, name, kwargs[name], nearest_name(name, parameters))
     bound = inspect.Signature(list(parameters.values())).bind_partial(*args, **kwargs)
     bound.apply_defaults()
-    arguments = {}
+    arguments = dict(bound.arguments)
     for name, p in parameters.items():
         if p.kind is p.VAR_KEYWORD:
-            arguments |= bound.arguments[name]
-        elif name in bound.arguments and not (p.kind is p.VAR_POSITIONAL and not bound.arguments[name]):
-            arguments[name] = bound.arguments[name]
-        elif p.kind is not p.VAR_POSITIONAL:
+            arguments |= arguments.pop(name)
+        elif p.kind is p.VAR_POSITIONAL and not arguments[name]:
+            del arguments[name]
+        elif name not in arguments:
             raise TypeError(f"{owner} needs {name}; write {name}=...")
     return arguments
 
 
-def _sorted(factory: Callable[..., Any], arguments: dict[str, Any], static: set[str]) -> _Arguments:
-    """The arguments by how they are used: only the signature says whether a callable or an integer means a float."""
-    parameters = _parameters(factory)
+def _sorted(arguments: dict[str, Any], parameters: Mapping[str, inspect.Parameter], static: set[str]) -> _Arguments:
+    """The arguments by their use. The signature shows whether a callable or an integer stands for a float."""
     result = _Arguments({}, {}, {}, {})
     for name, value in arguments.items():
         parameter = parameters.get(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY))

@@ -42,7 +42,7 @@ class _Arguments(NamedTuple):
     constants: dict[str, Any]  # passed to the factory as they are
     numbers: dict[str, Any]
     schedules: dict[str, Schedule]
-    stateful: dict[str, optax.schedules.StatefulSchedule]
+    stateful: dict[str, Any]
 
 
 def inject_hyperparams(
@@ -241,7 +241,7 @@ def _sorted(arguments: dict[str, Any], parameters: Mapping[str, inspect.Paramete
         accepts_integer = _is(np.integer, default) or (int in types and float not in types)
         if name in static:
             result.constants[name] = value
-        elif isinstance(value, optax.schedules.StatefulSchedule):
+        elif callable(value) and hasattr(value, "init") and hasattr(value, "update"):  # Optax's StatefulSchedule
             result.stateful[name] = value
         elif isinstance(value, Schedule) or (callable(value) and (is_required or default is parameter.empty)):
             result.schedules[name] = single_schedule("inject_hyperparams", name, value)

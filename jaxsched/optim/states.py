@@ -59,7 +59,7 @@ def _hyperparams(node: Any) -> dict[str, Any]:
                 return cls(**{name: node.get(name) for name in cls._fields}).hyperparams
         found = node.get("hyperparams")
     else:
-        found = getattr(node, "hyperparams", None) if isinstance(node, tuple) else None
+        found = getattr(node, "hyperparams", None)
     return dict(found) if isinstance(found, Mapping) else {}
 
 
@@ -103,12 +103,12 @@ def current_hyperparams(opt_state: Any) -> dict[str, Array]:
     References:
       `optimizer.param_groups` of torch.
     """
-    restored = _restored if isinstance(opt_state, Mapping) else lambda path: path
-    found = [(restored(path), *item) for path, node in walk(opt_state) for item in _hyperparams(node).items()]
+    is_dict = isinstance(opt_state, Mapping)
+    nodes = [(_restored(path) if is_dict else path, node) for path, node in walk(opt_state)]
+    nodes = [(path, node) for path, node in nodes if is_dict or isinstance(node, tuple)]
+    found = [(path, *item) for path, node in nodes for item in _hyperparams(node).items()]
     if not found:
-        instead = (
-            "write jaxsched.inject_hyperparams(optax.adam)(learning_rate=schedule), which keeps the rate in its state"
-        )
+        instead = "write jaxsched.inject_hyperparams(optax.adam)(learning_rate=schedule): its state has the rate"
         note = " contains no hyperparameters"
         raise FieldError("current_hyperparams", "opt_state", type(opt_state), instead, note=note)
     found = [one for one in found if not any(_overrides(other, one) for other in found)]

@@ -130,7 +130,7 @@ def _(d: Draw) -> Drawn:
         f.ramp("exponential", plateau, end, total - decay, total),
         at=[warmup, total - decay],
     )
-    ours = js.InfiniteSchedule(peak, plateau, warmup, cooldown, total, decay, end, init)
+    ours = js.schedules.InfiniteSchedule(peak, plateau, warmup, cooldown, total, decay, end, init)
     return Drawn(ours, formula, [warmup, warmup + cooldown, total - decay, total])
 
 
@@ -145,7 +145,7 @@ def _(d: Draw) -> Drawn:
         return law * f.ramp("linear", 0.0, 1.0, 0, warmup)(t)
 
     down = f.ramp("linear", float(body(np.array(start))), end, start, total)
-    ours = js.PowerSchedule(batch, tokens, total, warmup, decay, most, amplitude, exponent, end)
+    ours = js.schedules.PowerSchedule(batch, tokens, total, warmup, decay, most, amplitude, exponent, end)
     return Drawn(ours, f.phases(body, down, at=[start]), [warmup, start, total])
 
 
@@ -187,13 +187,17 @@ def _(d: Draw) -> Drawn:
 @case("ChebyshevSteps", COSINE)
 def _(d: Draw) -> Drawn:
     largest, smallest, period = d.number(1, 100), d.number(1e-4, 0.9), 2 ** int(d.rng.integers(1, 13))
-    return Drawn(js.ChebyshevSteps(largest, smallest, period), f.chebyshev(largest, smallest, period), [period])
+    return Drawn(
+        js.schedules.ChebyshevSteps(largest, smallest, period), f.chebyshev(largest, smallest, period), [period]
+    )
 
 
 @case("SilverSteps", POWER)
 def _(d: Draw) -> Drawn:
     factor = d.value()
-    return Drawn(js.SilverSteps(factor), f.silver(factor), [2 ** int(n) - 1 for n in d.rng.integers(1, 31, size=4)])
+    return Drawn(
+        js.schedules.SilverSteps(factor), f.silver(factor), [2 ** int(n) - 1 for n in d.rng.integers(1, 31, size=4)]
+    )
 
 
 # --- composites, over a line, a cosine, and stairs -------------------------------------------------------------------

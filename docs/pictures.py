@@ -29,7 +29,7 @@ GALLERY = {
     "StepDecay": js.StepDecay(1.0, decay_rate=0.5, decay_steps=2_500),
     "Rex": js.Rex(1.0, 0.0, steps=TOTAL),
     "Polynomial": js.Polynomial(1.0, 0.0, steps=TOTAL, power=2),
-    "InfiniteSchedule": js.InfiniteSchedule(
+    "InfiniteSchedule": js.schedules.InfiniteSchedule(
         1.0,
         constant_value=0.4,
         warmup_steps=1_000,

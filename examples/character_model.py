@@ -68,7 +68,7 @@ def loss(params, batch, key=None):
 
 
 def adam(schedule):
-    return js.inject(optax.adam, learning_rate=schedule)
+    return js.inject_hyperparams(optax.adam)(learning_rate=schedule)
 
 
 def guarded(schedule):

@@ -49,7 +49,7 @@ def loss(weights, batch, key=None):
 
 
 def optimizer(setting):
-    return js.inject(optax.sgd, **setting)
+    return js.inject_hyperparams(optax.sgd)(**setting)
 
 
 def path(transformation, key, steps):

@@ -671,7 +671,7 @@ RECIPES = [
         lambda f: {f.warmup_steps + f.hold_steps: f.peak_value, LAST: f.end_value},
     ),
     Case(
-        js.InfiniteSchedule,
+        js.schedules.InfiniteSchedule,
         lambda rng, n: {
             "peak_value": f32(0.1),
             "constant_value": f32(0.01),
@@ -702,7 +702,7 @@ RECIPES = [
         lambda f: [f.warmup_steps - 1],
     ),
     Case(
-        js.PowerSchedule,
+        js.schedules.PowerSchedule,
         lambda rng, n: {
             "batch_size": f32(256),
             "tokens_per_step": f32(2**20),
@@ -744,7 +744,7 @@ RECIPES = [
         lambda f: {0: f.max_momentum, f.total_steps - 1: f.max_momentum, LAST: f.max_momentum},
     ),
     Case(
-        js.ChebyshevSteps,
+        js.schedules.ChebyshevSteps,
         lambda rng, n: {
             "max_curvature": f32(1),
             "min_curvature": f32(rng.uniform(0.01, 0.5)),
@@ -754,7 +754,9 @@ RECIPES = [
         8,
         lambda f: [f.period],
     ),
-    Case(js.SilverSteps, lambda rng, n: {"factor": rate(rng)}, silver_ref, 16, lambda f: [2**10 - 1, 2**30 - 1]),
+    Case(
+        js.schedules.SilverSteps, lambda rng, n: {"factor": rate(rng)}, silver_ref, 16, lambda f: [2**10 - 1, 2**30 - 1]
+    ),
     Case(
         js.Constant,
         lambda rng, n: {"constant_value": rate(rng)},
@@ -780,7 +782,7 @@ def untuned_ref(f: Any, t: np.ndarray) -> Any:
 
 UNTUNED = [
     Case(
-        js.UntunedWarmup,
+        js.schedules.UntunedWarmup,
         lambda rng, n, kind=kind: {"b2": f32(1 - 10 ** rng.uniform(-6, -1)), "kind": kind},
         untuned_ref,
         4,

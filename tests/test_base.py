@@ -118,9 +118,9 @@ def test_signature_and_help() -> None:
 
 def test_numbers_on_the_left() -> None:
     for two in (2, 2.0, np.float32(2), np.float64(2), np.array(2.0), jnp.float32(2)):
-        assert isinstance(two * S, js.Product)
+        assert isinstance(two * S, js.schedules.Product)
         assert (two * S)(10) == np.float32(0.2)
-        assert isinstance(two + S, js.Sum)
+        assert isinstance(two + S, js.schedules.Sum)
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class Halves(js.Schedule):
     others: tuple[js.Schedule, ...]
     scale: float
     flag: bool = False
-    floor: js.Scalar | None = None
+    floor: js.fields.Scalar | None = None
 
     def value(self, step: Any) -> Any:
         total = self.inner.value(step) + sum(o.value(step) for o in self.others)
@@ -182,7 +182,7 @@ def test_a_users_class() -> None:
 
 def test_a_users_formula_in_a_stretched_cycle_sees_the_step_it_stands_for() -> None:
     class Wave(js.Schedule):
-        height: js.Scalar
+        height: js.fields.Scalar
 
         def value(self, step: Any) -> Any:
             return self.height * (1 - step / 4) + 0 * jnp.sin(step) + 0.0 * (step % 2)
@@ -231,7 +231,7 @@ def test_names_of_a_users_module_do_not_matter() -> None:
     inspect, Field, typing = 1, 2, 3  # noqa: F841
 
     class Mine(js.Schedule):
-        height: js.Scalar
+        height: js.fields.Scalar
 
         def value(self, step: Any) -> Any:
             return self.height + 0.0 * step
@@ -240,7 +240,7 @@ def test_names_of_a_users_module_do_not_matter() -> None:
     with pytest.raises(TypeError, match="cannot be called 'clip'"):
 
         class Bad(js.Schedule):
-            clip: js.Scalar
+            clip: js.fields.Scalar
 
 
 def test_the_gradient_of_an_integer_is_printed_as_none() -> None:
@@ -263,14 +263,14 @@ def test_exponential_decay_is_bounded_on_the_side_it_goes_to() -> None:
 @pytest.mark.parametrize("levels", range(30))
 def test_chebyshev_steps_of_every_size(levels: int) -> None:
     size = 2**levels
-    s = js.ChebyshevSteps(1.0, 0.1, period=size)
+    s = js.schedules.ChebyshevSteps(1.0, 0.1, period=size)
     assert np.array_equal(s(np.array([0, 3 % size])), s(np.array([size, size + 3 % size])))
     assert float(s(0)) == pytest.approx(1 / (0.1 + 0.9 * np.sin(np.pi / 4 / size) ** 2), rel=1e-5)
 
 
 def test_a_recipe_with_a_table_is_checked_too() -> None:
     class Wrong(js.Recipe):
-        marks: js.StepTable
+        marks: js.fields.StepTable
 
         def build(self) -> js.Schedule:
             return js.Linear(0.0, 1.0, -5)

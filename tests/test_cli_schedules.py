@@ -36,8 +36,8 @@ x = np.linspace(-1.0, 1.0, 24, dtype=np.float32)
 
 
 class Half(js.Recipe):
-    peak_value: js.Scalar
-    total_steps: js.Length
+    peak_value: js.fields.Scalar
+    total_steps: js.fields.Length
 
     def build(self):
         return js.Linear(self.peak_value, self.peak_value / 2, self.total_steps)
@@ -468,8 +468,8 @@ def test_a_space_of_a_file(tmp_path):
     """)
 
     class Half(js.Recipe):
-        peak_value: js.Scalar
-        total_steps: js.Length
+        peak_value: js.fields.Scalar
+        total_steps: js.fields.Length
 
         def build(self):
             return js.Linear(self.peak_value, 0.0, self.total_steps)

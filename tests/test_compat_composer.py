@@ -137,7 +137,7 @@ def test_a_warmup_that_ends_between_two_batches() -> None:
     ],
 )
 def test_the_text_makes_the_schedule(schedule: js.Schedule) -> None:
-    again = eval(repr(schedule), {"compat": compat, **vars(js)})
+    again = eval(repr(schedule), {"compat": compat, **vars(js.schedules)})
     np.testing.assert_array_equal(again.table(30), schedule.table(30))
 
 

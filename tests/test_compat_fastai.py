@@ -106,5 +106,5 @@ def test_the_finder() -> None:
     ],
 )
 def test_the_text_makes_the_schedule(schedule: js.Schedule) -> None:
-    again = eval(repr(schedule), {"compat": compat, **vars(js)})
+    again = eval(repr(schedule), {"compat": compat, **vars(js.schedules)})
     np.testing.assert_array_equal(again.table(30), schedule.table(30))

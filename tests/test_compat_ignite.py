@@ -151,5 +151,5 @@ def test_the_lowest_rate_is_not_dropped() -> None:
     ],
 )
 def test_the_text_makes_the_schedule(schedule: js.Schedule) -> None:
-    again = eval(repr(schedule), {"compat": compat, **vars(js)})
+    again = eval(repr(schedule), {"compat": compat, **vars(js.schedules)})
     np.testing.assert_array_equal(again.table(30), schedule.table(30))

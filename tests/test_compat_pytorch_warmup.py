@@ -68,5 +68,5 @@ def test_radam_begins_above_zero(beta2: float) -> None:
     ],
 )
 def test_the_text_makes_the_schedule(schedule: js.Schedule) -> None:
-    again = eval(repr(schedule), {"compat": compat, **vars(js)})
+    again = eval(repr(schedule), {"compat": compat, **vars(js.schedules)})
     np.testing.assert_array_equal(again.table(50), schedule.table(50))

@@ -132,7 +132,7 @@ def test_it_says_what_it_is() -> None:
     )
     assert eval(repr(s), {"compat": SimpleNamespace(torch=torch)}).table(9).tolist() == s.table(9).tolist()
     table = torch.LambdaLR(1.0, lambda t: 1.0 if t < 2 else 0.5, horizon=3)
-    names = {"compat": SimpleNamespace(torch=torch), **vars(js)}
+    names = {"compat": SimpleNamespace(torch=torch), **vars(js.schedules)}
     assert eval(repr(table), names).table(5).tolist() == table.table(5).tolist()
 
 
@@ -221,7 +221,7 @@ def test_a_chain_to_a_floor_is_what_each_step_makes_of_it() -> None:
 def test_a_chain_that_scales_is_a_product() -> None:
     parts = [torch.LinearLR(0.5, 0.5), torch.ChainedScheduler([torch.StepLR(0.5, 3), torch.PolynomialLR(0.5, 8)])]
     chain = torch.ChainedScheduler(parts)
-    assert isinstance(chain.build(), js.Product)
+    assert isinstance(chain.build(), js.schedules.Product)
     want = (
         0.5 * torch.LinearLR(1.0, 0.5).table(10) * torch.StepLR(1.0, 3).table(10) * torch.PolynomialLR(1.0, 8).table(10)
     )

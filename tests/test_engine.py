@@ -474,7 +474,7 @@ def test_a_named_listener_hears_its_metric_at_the_end_of_every_window():
         plateau = js.reduce_on_plateau(
             0.1, factor=0.5, patience=setting["patience"], threshold=9.0, threshold_mode="abs"
         )
-        return optax.chain(optax.scale_by_adam(), js.named("valid_loss", plateau))
+        return optax.chain(optax.scale_by_adam(), js.optim.named("valid_loss", plateau))
 
     task = dataclasses.replace(LIGHT, optimizer=optimizer)
     swept = sweep(task, {"patience": np.array([0, 1, 100])}, steps=20, seeds=1, log_every=5)
@@ -500,7 +500,7 @@ def test_a_named_listener_hears_its_metric_at_the_end_of_every_window():
 
 
 def test_a_listener_that_would_hear_nothing_is_refused():
-    task = dataclasses.replace(LIGHT, optimizer=lambda s: js.named("valid", js.reduce_on_plateau(s)))
+    task = dataclasses.replace(LIGHT, optimizer=lambda s: js.optim.named("valid", js.reduce_on_plateau(s)))
     with pytest.raises(ValueError, match=r"named\('valid', ...\) .* would hear nothing .* valid_close, valid_loss"):
         sweep(task, SETTINGS, **SMALL)
 

@@ -609,7 +609,7 @@ def test_adam_without_an_eps_in_its_root_is_told_of() -> None:
 
 @pytest.mark.trial
 def test_an_optimizer_that_listens_to_the_validation_is_refused() -> None:
-    listener = js.named("valid_loss", js.reduce_on_plateau())
+    listener = js.optim.named("valid_loss", js.reduce_on_plateau())
     task = dataclasses.replace(LINEAR, optimizer=lambda s: optax.chain(optax.sgd(s), listener))
     with pytest.raises(ValueError, match="listens to the validation, which is not measured within"):
         unroll_grad(task, js.Constant(0.1), 4)

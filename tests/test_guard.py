@@ -17,7 +17,6 @@ from optax.transforms import partition  # at the top only since optax 0.2.5
 from sklearn.datasets import load_digits
 
 import jaxsched as js
-from jaxsched.optim.clip import Moments
 
 ONE = jnp.ones(1)
 
@@ -253,13 +252,6 @@ def test_a_gradient_that_overflows_is_a_spike_and_not_nan() -> None:
     assert (state.skipped_count, state.non_finite_count) == (1, 0)
 
 
-def test_moments_do_not_overflow() -> None:
-    moments = Moments.none()
-    for x in [1e30, 3e30]:
-        moments = moments.after(jnp.float32(x), jnp.int32(9))
-    np.testing.assert_allclose([moments.mean, moments.std], [2e30, 1e30], rtol=1e-6)
-
-
 # --- what a skipped update does to the state of the inner optimizer --------------------------------------------------
 
 SCHEDULE = js.Linear(1.0, 0.0, 10)
@@ -281,7 +273,7 @@ CLOCKS = {
         lambda: optax.inject_hyperparams(optax.adam)(SCHEDULE),
         [".count", ".hyperparams_states['learning_rate'].count"],
     ),
-    "inject": (lambda: js.inject(optax.adam, learning_rate=SCHEDULE), [".count"]),
+    "inject": (lambda: js.inject_hyperparams(optax.adam)(learning_rate=SCHEDULE), [".count"]),
     "plateau": (lambda: optax.chain(optax.scale_by_adam(), js.reduce_on_plateau(SCHEDULE)), ["[1].count"]),
     "partition": (
         lambda: partition({"x": optax.adam(SCHEDULE)}, lambda tree: jax.tree.map(lambda _: "x", tree)),
@@ -313,18 +305,18 @@ def test_a_schedule_at_its_held_and_at_its_moving_clock() -> None:
     np.testing.assert_allclose(moving, [-1, 0, -0.8, -0.7], rtol=1e-6)
 
 
-def test_what_listens_inside_does_not_hear_a_spike() -> None:
+def test_listeners_inside_do_not_observe_a_spike() -> None:
     def state(hold: Any) -> Any:
         transformation = js.guard_spikes(js.reduce_on_plateau(1.0, mode="max"), burn_in=2, hold=hold)
         return run(transformation, [1.0] * 4, [1.0, 2.0, 1000.0, np.nan])[1]
 
     both = jax.jit(jax.vmap(state))(HOLDS)
     np.testing.assert_array_equal(both.skipped_count, 2)
-    np.testing.assert_array_equal(both.inner_state.heard_count, 2)
+    np.testing.assert_array_equal(both.inner_state.observed_count, 2)
     np.testing.assert_array_equal(both.inner_state.best, 2)
     np.testing.assert_array_equal(both.inner_state.count, [2, 4])
-    told = js.observe(jax.tree.map(lambda x: x[0], both), value=3.0)
-    assert told.inner_state.best == 3
+    after = js.observe(jax.tree.map(lambda x: x[0], both), value=3.0)
+    assert after.inner_state.best == 3
 
 
 # --- wherever it is nested -------------------------------------------------------------------------------------------
@@ -360,22 +352,6 @@ def test_a_group_has_a_guard_and_a_norm_of_its_own() -> None:
     np.testing.assert_allclose(state.inner_states["a"].inner_state.norm.mean, 2**0.5)
 
 
-def test_bfloat16_and_gradients_of_another_type() -> None:
-    params = {"a": jnp.ones(3, jnp.bfloat16), "b": jnp.ones(3)}
-    transformation = js.guard_spikes(optax.sgd(-1.0, momentum=0.9), burn_in=2)
-    state = transformation.init(params)
-    update = jax.jit(transformation.update)
-    for factor in [1.0, 1.0, 1e4, 1.0]:
-        updates, state = update(jax.tree.map(lambda p, f=factor: f * p, params), state, params)
-        assert {name: x.dtype for name, x in updates.items()} == {"a": jnp.bfloat16, "b": jnp.float32}
-    assert state.skipped_count == 1
-    plain = optax.sgd(-1.0)  # float32 gradients of bfloat16 parameters
-    cast = optax.chain(plain, optax.stateless(lambda u, p: jax.tree.map(lambda x, y: x.astype(y.dtype), u, p)))
-    guarded = js.guard_spikes(cast)
-    updates, _ = guarded.update(jax.tree.map(jnp.float32, params), guarded.init(params), params)
-    assert updates["a"].dtype == jnp.bfloat16
-
-
 def test_yesterdays_state_under_new_settings() -> None:
     _, state = run(js.guard_spikes(optax.sgd(-1.0), rewarm=100), [1.0, np.nan])
     update = jax.jit(js.guard_spikes(optax.sgd(-1.0), rewarm=2, backoff=0.1, min_scale=0.0).update)
@@ -389,54 +365,7 @@ def test_yesterdays_state_under_new_settings() -> None:
     np.testing.assert_allclose(scales, [0.05, 0.525, 1.0], rtol=1e-6)
 
 
-def test_it_is_one_program() -> None:
-    traces = []
-
-    @jax.jit
-    def step(state: Any, gradient: Any, value: Any) -> Any:
-        traces.append(1)
-        return transformation.update(gradient, state, ONE, value=value)[1]
-
-    transformation = js.guard_spikes(optax.adam(SCHEDULE))
-    state = transformation.init(ONE)
-    for gradient in [1.0, np.nan, 2.0]:
-        state = step(state, jnp.array([gradient], jnp.float32), 1.0)
-    assert len(traces) == 1
-    assert state.count == 3
-
-
-# --- bad input -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "says"),
-    [
-        ({"window": 0}, ValueError, "window=0; window must be a number of observations, 1 or more"),
-        ({"threshold": 0.0}, ValueError, "threshold=0.0; threshold must be a finite number above 0"),
-        ({"burn_in": 1}, ValueError, "burn_in=1; burn_in must be a number of observations, 2 or more"),
-        ({"backoff": 1.5}, ValueError, "backoff=1.5; backoff must be a number from 0 to 1"),
-        ({"rewarm": -1}, ValueError, "rewarm=-1; rewarm must be a number of updates, 0 or more"),
-        ({"rewarm": "1ep"}, TypeError, "rewarm='1ep' is text"),
-        ({"min_scale": -0.1}, ValueError, "min_scale=-0.1; min_scale must be a number from 0 to 1"),
-        ({"max_skips": 0.5}, ValueError, "max_skips=0.5; max_skips must be a number of updates, 0 or more"),
-        ({"hold": 1}, TypeError, "hold=1; hold must be True or False"),
-        ({"inner": None}, TypeError, r"inner=None is not a GradientTransformation; write an optimizer, such as"),
-        ({"inner": optax.MultiSteps(optax.sgd(1.0), 2)}, TypeError, "is not a GradientTransformation"),
-    ],
-)
-def test_it_refuses(arguments: dict[str, Any], error: type[Exception], says: str) -> None:
-    with pytest.raises(error, match=says):
-        js.guard_spikes(**({"inner": optax.sgd(0.1)} | arguments))
-
-
-@pytest.mark.parametrize(("value", "error"), [("0.5", TypeError), (jnp.ones(2), ValueError), (object(), TypeError)])
-def test_it_refuses_a_loss_that_is_none(value: Any, error: type[Exception]) -> None:
-    transformation = js.guard_spikes(optax.sgd(0.1))
-    with pytest.raises(error, match=r"guard_spikes: value"):
-        transformation.update(ONE, transformation.init(ONE), ONE, value=value)
-
-
-def test_nothing_but_zeros_tells_nothing() -> None:
+def test_zeros_are_no_statistics() -> None:
     """A group that starts late, a reward that is rare: the first gradient that is not 0 is no spike."""
     optimizer = js.guard_spikes(optax.sgd(1.0), burn_in=4)
     state = optimizer.init(jnp.ones(1))
@@ -467,7 +396,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 mesh = jax.make_mesh((4,), ("x",), axis_types=(AxisType.Explicit,))
 with jax.sharding.use_mesh(mesh) if not hasattr(jax, "set_mesh") else jax.set_mesh(mesh):
     params = jax.device_put(jnp.ones((8, 2)), NamedSharding(mesh, PartitionSpec("x")))
-    optimizer = js.monitor_gradients(js.guard_spikes(optax.chain(js.zclip(), js.reduce_on_plateau(0.1))))
+    optimizer = js.monitor_gradients(js.guard_spikes(optax.chain(js.optim.zclip(), js.reduce_on_plateau(0.1))))
     state = jax.jit(optimizer.init)(params)
     for gradient in (params, params * jnp.nan, params):
         updates, state = jax.jit(optimizer.update)(gradient, state, params, value=1.0)

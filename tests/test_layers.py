@@ -137,7 +137,8 @@ def test_public_names() -> None:
         "CosineWarmRestarts PolynomialDecay WarmupConstant WarmupLinear WarmupCosine WarmupPolynomial "
         "WarmupExponential WarmupInverseSqrt WarmupStableDecay OneCycle OneCycleMomentum Noam TriStage "
         "InfiniteSchedule PowerSchedule ChebyshevSteps SilverSteps Timeline Task sweep SweepResult choice uniform "
-        "log_uniform int_uniform reduce_on_plateau PlateauState observe current_hyperparams inject greedy guard_spikes "
+        "log_uniform int_uniform reduce_on_plateau PlateauState observe current_hyperparams inject_hyperparams greedy "
+        "guard_spikes "
         "monitor_gradients autoclip zclip untuned_warmup adaptive_warmup by_path layerwise weight_decay named diagnose"
     ).split()
     missing = [name for name in names if not hasattr(js, name)]

@@ -24,7 +24,7 @@ HEALTHY: dict[str, list[js.Schedule]] = {
     "Lambda": [js.Lambda(optax.cosine_decay_schedule(0.1, N)), js.Lambda(lambda t: 0.1)],
     "Join": [js.Linear(0.0, 0.1, 50).then(js.Cosine(0.1, 0.0, N - 50), at=50), js.join([0.1], [])],
     "Sum": [js.Cosine(0.1, 0.0, N) + 0.01, js.ExponentialDecay(0.1, 0.5, 100) + 0.01],
-    "Product": [js.WarmupCosine(**RECIPE) * 0.5, js.Constant(0.1) * js.untuned_warmup(0.99)],
+    "Product": [js.WarmupCosine(**RECIPE) * 0.5, js.Constant(0.1) * js.schedules.untuned_warmup(0.99)],
     "Clip": [js.Linear(0.1, 0.0, N).clip(lo=1e-3)],
     "Shift": [js.WarmupCosine(0.1, 50, N - 20, init_value=0.01).shift(20), js.StepDecay(0.1, 0.5, 300).shift(-100)],
     "Hold": [js.WarmupCosine(**RECIPE).hold(4), js.Cosine(0.1, 0.0, N).hold(100)],
@@ -64,14 +64,14 @@ HEALTHY: dict[str, list[js.Schedule]] = {
         js.WarmupStableDecay(**RECIPE, decay_steps=0),
     ],
     "TriStage": [js.TriStage(0.1, 50, 450, 500)],
-    "InfiniteSchedule": [js.InfiniteSchedule(0.1, 0.05, 50, 300, N, 100, 1e-4)],
+    "InfiniteSchedule": [js.schedules.InfiniteSchedule(0.1, 0.05, 50, 300, N, 100, 1e-4)],
     "Noam": [js.Noam(512, 100)],
-    "PowerSchedule": [js.PowerSchedule(1024, 2**22, N, warmup_steps=50, decay_steps=200)],
+    "PowerSchedule": [js.schedules.PowerSchedule(1024, 2**22, N, warmup_steps=50, decay_steps=200)],
     "OneCycle": [js.OneCycle(0.1, N), js.OneCycle(0.1, N, three_phase=True), js.OneCycle(0.1, N, shape="linear")],
     "OneCycleMomentum": [js.OneCycleMomentum(0.85, 0.95, N), js.OneCycleMomentum(0.85, 0.95, N, three_phase=True)],
-    "ChebyshevSteps": [js.ChebyshevSteps(1.0, 0.05, 64)],
-    "SilverSteps": [js.SilverSteps(0.1)],
-    "UntunedWarmup": [js.UntunedWarmup(0.99, kind) for kind in ("linear", "exponential", "radam")],
+    "ChebyshevSteps": [js.schedules.ChebyshevSteps(1.0, 0.05, 64)],
+    "SilverSteps": [js.schedules.SilverSteps(0.1)],
+    "UntunedWarmup": [js.schedules.UntunedWarmup(0.99, kind) for kind in ("linear", "exponential", "radam")],
 }
 
 
@@ -118,8 +118,8 @@ class Alone(js.Schedule):
     """A schedule with a value of its own at one step."""
 
     schedule: js.Schedule
-    at: js.Steps
-    height: js.Scalar
+    at: js.fields.Steps
+    height: js.fields.Scalar
 
     def value(self, step: Any) -> Any:
         return jnp.where(step == self.at, self.height, self.schedule.value(step))
@@ -275,7 +275,7 @@ def test_b2() -> None:
     assert checks(js.WarmupCosine(1e-3, 40, total), total, 0.95) == []
     assert checks(js.Cosine(1e-3, 0.0, total), total, 0.95) == [(0, "b2")]
     for kind in ("linear", "exponential", "radam"):
-        assert checks(js.Cosine(1e-3, 0.0, total) * js.untuned_warmup(0.999, kind), total, 0.999) == [], kind
+        assert checks(js.Cosine(1e-3, 0.0, total) * js.schedules.untuned_warmup(0.999, kind), total, 0.999) == [], kind
     (short,) = lint(js.WarmupCosine(1e-3, 100, 1000), 1000, b2=0.999)
     assert "warmup takes 100 steps" in short.message
     assert "asks for 2000" in short.message

@@ -53,7 +53,7 @@ def monitor(inner: Any, decay: float) -> tuple[Any, Any]:
     return jax.jit(optimizer.init), jax.jit(optimizer.update)
 
 
-def watched(gradients: list[Any], params: Any, inner: Any = None, decay: float = 0.99) -> js.MonitorState:
+def watched(gradients: list[Any], params: Any, inner: Any = None, decay: float = 0.99) -> js.optim.MonitorState:
     """The state after updates by these gradients, with parameters that stay where they are."""
     init, update = monitor(inner, decay)
     state = init(params)
@@ -87,12 +87,12 @@ def mlp_loss(activation: Any) -> Loss:
     return loss
 
 
-def said(findings: list[js.Finding]) -> dict[str, set[str]]:
-    """The paths, by kind."""
-    kinds: dict[str, set[str]] = {}
+def paths_of(findings: list[js.inspect.Finding]) -> dict[str, set[str]]:
+    """The paths by check."""
+    paths: dict[str, set[str]] = {}
     for finding in findings:
-        kinds.setdefault(finding.kind, set()).add(finding.path)
-    return kinds
+        paths.setdefault(finding.check, set()).add(finding.message.split(":")[0])
+    return paths
 
 
 def same_bits(got: Any, want: Any) -> None:
@@ -132,13 +132,13 @@ def scanned(optimizer: Any) -> Any:
 def test_norms_are_those_of_numpy_for_many_decays_at_once() -> None:
     decays = [0.0, 0.5, 0.99, 0.999999]
     states = jax.vmap(lambda decay: scanned(js.monitor_gradients(SGD, decay=decay)))(jnp.asarray(decays))
-    with pytest.raises(ValueError, match=r"several trainings.*take one: jax.tree.map\(lambda x: x\[0\], state\)"):
-        js.diagnose(states)
+    with pytest.raises(ValueError, match=r"several trainings; take one: jax.tree.map\(lambda x: x\[0\], state\)"):
+        js.optim.diagnose(states)
     sizes = [np.linalg.norm(np.asarray(x, np.float64)) for x in jax.tree.leaves(TWO)]
     norms = [[np.linalg.norm(np.asarray(x, np.float64)) for x in jax.tree.leaves(g)] for g in NOISE]
     for i, decay in enumerate(decays):
         state = jax.tree.map(lambda x, i=i: x[i], states)
-        assert said(js.diagnose(state, min_updates=1)) == {"update too large": {"a"}}
+        assert paths_of(js.optim.diagnose(state, min_updates=1)) == {"large update": {"a"}}
         want = [ema(column, decay) for column in zip(*norms, strict=True)]
         np.testing.assert_allclose(state.gradient_norm, want, rtol=2e-6)
         np.testing.assert_allclose(state.update_norm, want, rtol=2e-6)
@@ -169,17 +169,17 @@ def test_what_is_not_finite_is_counted_and_not_averaged() -> None:
     for name in ("gradient_norm", "update_norm", "param_norm"):
         np.testing.assert_array_equal(getattr(state, name)[0], getattr(clean, name)[0])
     np.testing.assert_array_equal(state.first_norm, clean.first_norm)
-    findings = js.diagnose(state)
-    assert said(findings) == {"non-finite": {"a"}}
+    findings = js.optim.diagnose(state)
+    assert paths_of(findings) == {"non-finite": {"a"}}
     assert "NaN or infinity in 3 of 11 updates" in str(findings[0])
-    assert js.diagnose(state, non_finite=0.3) == []
+    assert js.optim.diagnose(state, non_finite=0.3) == []
 
 
 def test_an_update_that_is_not_finite_is_counted() -> None:
     state = watched(NOISE, TWO, optax.sgd(jnp.nan))
     assert [*state.non_finite] == [8, 8]
     assert state.update_norm[0] == 0
-    assert said(js.diagnose(state, min_updates=1)) == {"non-finite": {"a", "b/c"}}
+    assert paths_of(js.optim.diagnose(state, min_updates=1)) == {"non-finite": {"a", "b/c"}}
 
 
 def test_without_parameters_or_optimizer_only_the_gradient_is_seen() -> None:
@@ -188,8 +188,8 @@ def test_without_parameters_or_optimizer_only_the_gradient_is_seen() -> None:
         _, state = update(NOISE[0], init(TWO), params)
         assert state.gradient_norm[0] > 0
         assert [*state.update_norm, *state.param_norm] == [0, 0, 0, 0]
-        assert np.isnan(js.gradient_norms(state)["a"].update_ratio)
-        assert js.diagnose(state, min_updates=1) == []
+        assert np.isnan(js.optim.gradient_norms(state)["a"].update_ratio)
+        assert js.optim.diagnose(state, min_updates=1) == []
 
 
 # --- it changes nothing ----------------------------------------------------------------------------------------------
@@ -212,45 +212,12 @@ def test_a_training_is_the_same_to_the_bit() -> None:
     assert not hasattr(state, "hyperparams")
 
 
-def test_extra_arguments_pass() -> None:
-    optimizer = js.monitor_gradients(js.reduce_on_plateau(0.1, patience=0))
-    state = optimizer.init(TWO)
-    update = jax.jit(optimizer.update)
-    for _ in range(2):
-        _, state = update(TWO, state, TWO, value=1.0)
-    assert js.current_hyperparams(state)["learning_rate"] == pytest.approx(0.01)
-
-
 # --- where it may stand ----------------------------------------------------------------------------------------------
-
-
-def test_bfloat16_and_x64_keep_their_types() -> None:
-    def types() -> set[str]:
-        optimizer = js.monitor_gradients(optax.sgd(0.1))
-        params = jax.tree.map(lambda x: x.astype(dtype), TWO)
-        updates, state = jax.jit(optimizer.update)(params, optimizer.init(params), params)
-        assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
-        np.testing.assert_allclose(state.gradient_norm[0], np.sqrt(6), rtol=1e-6)
-        return {str(x.dtype) for x in jax.tree.leaves(state)}
-
-    dtype = jnp.bfloat16
-    with jax.numpy_dtype_promotion("strict"):
-        assert types() == {"float32", "int32"}
-    with x64():
-        dtype = jnp.float64
-        assert types() == {"float32", "int32"}
-
-
-def test_float64_beyond_float32() -> None:
-    with x64():
-        state = watched([jnp.full((2, 2), 1e300)], jnp.ones((2, 2), jnp.float64))
-        assert state.gradient_norm == np.finfo(np.float32).max
-        assert state.non_finite == 0
 
 
 def test_in_multi_steps_it_counts_updates() -> None:
     optimizer = optax.MultiSteps(js.monitor_gradients(optax.sgd(0.1), decay=0.5), every_k_schedule=4)
-    norms = js.gradient_norms(scanned(optimizer))
+    norms = js.optim.gradient_norms(scanned(optimizer))
     means = [np.mean([g["a"] for g in NOISE[i : i + 4]], axis=0, dtype=np.float64) for i in (0, 4)]
     np.testing.assert_allclose(norms["a"].gradient, ema(map(np.linalg.norm, means), 0.5), rtol=1e-6)
     assert norms["a"].count == 2
@@ -259,12 +226,12 @@ def test_in_multi_steps_it_counts_updates() -> None:
 def test_in_a_group_of_a_partition() -> None:
     groups = {"body": js.monitor_gradients(optax.sgd(0.1)), "head": optax.set_to_zero()}
     state = scanned(partition(groups, {"a": "body", "b": "head"}))
-    assert list(js.gradient_norms(state)) == ["a"]
+    assert list(js.optim.gradient_norms(state)) == ["a"]
     groups["head"] = js.monitor_gradients(optax.adam(0.1))
     state = scanned(partition(groups, {"a": "body", "b": "head"}))
-    norms = js.gradient_norms(state)
+    norms = js.optim.gradient_norms(state)
     assert list(norms) == ["body: a", "head: b/c"]
-    assert list(js.gradient_norms(state, layers=["b", "a"])) == ["body: a", "head: b/c"]
+    assert list(js.optim.gradient_norms(state, layers=["b", "a"])) == ["body: a", "head: b/c"]
     assert norms["body: a"].count == 8
 
 
@@ -272,16 +239,9 @@ def test_several_monitors_of_the_same_parameters_have_names() -> None:
     optimizer = optax.chain(
         js.monitor_gradients(), optax.clip_by_global_norm(1e-3), js.monitor_gradients(js.monitor_gradients())
     )
-    norms = js.gradient_norms(scanned(optimizer))
+    norms = js.optim.gradient_norms(scanned(optimizer))
     assert list(norms) == ["0: a", "0: b/c", "2: a", "2: b/c", "2/inner_state: a", "2/inner_state: b/c"]
     assert norms["0: a"].gradient > 1 > 2e-3 > norms["2: a"].gradient == norms["2/inner_state: a"].gradient
-
-
-def test_inside_of_inject_hyperparams() -> None:
-    make = optax.inject_hyperparams(lambda learning_rate: js.monitor_gradients(optax.sgd(learning_rate)))
-    state = scanned(make(learning_rate=0.1))
-    norms = js.gradient_norms(state)["a"]
-    assert norms.update == pytest.approx(0.1 * norms.gradient)
 
 
 def test_settings_of_today_and_buffers_of_its_own() -> None:
@@ -298,9 +258,9 @@ def test_no_parameters_and_empty_ones() -> None:
     with x64():
         nothing = watched([{}], {}, decay=0.5)
         assert {str(x.dtype) for x in jax.tree.leaves(nothing)} == {"float32", "int32"}
-        assert js.diagnose(nothing, min_updates=1) == []
+        assert js.optim.diagnose(nothing, min_updates=1) == []
     empty = {"a": jnp.zeros((0, 3)), "b": None}
-    assert js.gradient_norms(watched([empty], empty))["a"].gradient == 0
+    assert js.optim.gradient_norms(watched([empty], empty))["a"].gradient == 0
 
 
 # --- what is found ---------------------------------------------------------------------------------------------------
@@ -308,17 +268,17 @@ def test_no_parameters_and_empty_ones() -> None:
 
 def test_a_deep_sigmoid_net_vanishes() -> None:
     _, state = train(js.monitor_gradients(optax.sgd(0.1)), mlp(11, 32, 1.0), mlp_loss(jax.nn.sigmoid), steps=12)
-    findings = js.diagnose(state)
-    vanishing = [finding.path for finding in findings if finding.kind == "vanishing"]
+    findings = js.optim.diagnose(state)
+    vanishing = [finding.message.split(":")[0] for finding in findings if finding.check == "vanishing"]
     assert vanishing == [f"dense_{i}/kernel" for i in range(len(vanishing))]  # the first ones, in order
     assert 4 <= len(vanishing) <= 10
-    norms = js.gradient_norms(state)
+    norms = js.optim.gradient_norms(state)
     assert list(norms)[::2] == [f"dense_{i}/bias" for i in range(11)]  # 2 before 10
     first = norms["dense_0/kernel"]
     assert first.gradient_ratio == pytest.approx(first.gradient / norms["dense_10/kernel"].gradient)
     assert first.gradient_ratio < 1e-5
     text = str(findings[0])
-    assert text.startswith(f"vanishing: dense_0/kernel, gradient norm {first.gradient:.1e}, ")
+    assert text.startswith(f"warning: dense_0/kernel: vanishing gradient, norm {first.gradient:.1e}, ")
     assert "x below the last layer (dense_10/kernel); try ReLU" in text
 
 
@@ -348,16 +308,16 @@ def test_a_recurrent_net_explodes() -> None:
     optimizer = js.monitor_gradients(optax.adam(1e-3))
     ill, well = (train(optimizer, recurrent(radius), recurrent_loss, steps=20)[1] for radius in (2.0, 1.0))
     layers = ["cell", "Dense_0"]
-    findings = js.diagnose(ill, layers=layers)
-    assert {finding.kind for finding in findings} == {"exploding"}
-    assert "cell/recurrent" in said(findings)["exploding"]
+    findings = js.optim.diagnose(ill, layers=layers)
+    assert {finding.check for finding in findings} == {"exploding"}
+    assert "cell/recurrent" in paths_of(findings)["exploding"]
     assert "x above the last layer (Dense_0/kernel); lower the rate" in str(findings[0])
-    assert "optax.clip_by_global_norm" in findings[0].advice
-    assert js.diagnose(well, layers=layers) == js.diagnose(well) == []
-    ratio = js.gradient_norms(ill, layers=layers)["cell/recurrent"].gradient_ratio
-    assert ratio > 10 * js.gradient_norms(well, layers=layers)["cell/recurrent"].gradient_ratio
+    assert "optax.clip_by_global_norm" in findings[0].suggestion
+    assert js.optim.diagnose(well, layers=layers) == js.optim.diagnose(well) == []
+    ratio = js.optim.gradient_norms(ill, layers=layers)["cell/recurrent"].gradient_ratio
+    assert ratio > 10 * js.optim.gradient_norms(well, layers=layers)["cell/recurrent"].gradient_ratio
     # By their names the head is first and the cell last: the same numbers, the other way round.
-    by_name = js.gradient_norms(ill)
+    by_name = js.optim.gradient_norms(ill)
     assert next(iter(by_name)) == "Dense_0/kernel"
     assert by_name["Dense_0/kernel"].gradient_ratio == pytest.approx(1 / ratio)
 
@@ -383,7 +343,7 @@ def test_a_healthy_linen_net_is_silent() -> None:
     optimizer = js.monitor_gradients(optax.adamw(js.WarmupCosine(1e-2, warmup_steps=10, total_steps=150)))
     params = jax.jit(net.init)(KEY, jnp.asarray(X[:1]))
     training = TrainState.create(apply_fn=net.apply, params=params, tx=optimizer)
-    assert js.diagnose(training) == []  # before the first update too
+    assert js.optim.diagnose(training) == []  # before the first update too
 
     @jax.jit
     def epoch(training: Any, start: Any) -> Any:
@@ -398,12 +358,12 @@ def test_a_healthy_linen_net_is_silent() -> None:
     for start in range(0, 150, 10):
         training, values = epoch(training, start)
         losses.append(float(values.mean()))
-        assert js.diagnose(training) == [], start
+        assert js.optim.diagnose(training) == [], start
     assert losses[-1] < losses[0] / 2
-    norms = js.gradient_norms(training)
+    norms = js.optim.gradient_norms(training)
     assert norms["MultiHeadDotProductAttention_0/key/bias"].gradient_ratio < 1e-4  # and yet nothing vanishes
     assert norms["head/kernel"].start == 0
-    assert js.gradient_norms(training, layers=["params/embed", "head"])["embed/kernel"].count == 150
+    assert js.optim.gradient_norms(training, layers=["params/embed", "head"])["embed/kernel"].count == 150
 
 
 @pytest.mark.parametrize(("make", "healthy"), [(optax.sgd, 0.1), (optax.adam, 1e-2)], ids=["sgd", "adam"])
@@ -413,11 +373,11 @@ def test_a_rate_that_is_healthy_or_far_too_high_and_a_nan(make: Any, healthy: fl
         return train(js.monitor_gradients(make(rate)), params, RELU)[1]
 
     states = jax.vmap(one)(jnp.asarray([healthy, 100 * healthy, healthy]), jnp.asarray([1.0, 1.0, jnp.nan]))
-    fine, fast, poisoned = (js.diagnose(jax.tree.map(lambda x, i=i: x[i], states)) for i in range(3))
+    fine, fast, poisoned = (js.optim.diagnose(jax.tree.map(lambda x, i=i: x[i], states)) for i in range(3))
     assert fine == []
-    assert said(fast)["update too large"] == {f"dense_{i}/kernel" for i in range(2)}
-    assert "lower the rate, warm up longer" in next(f for f in fast if f.kind == "update too large").advice
-    assert "dense_1/kernel" in said(poisoned)["non-finite"]
+    assert paths_of(fast)["large update"] == {f"dense_{i}/kernel" for i in range(2)}
+    assert "lower the rate, warm up longer" in next(f for f in fast if f.check == "large update").suggestion
+    assert "dense_1/kernel" in paths_of(poisoned)["non-finite"]
 
 
 def test_in_nnx() -> None:
@@ -442,11 +402,11 @@ def test_in_nnx() -> None:
 
     for _ in range(3):
         step(net, optimizer)
-    norms = js.gradient_norms(optimizer.opt_state)
+    norms = js.optim.gradient_norms(optimizer.opt_state)
     assert list(norms) == ["first/bias", "first/kernel", "second/bias", "second/kernel"]
     assert norms["first/kernel"].start == pytest.approx(np.linalg.norm(kernel), rel=1e-6)
-    assert said(js.diagnose(optimizer.opt_state, min_updates=3)) == {
-        "update too large": {"first/kernel", "second/kernel"}
+    assert paths_of(js.optim.diagnose(optimizer.opt_state, min_updates=3)) == {
+        "large update": {"first/kernel", "second/kernel"}
     }
 
 
@@ -462,7 +422,7 @@ def chain_of(*sizes: float) -> dict[str, Any]:
 
 def kinds(gradients: list[dict[str, Any]], inner: Any = None, params: Any = None, **limits: Any) -> dict[str, set[str]]:
     params = jax.tree.map(lambda _: EYE, gradients[0]) if params is None else params
-    return said(js.diagnose(watched(gradients, params, inner), **limits))
+    return paths_of(js.optim.diagnose(watched(gradients, params, inner), **limits))
 
 
 def test_limits_of_the_ratio_to_the_last_layer() -> None:
@@ -482,10 +442,10 @@ def test_layers_say_what_is_last_and_what_is_compared() -> None:
     assert kinds(gradients, layers=["w_0", "w_2"]) == {"exploding": {"w_0"}}
     nested = [{"a": chain_of(1.0, 1e-6), "b": EYE}] * 10
     params = jax.tree.map(lambda _: EYE, nested[0])
-    norms = js.gradient_norms(watched(nested, params), layers=["b", "a", "a/w_1"])
+    norms = js.optim.gradient_norms(watched(nested, params), layers=["b", "a", "a/w_1"])
     assert list(norms) == ["b", "a/w_0", "a/w_1"]  # the longest name wins
     assert norms["a/w_0"].gradient_ratio == pytest.approx(1e6)
-    norms = js.gradient_norms(watched(nested, params), layers=["b", "a"])
+    norms = js.optim.gradient_norms(watched(nested, params), layers=["b", "a"])
     assert norms["b"].gradient_ratio == pytest.approx(2.0)  # the largest of the last layer
 
 
@@ -494,9 +454,9 @@ def test_exploding_by_itself() -> None:
     assert kinds([{"w": EYE * 1e4}] * 10) == {}
     assert kinds([{"w": EYE * 1e4}] * 10, exploding_norm=1e3) == {"exploding": {"w"}}
     growing = [{"w": EYE * 4.0**i, "bias": jnp.ones(4) * 1e-6} for i in range(9)]
-    (finding,) = js.diagnose(watched([*growing, *growing[-1:] * 3], {"w": EYE, "bias": jnp.ones(4)}))
-    assert finding.path == "w"
-    assert "x the first gradient of all parameters" in finding.reason
+    (finding,) = js.optim.diagnose(watched([*growing, *growing[-1:] * 3], {"w": EYE, "bias": jnp.ones(4)}))
+    assert finding.message.startswith("w: ")
+    assert "x the first gradient of all parameters" in finding.message
 
 
 def test_dead_and_what_is_dead_for_a_while() -> None:
@@ -523,10 +483,10 @@ def test_what_is_small_or_begins_at_zero_or_is_frozen_is_silent() -> None:
 
 
 def test_limits_of_the_update() -> None:
-    for ratio, found in {0.2: "update too large", 0.09: None, 1e-6: None, 9e-8: "update too small"}.items():
+    for ratio, found in {0.2: "large update", 0.09: None, 1e-6: None, 9e-8: "small update"}.items():
         assert kinds([{"w": EYE * ratio}] * 10, SGD) == ({found: {"w"}} if found else {}), ratio
-    assert kinds([{"w": EYE * 0.09}] * 10, SGD, large_update=0.01) == {"update too large": {"w"}}
-    assert kinds([{"w": EYE * 1e-6}] * 10, SGD, small_update=1e-5) == {"update too small": {"w"}}
+    assert kinds([{"w": EYE * 0.09}] * 10, SGD, large_update=0.01) == {"large update": {"w"}}
+    assert kinds([{"w": EYE * 1e-6}] * 10, SGD, small_update=1e-5) == {"small update": {"w"}}
     # One small weight that begins close to zero and grows is not a rate that is too high.
     small = {"w": 100 * EYE, "head": 1e-3 * EYE}
     init, update = monitor(SLOW, 0.99)
@@ -534,82 +494,25 @@ def test_limits_of_the_update() -> None:
     for _ in range(40):
         updates, state = update({"w": EYE, "head": -EYE}, state, params)
         params = optax.apply_updates(params, updates)
-    assert js.diagnose(state) == []
+    assert js.optim.diagnose(state) == []
 
 
 def test_the_worst_first_and_in_words() -> None:
     gradients = chain_of(0.0, 1e-6, 1e3, 1.0)
     last = {**gradients, "w_3": gradients["w_3"] * jnp.nan}
-    findings = js.diagnose(watched([gradients] * 10 + [last], jax.tree.map(lambda _: EYE, gradients), SGD))
-    assert [(finding.kind, finding.path) for finding in findings] == [
-        ("non-finite", "w_3"),
-        ("exploding", "w_2"),
-        ("vanishing", "w_1"),
-        ("dead", "w_0"),
-        ("update too large", "w_2"),
-        ("update too large", "w_3"),
+    findings = js.optim.diagnose(watched([gradients] * 10 + [last], jax.tree.map(lambda _: EYE, gradients), SGD))
+    assert [(finding.severity, finding.check, finding.message.split(":")[0]) for finding in findings] == [
+        ("error", "non-finite", "w_3"),
+        ("error", "exploding", "w_2"),
+        ("warning", "vanishing", "w_1"),
+        ("warning", "dead", "w_0"),
+        ("warning", "large update", "w_2"),
+        ("warning", "large update", "w_3"),
     ]
     for finding in findings:
-        assert str(finding) == f"{finding.kind}: {finding.path}, {finding.reason}; {finding.advice}"
+        assert str(finding) == f"{finding.severity}: {finding.message}; {finding.suggestion}"
         assert "\n" not in str(finding)
-    assert "1,000 x above" in findings[1].reason
-    assert "1.0e+06 x below" in findings[2].reason
-    assert "gradient exactly 0 in all of 11 updates" in findings[3].reason
-
-
-# --- a checkpoint, and bad input -------------------------------------------------------------------------------------
-
-
-def test_a_checkpoint(tmp_path: Any) -> None:
-    ocp = pytest.importorskip("orbax.checkpoint")
-    optimizer = js.monitor_gradients(optax.adam(1e-3))
-    state = optimizer.update(NOISE[0], optimizer.init(TWO), TWO)[1]
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "state", state)
-        checkpointer.wait_until_finished()
-        restored = checkpointer.restore(tmp_path / "state", jax.eval_shape(optimizer.init, TWO))
-    assert js.gradient_norms(restored) == js.gradient_norms(state)
-    same_bits(optimizer.update(NOISE[1], restored, TWO), optimizer.update(NOISE[1], state, TWO))
-
-
-@pytest.mark.parametrize("inner", [1e-3, "adam", optax.adam])
-def test_an_inner_that_is_no_optimizer(inner: Any) -> None:
-    with pytest.raises(TypeError, match=r"monitor_gradients: inner=.* is not an optimizer; write an optimizer"):
-        js.monitor_gradients(inner)
-
-
-@pytest.mark.parametrize("decay", [1.0, -0.1, float("nan"), "0.9", None, [0.9, 0.99]])
-def test_a_bad_decay(decay: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match=r"monitor_gradients: decay=.*decay must be a number from 0"):
-        js.monitor_gradients(decay=decay)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "says"),
-    [
-        ({"vanishing": 0.0}, ValueError, "diagnose: vanishing=0.0; vanishing must be a finite number above 0"),
-        ({"exploding": "much"}, TypeError, "diagnose: exploding='much' is text"),
-        ({"min_updates": 0}, ValueError, "diagnose: min_updates=0"),
-        ({"layers": "w"}, TypeError, "layers='w'; write a list of paths"),
-        ({"layers": ["w", 3]}, TypeError, "write a list of paths"),
-        ({"layers": ["b"]}, None, ""),
-        ({"layers": ["a", "bb"]}, ValueError, "diagnose: no parameter is in layers='bb'; there are: a, b/c"),
-        ({"layers": ["b/d"]}, ValueError, "no parameter is in layers='b/d'; did you mean 'b/c'"),
-    ],
-)
-def test_bad_arguments(arguments: Any, error: Any, says: str) -> None:
-    state = watched(NOISE[:1], TWO)
-    if error is None:
-        assert js.diagnose(state, **arguments) == []
-    else:
-        with pytest.raises(error) as caught:
-            js.diagnose(state, **arguments)
-        assert says in str(caught.value)
-
-
-@pytest.mark.parametrize("read", [js.diagnose, js.gradient_norms])
-def test_states_that_cannot_be_read(read: Any) -> None:
-    with pytest.raises(ValueError, match=rf"{read.__name__}: there is no monitor in this tuple; put one around"):
-        read(optax.adam(1e-3).init(TWO))
-    with pytest.raises(TypeError, match=rf"{read.__name__}: the state is traced.*outside of jit"):
-        jax.jit(lambda state: [read(state), 0][1])(js.monitor_gradients().init(TWO))
+        assert finding.step is None
+    assert "1,000 x above" in findings[1].message
+    assert "1.0e+06 x below" in findings[2].message
+    assert "gradient exactly 0 in all of 11 updates" in findings[3].message

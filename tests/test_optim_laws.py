@@ -27,14 +27,16 @@ CASES: dict[str, Callable[[], Any]] = {
     "reduce_on_plateau without a rate": lambda: js.reduce_on_plateau(patience=1),
     "greedy": lambda: js.greedy(S, patience=1, smooth=True, window_size=4),
     "adaptive_warmup": lambda: js.adaptive_warmup(S, warmup_steps=10),
-    "named": lambda: js.named("loss", js.reduce_on_plateau(S)),
+    "named": lambda: js.optim.named("loss", js.reduce_on_plateau(S)),
     "guard_spikes": lambda: js.guard_spikes(optax.sgd(S, momentum=0.9), window=8, burn_in=2),
     "guard_spikes that goes on": lambda: js.guard_spikes(optax.sgd(S), window=8, burn_in=2, hold=False),
-    "autoclip": lambda: js.autoclip(history=5),
-    "zclip": lambda: js.zclip(burn_in=3),
+    "autoclip": lambda: js.optim.autoclip(history=5),
+    "zclip": lambda: js.optim.zclip(burn_in=3),
     "monitor_gradients": lambda: js.monitor_gradients(optax.sgd(S, momentum=0.9)),
     "monitor_gradients alone": lambda: js.monitor_gradients(),
-    "inject": lambda: js.inject(optax.adam, learning_rate=S, b1=js.OneCycleMomentum(0.85, 0.95, total_steps=20)),
+    "inject_hyperparams": lambda: js.inject_hyperparams(optax.adam)(
+        learning_rate=S, b1=js.OneCycleMomentum(0.85, 0.95, total_steps=20), b2=js.Constant(jnp.float32(0.99))
+    ),
     "by_path": lambda: js.by_path({"a/**": S, "b": None, "**": S * 0.1}),
 }
 
@@ -55,7 +57,7 @@ NESTS: dict[str, Callable[[Any], Any]] = {
 NESTS["all of them"] = lambda tx: functools.reduce(lambda inner, nest: nest(inner), [*NESTS.values()][:3], tx)
 # To trace a nest takes a second or two: all in one for all, and one by one for two.
 NESTED = [pytest.param(name, "all of them", marks=pytest.mark.trial) for name in CASES]
-NESTED += [(name, nest) for name in ("reduce_on_plateau", "inject") for nest in [*NESTS][:3]]
+NESTED += [(name, nest) for name in ("reduce_on_plateau", "inject_hyperparams") for nest in [*NESTS][:3]]
 METRICS = [1.0, 0.5, 0.7, 0.8, 0.2, 0.9]
 
 
@@ -94,7 +96,7 @@ def same(got: Any, want: Any, rtol: float = 0.0) -> None:
 
 @functools.cache
 def alone(name: str) -> Any:
-    """The updates of a transformation that is nested nowhere: the metrics are heard in them."""
+    """The updates of a transformation that is nested nowhere: with the metrics."""
     transformation = optax.with_extra_args_support(CASES[name]())
     params = parameters()
     _, updates = jax.jit(lambda p: steps(transformation, p, transformation.init(p)))(params)
@@ -121,7 +123,7 @@ def test_its_own_state_is_float32_and_int32(name: str, dtype: Any) -> None:
         state = transformation.init(params)
         (_, after), updates = steps(transformation, params, state)
         assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
-        # Moments of an inner optimizer have the parameters' shapes and types; all else is ours.
+        # Moments of an inner optimizer have the parameters' shapes and dtypes; the rest is the package's.
         shapes = {p.shape for p in jax.tree.leaves(params)}
         ours = [x for x in jax.tree.leaves(after) if x.shape not in shapes]
         assert ours
@@ -137,6 +139,54 @@ def test_states_are_vmapped(name: str) -> None:
     together = jax.jit(jax.vmap(run))(jax.tree.map(lambda *xs: jnp.stack(xs), *several))
     for i, params in enumerate(several):
         same(jax.tree.map(lambda x, i=i: x[i], together), run(params), rtol=1e-5)
+
+
+RNG, N = np.random.default_rng(3), 24
+REAL = functools.partial(RNG.uniform, size=N)
+WHOLE = functools.partial(RNG.integers, size=N)
+LOSSES = jnp.asarray(np.exp(-np.arange(60) / 12) * (1 + 0.3 * RNG.normal(size=60)) + 0.2, jnp.float32)
+SETTINGS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "reduce_on_plateau": (
+        js.reduce_on_plateau,
+        {"factor": REAL(0.1, 0.9), "patience": WHOLE(0, 5), "threshold": REAL(0, 0.1), "cooldown": WHOLE(0, 4)}
+        | {"min_lr": REAL(0, 1e-2), "eps": REAL(0, 1e-3), "window": WHOLE(1, 4), "warmup": WHOLE(0, 4)},
+    ),
+    "greedy": (
+        functools.partial(js.greedy, smooth=True, window_size=3),
+        {"factor": REAL(0.3, 0.9), "patience": WHOLE(0, 4), "threshold": REAL(0, 0.1), "cooldown": WHOLE(0, 3)}
+        | {"warmup": WHOLE(0, 3), "min_lr": REAL(0, 0.1), "max_lr": REAL(0.5, 5), "eps": REAL(0, 1e-3)}
+        | {"reset_start": WHOLE(1, 9)},
+    ),
+    "adaptive_warmup": (
+        js.adaptive_warmup,
+        {"warmup_steps": WHOLE(20, 50), "init_factor": REAL(0, 0.5), "min_steps": WHOLE(5, 20), "spike": REAL(1, 3)}
+        | {"max_steps": WHOLE(60, 90), "smoothing": REAL(0.3, 0.9), "tolerance": REAL(0, 1), "backoff": REAL(0, 0.9)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_are_vmapped(name: str) -> None:
+    """Every number can be an array: a vmap over the settings is the loop over them, in one program."""
+    make, settings = SETTINGS[name]
+    traces = []
+
+    @jax.jit
+    def last_rate(setting: Any) -> Any:
+        traces.append(1)
+        transformation = make(**setting)
+
+        def one(state: Any, loss: Any) -> Any:
+            return js.observe(transformation.update(jnp.ones(2), state)[1], value=loss), None
+
+        return jax.lax.scan(one, transformation.init(None), LOSSES)[0].learning_rate
+
+    settings = {name: jnp.asarray(x) for name, x in ({"learning_rate": REAL(0.1, 1)} | settings).items()}
+    together = jax.vmap(last_rate)(settings)
+    alone = [last_rate({name: x[i] for name, x in settings.items()}) for i in range(N)]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    assert len(np.unique(np.asarray(together))) > N // 2
+    assert len(traces) == 1
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -178,8 +228,9 @@ def test_a_checkpoint_goes_on_identically(name: str, tmp_path: Path) -> None:
 
 
 PUBLIC = (
-    "reduce_on_plateau observe current_hyperparams named inject weight_decay by_path layerwise greedy adaptive_warmup "
-    "untuned_warmup guard_spikes monitor_gradients gradient_norms diagnose autoclip zclip"
+    "reduce_on_plateau observe current_hyperparams named inject_hyperparams weight_decay by_path layerwise greedy "
+    "adaptive_warmup "
+    "guard_spikes monitor_gradients gradient_norms diagnose autoclip zclip"
 ).split()
 
 
@@ -187,7 +238,8 @@ PUBLIC = (
 def test_docstrings_say_everything(name: str) -> None:
     function = getattr(js, name)
     doc = inspect.getdoc(function) or ""
-    for part in ("Fields:", "Errors:", "Example:", "Source:", ">>> "):
+    for part in ("Args:", "Returns:", "Raises:", "Example:", "References:", ">>> "):
         assert part in doc, part
+    assert len(doc.splitlines()[0]) <= 88
     for parameter in inspect.signature(function).parameters:
-        assert parameter in doc.split("Fields:")[1], parameter
+        assert parameter in doc.split("Args:")[1], parameter

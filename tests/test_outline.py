@@ -29,7 +29,7 @@ PHASES = {
     ),
     "tri stage": (js.TriStage(1.0, 50, 350, 600), [("warmup", 0, 50), ("stable", 50, 400), ("decay", 400, 1000)]),
     "infinite": (
-        js.InfiniteSchedule(1.0, 0.5, 100, 200, 1000, 100, 0.01),
+        js.schedules.InfiniteSchedule(1.0, 0.5, 100, 200, 1000, 100, 0.01),
         [("warmup", 0, 100), ("decay", 100, 300), ("stable", 300, 900), ("decay", 900, 1000)],
     ),
     "one cycle": (js.OneCycle(0.1, 1000), [("warmup", 0, 299), ("decay", 299, 1000)]),
@@ -87,8 +87,8 @@ class Alone(js.Schedule):
     """A schedule with a value of its own at one step."""
 
     schedule: js.Schedule
-    at: js.Steps
-    height: js.Scalar
+    at: js.fields.Steps
+    height: js.fields.Scalar
 
     def value(self, step: Any) -> Any:
         return jnp.where(step == self.at, self.height, self.schedule.value(step))
@@ -184,7 +184,11 @@ def test_noise_makes_few_phases() -> None:
     waves = outline(js.CosineWarmRestarts(1.0, 1250).noise(std=0.1, seed=3), 4000)
     assert waves.restarts == (1250, 2500, 3750)
     assert waves.jumps == ()
-    for wild in (js.SilverSteps(), js.ChebyshevSteps(1.0, 0.05, period=64), js.Constant(1.0).noise(std=0.3)):
+    for wild in (
+        js.schedules.SilverSteps(),
+        js.schedules.ChebyshevSteps(1.0, 0.05, period=64),
+        js.Constant(1.0).noise(std=0.3),
+    ):
         assert phases(wild, 4000) == [("stable", 0, 4000)]
     slight = outline(js.WarmupCosine(1.0, 100, 1000).noise(std=1e-3), 1000)
     assert len(slight.phases) <= 4
@@ -217,7 +221,7 @@ FAR = {
     ),
     "a late cosine": (js.Cosine(1.0, 0.0, 70_007), [("decay", 0, 70_007), ("stable", 70_007, LAST)]),
     "noise": (js.Constant(1.0).noise(std=0.1), [("stable", 0, LAST)]),
-    "silver": (js.SilverSteps(), [("stable", 0, LAST)]),
+    "silver": (js.schedules.SilverSteps(), [("stable", 0, LAST)]),
 }
 
 

@@ -119,12 +119,12 @@ def test_live_scipy_pchip(seed: int) -> None:
 
 def test_published_values() -> None:
     np.testing.assert_allclose(js.Rex(1.0, 0.0, 4).table(4)[1:], [0.857143, 0.666667, 0.4], rtol=1e-6)
-    chebyshev = js.ChebyshevSteps(max_curvature=1.0, min_curvature=0.05, period=8).table(8)
+    chebyshev = js.schedules.ChebyshevSteps(max_curvature=1.0, min_curvature=0.05, period=8).table(8)
     np.testing.assert_allclose(chebyshev, [16.9127, 1.0092, 2.3130, 1.6190, 7.6892, 1.0870, 3.8299, 1.2676], rtol=2e-5)
     root = np.sqrt(2)
-    np.testing.assert_allclose(js.SilverSteps().table(7), [root, 2, root, 3.414214, root, 2, root], rtol=1e-6)
+    np.testing.assert_allclose(js.schedules.SilverSteps().table(7), [root, 2, root, 3.414214, root, 2, root], rtol=1e-6)
     tokens = 2**20
-    power = js.PowerSchedule(batch_size=1024, tokens_per_step=tokens, total_steps=2_000_000)
+    power = js.schedules.PowerSchedule(batch_size=1024, tokens_per_step=tokens, total_steps=2_000_000)
     assert float(power(round(1e11 / tokens))) == pytest.approx(0.010054, rel=1e-4)
     assert float(power(round(1e12 / tokens))) == pytest.approx(0.003107, rel=2e-4)
     noam = js.Noam(d_model=512, warmup_steps=4000)
@@ -241,7 +241,7 @@ def test_the_example_of_contributing() -> None:
     """The class that CONTRIBUTING.md shows, run as it stands there."""
     text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
-    names = {**vars(js), "Array": jax.Array, "Step": Any}
+    names = {**vars(js.schedules), "js": js, "Array": jax.Array, "Step": Any}
     exec(code, names)
     smooth = names["Smoothstep"](1.0, 0.0, 4)
     assert smooth.table(5).tolist() == [1.0, 0.84375, 0.5, 0.15625, 0.0]

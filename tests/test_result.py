@@ -23,11 +23,11 @@ STEPS, LOG_EVERY = 23, 5
 class Halving(js.Schedule):
     """A schedule of a user."""
 
-    init_value: js.Scalar
-    every: js.Length
+    init_value: js.fields.Scalar
+    every: js.fields.Length
 
     def value(self, step):
-        return self.init_value * 0.5 ** js.shapes.floor_div(step, self.every)
+        return self.init_value * 0.5 ** js.schedules.shapes.floor_div(step, self.every)
 
 
 class Pair(typing.NamedTuple):
@@ -344,7 +344,7 @@ def test_a_save_takes_the_place_of_the_one_before_or_leaves_it(plain, mixed, tmp
 
 def local_class():
     class Local(js.Schedule):
-        init_value: js.Scalar
+        init_value: js.fields.Scalar
 
         def value(self, step):
             return self.init_value + 0.0 * step

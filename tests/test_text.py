@@ -157,8 +157,8 @@ def test_lengths_have_units():
 
 def test_names_of_the_user():
     class Halves(js.Recipe):
-        peak_value: js.Scalar
-        total_steps: js.Length
+        peak_value: js.fields.Scalar
+        total_steps: js.fields.Length
 
         def build(self):
             return js.Linear(self.peak_value, 0.0, self.total_steps)
@@ -166,7 +166,7 @@ def test_names_of_the_user():
     s = Halves(0.1, 10) * 0.5
     assert repr(js.parse(repr(s), known={"Halves": Halves})) == repr(s)
     assert repr(js.from_dict(js.to_dict(s), known={"Halves": Halves})) == repr(s)
-    with pytest.raises(js.ParseError, match="no schedule 'Halves'"):
+    with pytest.raises(js.text.ParseError, match="no schedule 'Halves'"):
         js.parse(repr(s))
     root = js.Lambda(np.sqrt)
     assert js.parse(repr(root), known={"sqrt": np.sqrt}).fn is np.sqrt
@@ -250,7 +250,7 @@ def test_other_values():
     ],
 )
 def test_refusals(text, column, says):
-    with pytest.raises(js.ParseError) as refusal:
+    with pytest.raises(js.text.ParseError) as refusal:
         js.parse(text)
     error = refusal.value
     assert says in error.reason
@@ -291,7 +291,7 @@ def test_only_text_is_parsed():
     ],
 )
 def test_dicts_are_refused_at_their_place(data, says):
-    with pytest.raises(js.ParseError) as refusal:
+    with pytest.raises(js.text.ParseError) as refusal:
         js.from_dict(data)
     assert says in str(refusal.value)
 
@@ -308,7 +308,7 @@ def test_what_no_file_holds():
     deep = {"type": "Constant", "constant_value": 1}
     for _ in range(250):
         deep = {"type": "Shift", "schedule": deep, "steps": 1}
-    with pytest.raises(js.ParseError, match="200 deep"):
+    with pytest.raises(js.text.ParseError, match="200 deep"):
         js.from_dict(deep)
 
 
@@ -317,7 +317,7 @@ def test_small_files_that_stand_for_too_much():
     many: list = [1.0]
     for _ in range(40):
         many = [many, many]
-    with pytest.raises(js.ParseError, match="more than 1_000_000 values"):
+    with pytest.raises(js.text.ParseError, match="more than 1_000_000 values"):
         js.from_dict({"type": "Constant", "constant_value": many})
     deep = js.Constant(1.0)
     for _ in range(120):
@@ -353,7 +353,7 @@ def test_no_code_is_run():
         for text in texts:
             try:
                 js.parse(text)
-            except js.ParseError:
+            except js.text.ParseError:
                 continue
     with pytest.raises(AssertionError), mutations.nothing_is_run():
         open("/dev/null").close()

@@ -1,4 +1,4 @@
-"""The sections of a docstring (Formula, Fields, Errors, Example, Source) as Markdown, for the reference."""
+"""The sections of a docstring (Args, Returns, Raises, Example, References, ...) as Markdown, for the reference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import griffe
 
-_TITLES = "Formula|Fields|Args|Returns|Errors|Examples?|Source"
+_TITLES = "Formula|Fields|Args|Attributes|Returns|Errors|Raises|Examples?|Source|References"
 
 
 def markdown(doc: str) -> str:
@@ -16,7 +16,7 @@ def markdown(doc: str) -> str:
     out = [_fenced(parts[0].strip())]
     for title, text in zip(parts[1::2], parts[2::2], strict=True):
         body = "\n".join(line.removeprefix("  ") for line in text.strip("\n").split("\n")).strip()
-        if title in ("Fields", "Args"):
+        if title in ("Fields", "Args", "Attributes", "Raises"):
             body = re.sub(r"^([\w*][\w*, ]*): ", r"- `\1`: ", body, flags=re.MULTILINE)
             out.append(f"**{title}**\n\n{body}")
         elif title.startswith("Example"):

@@ -38,7 +38,7 @@ from optax.schedules import inject_stateful_hyperparams as inject_stateful_hyper
 from .._errors import format_value, is_traced
 from ..fields import Domain, Length, NonNegative, Offset, Positive, Scalar, Steps, StepTable, Unit, validate
 from ..optim import plateau
-from ..optim.listen import increment, listening, settings, standard_promotion
+from ..optim.metrics import increment, metric_driven, settings, standard_promotion
 from ..schedules import base, combine, shapes
 from ..schedules.base import Constant
 from ..schedules.combine import Join
@@ -673,14 +673,14 @@ class TolerancePlateauState(plateau.PlateauState):
 
     __slots__ = ()
 
-    def _judge(self, metric: Array, is_judged: Array) -> TolerancePlateauState:
+    def _evaluate(self, metric: Array, is_evaluated: Array) -> TolerancePlateauState:
         """As the core does, by an amount that is reckoned anew for each metric."""
         own: Any = self.settings
         absolute = jnp.asarray(1, jnp.int32)  # the place of "abs" among the modes
         margin = own.threshold * jnp.abs(self.best) + own.atol
         state = self._replace(settings=own._replace(threshold=margin, threshold_mode=absolute))
-        judged: Any = plateau.PlateauState._judge(state, metric, is_judged)
-        return judged._replace(settings=own)
+        after: Any = plateau.PlateauState._evaluate(state, metric, is_evaluated)
+        return after._replace(settings=own)
 
 
 @_checked
@@ -757,7 +757,7 @@ def reduce_on_plateau(
         atol=atol,
     )
     fresh: Any = plateau.reduce_on_plateau().init(None)  # type: ignore[arg-type]
-    return listening("reduce_on_plateau", None, TolerancePlateauState(*fresh._replace(settings=own)))
+    return metric_driven("reduce_on_plateau", None, TolerancePlateauState(*fresh._replace(settings=own)))
 
 
 def _exact_plateau(

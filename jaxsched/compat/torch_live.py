@@ -427,10 +427,10 @@ def _plateau(live: Any, groups: Any) -> optax.GradientTransformationExtraArgs:
     best, counts = float(live.best), (live.num_bad_epochs, live.cooldown_counter, live.last_epoch)
 
     def init(params: Any) -> Any:
-        bad, cooling, heard = (jnp.asarray(int(n), jnp.int32) for n in counts)
+        bad, cooling, observed = (jnp.asarray(int(n), jnp.int32) for n in counts)
         state: Any = made.init(params)
         return state._replace(
-            best=jnp.asarray(best, jnp.float32), bad_count=bad, cooldown_count=cooling, heard_count=heard
+            best=jnp.asarray(best, jnp.float32), bad_count=bad, cooldown_count=cooling, observed_count=observed
         )
 
     return optax.GradientTransformationExtraArgs(init, made.update)

@@ -1,4 +1,4 @@
-"""What a monitor measured, read by parameter and judged in words."""
+"""Findings about the norms that `monitor_gradients` measured."""
 
 from __future__ import annotations
 
@@ -10,61 +10,56 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._errors import format_value, is_traced, nearest_name
+from .._errors import FieldError, FieldTypeError, is_traced, nearest_name
 from ..fields import Count, NonNegative, Positive
-from .listen import settings
+from ..inspect.finding import Finding, Severity
+from .metrics import settings
 from .monitor import MonitorState
 from .states import LABELS, walk
 
 
 class Norms(NamedTuple):
-    """What `monitor_gradients` measured of one parameter.
+    """The norms of one parameter that `monitor_gradients` measured."""
 
-    Fields:
-      gradient, update, param: the means of the norms; `update` and `param` are 0 where they are not watched.
-      gradient_ratio: the gradient over that of the last layer; NaN for a parameter outside of `layers`.
-      update_ratio: the update over the parameter; NaN where they are not watched.
-      count: the updates in the means.
-      non_finite: the updates that were not finite, which are not in the means.
-      start: the parameter's norm when the state was made.
-      axes: the number of the parameter's axes.
-    """
-
-    gradient: float
-    update: float
-    param: float
-    gradient_ratio: float
-    update_ratio: float
-    count: int
-    non_finite: int
-    start: float
-    axes: int
+    gradient: float  # the averages of the norms
+    update: float  # 0 if updates are not measured
+    param: float  # 0 if parameters are not measured
+    gradient_ratio: float  # the gradient over that of the last layer; NaN outside of `layers`
+    update_ratio: float  # the update over the parameter; NaN if they are not measured
+    count: int  # updates in the averages
+    non_finite: int  # updates that were not finite, and are not in the averages
+    start: float  # the norm of the initial parameter
+    axes: int  # the number of axes of the parameter
 
     @property
     def is_weight(self) -> bool:
-        """Whether it is compared with others: a matrix or a kernel; not a bias, a scale, or what begins at zero."""
+        """Whether it is compared with others: a matrix or kernel, but not a bias or scale, or one that starts at 0."""
         return self.axes >= 2 and self.start > 0
 
 
 class _Reading(NamedTuple):
     """One monitor: its parameters from input to output, the last layer's weight, the first gradient norm of all
-    parameters together, and the update of all weights together over their norm at the start."""
+    parameters together, and the update of all weights together over their initial norm."""
 
     norms: dict[str, Norms]
     last: str
     first_norm: float
-    pace: float
+    relative_update: float
 
 
 def gradient_norms(opt_state: Any, *, layers: Sequence[str] | None = None) -> dict[str, Norms]:
-    """The norms that `monitor_gradients` measured, by parameter, from the first layer to the last.
+    """Return the norms that `monitor_gradients` measured, from the first layer to the last.
 
-    Fields:
-      opt_state: any optimizer state with a monitor in it. If there are several, each path begins with the place of its
-        monitor: "body: dense_0/kernel".
+    Args:
+      opt_state: any optimizer state that contains a monitor. With several monitors, each path starts with the place of
+        its monitor: "body: dense_0/kernel".
       layers: as in `diagnose`.
 
-    Errors: as `diagnose`.
+    Returns:
+      A `Norms` for each parameter.
+
+    Raises:
+      ValueError, TypeError: as `diagnose`.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -73,11 +68,12 @@ def gradient_norms(opt_state: Any, *, layers: Sequence[str] | None = None) -> di
       >>> optimizer = js.monitor_gradients(optax.sgd(0.01))
       >>> state = optimizer.init(params)
       >>> updates, state = optimizer.update({"dense_0": jnp.eye(4), "dense_1": 5 * jnp.eye(4)}, state, params)
-      >>> first = js.gradient_norms(state)["dense_0"]
+      >>> first = js.optim.gradient_norms(state)["dense_0"]
       >>> print(f"{first.gradient:.1f} {first.gradient_ratio:.1f} {first.update_ratio:.2f}")
       2.0 0.2 0.01
 
-    Source: the per-layer tables of gradient norms in Glorot and Bengio (2010).
+    References:
+      The tables of gradient norms by layer in Glorot and Bengio (2010).
     """
     readings = _readings("gradient_norms", opt_state, layers)
     return {path: norms for reading in readings for path, norms in reading.norms.items()}
@@ -85,19 +81,17 @@ def gradient_norms(opt_state: Any, *, layers: Sequence[str] | None = None) -> di
 
 def _readings(owner: str, opt_state: Any, layers: Sequence[str] | None) -> list[_Reading]:
     if layers is not None and (isinstance(layers, str) or not all(isinstance(name, str) for name in layers)):
-        hint = "write a list of paths from input to output, such as ['conv_1', 'conv_2', 'head']"
-        raise TypeError(f"{owner}: layers={format_value(layers)}; {hint}.")
+        instead = "write a list of paths from input to output, such as ['conv_1', 'conv_2', 'head']"
+        raise FieldTypeError(owner, "layers", layers, instead)
     found = [(path, node) for path, node in walk(opt_state) if isinstance(node, MonitorState)]
     if not found:
-        raise ValueError(
-            f"{owner}: there is no monitor in this {type(opt_state).__name__}; put one around the optimizer: "
-            "jaxsched.monitor_gradients(optax.adam(1e-3))."
-        )
+        instead = "wrap the optimizer: jaxsched.monitor_gradients(optax.adam(1e-3))"
+        raise FieldError(owner, "opt_state", type(opt_state), instead, note=" contains no monitor")
     tables = [_table(owner, state) for _, state in found]
     paths = sorted({path for table in tables for path in table}, key=_natural)
     for name in layers or ():
         if not any(_is_in(path, name) for path in paths):
-            raise ValueError(f"{owner}: no parameter is in layers={name!r}; {nearest_name(name, paths)}")
+            raise FieldError(owner, "layers", name, nearest_name(name, paths), note=" contains no parameter")
     levels = [[label(path) for path, _ in found] for label in LABELS]
     labels = next((names for names in levels if len(set(names)) == len(names)), levels[-1])
     prefixes = [f"{label}: " if label and len(found) > 1 else "" for label in labels]
@@ -108,19 +102,19 @@ def _readings(owner: str, opt_state: Any, layers: Sequence[str] | None) -> list[
 
 
 def _column(field: Any) -> Any:
-    """The numbers of an array, in whatever box it was kept in (Flax NNX has such)."""
+    """The numbers of an array, which Flax NNX boxes."""
     (array,) = jax.tree.leaves(field)
     return np.asarray(array).tolist()
 
 
 def _table(owner: str, state: MonitorState) -> dict[str, Norms]:
-    """What was measured, by path; nothing is compared yet."""
+    """The norms of one monitor by path, without the ratio to the last layer."""
     if any(map(is_traced, jax.tree.leaves(state.count))):
-        raise TypeError(f"{owner}: the state is traced and its numbers are not there yet; call it outside of jit.")
+        raise FieldTypeError(owner, "opt_state", type(state), "call it outside of jit", note=" is traced")
     count = _column(state.count)
     if isinstance(count, list):
-        hint = "take one: jax.tree.map(lambda x: x[0], state)"
-        raise ValueError(f"{owner}: these are the states of several trainings in one; {hint}.")
+        instead = "take one: jax.tree.map(lambda x: x[0], state)"
+        raise FieldError(owner, "opt_state", type(state), instead, note=" holds the states of several trainings")
     paths = [path for names in state.paths for path in names]
     fields = (state.gradient_norm, state.update_norm, state.param_norm, state.non_finite, state.start_norm, state.axes)
     table = {
@@ -137,12 +131,12 @@ def _table(owner: str, state: MonitorState) -> dict[str, Norms]:
         )
         for path, gradient, update, param, non_finite, start, axes in zip(paths, *map(_column, fields), strict=True)
     }
-    is_linen = all(path.startswith("params/") for path in table)  # the name of a collection, not of a layer
+    is_linen = all(path.startswith("params/") for path in table)  # a collection, not a layer
     return {path.removeprefix("params/") if is_linen else path: norms for path, norms in table.items()}
 
 
 def _natural(path: str) -> list[list[Any]]:
-    """A key by which "conv_2" is before "conv_10"."""
+    """A sort key that puts "conv_2" before "conv_10"."""
     return [[int(s) if s.isdecimal() else s for s in re.split(r"([0-9]+)", part)] for part in path.split("/")]
 
 
@@ -151,9 +145,9 @@ def _is_in(path: str, layer: str) -> bool:
 
 
 def _reading(prefix: str, table: dict[str, Norms], first_norm: float, layers: Sequence[str] | None) -> _Reading:
-    """`table` from input to output, each gradient beside the largest of the last layer that has one."""
+    """`table` from input to output, with each gradient relative to the largest of the last layer with a gradient."""
     ordered = sorted(table, key=_natural)
-    places = {path: i for i, path in enumerate(ordered)}  # each is a layer by itself
+    places = {path: i for i, path in enumerate(ordered)}  # each parameter is a layer
     if layers is not None:
         longest_first = sorted(enumerate(layers), key=lambda place: -len(place[1]))
         places = {path: next((i for i, name in longest_first if _is_in(path, name)), -1) for path in ordered}
@@ -169,46 +163,36 @@ def _reading(prefix: str, table: dict[str, Norms], first_norm: float, layers: Se
     }
     weights = [one for one in norms.values() if one.is_weight]
     start = math.hypot(*(one.start for one in weights))
-    pace = math.hypot(*(one.update for one in weights)) / start if start else math.nan
-    return _Reading(norms, last or "", first_norm, pace)
+    relative_update = math.hypot(*(one.update for one in weights)) / start if start else math.nan
+    return _Reading(norms, last or "", first_norm, relative_update)
 
 
-# --- judging ---------------------------------------------------------------------------------------------------------
+# --- checks ----------------------------------------------------------------------------------------------------------
 
-SMALLER = "lower the rate, warm up longer, or clip the gradients (optax.clip_by_global_norm, jaxsched.zclip)"
-# What a finding can be, the worst first, and what to do about it.
-ADVICE = {
-    "non-finite": "look for log(0), 0/0 or sqrt(0) in the loss, skip such updates (jaxsched.guard_spikes), and "
-    + SMALLER,
-    "exploding": f"{SMALLER}, scale the initialisation down (an orthogonal one for a recurrent matrix), or normalise "
-    "the inputs and the activations",
-    "vanishing": "try ReLU or a normalisation, residual connections, or a variance-preserving initialisation",
-    "dead": "if it is not frozen on purpose, see whether the loss depends on it, initialise it other than at zero, and "
-    "try a lower rate or leaky ReLU, as units that never fire have no gradient",
-    "update too large": SMALLER,
-    "update too small": "raise the rate, unless the schedule has ended or the gradient vanishes",
+_SMALLER = "lower the rate, warm up longer, or clip the gradients (optax.clip_by_global_norm, jaxsched.optim.zclip)"
+# The checks, the worst first: severity and suggestion.
+CHECKS: dict[str, tuple[Severity, str]] = {
+    "non-finite": (
+        "error",
+        f"avoid log(0), 0/0 and sqrt(0) in the loss, skip such updates (jaxsched.guard_spikes), and {_SMALLER}",
+    ),
+    "exploding": (
+        "error",
+        f"{_SMALLER}, scale the initialization down (orthogonal for a recurrent matrix), or normalize the inputs and "
+        "activations",
+    ),
+    "vanishing": (
+        "warning",
+        "try ReLU or normalization, residual connections, or a variance-preserving initialization",
+    ),
+    "dead": (
+        "warning",
+        "unless it is frozen on purpose, check that the loss depends on it, initialize it with values other than zero, "
+        "and try a lower rate or leaky ReLU, because units that never fire have no gradient",
+    ),
+    "large update": ("warning", _SMALLER),
+    "small update": ("note", "raise the rate, unless the schedule has ended or the gradient vanishes"),
 }
-
-
-class Finding(NamedTuple):
-    """One thing that `diagnose` found; `str(finding)` says it in a sentence.
-
-    Fields:
-      kind: "non-finite", "exploding", "vanishing", "dead", "update too large" or "update too small".
-      path: the parameter, such as "conv_1/kernel".
-      reason: what was measured, in words.
-      advice: what to try.
-      norms: all that was measured of the parameter.
-    """
-
-    kind: str
-    path: str
-    reason: str
-    advice: str
-    norms: Norms
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.path}, {self.reason}; {self.advice}"
 
 
 class _Limits(NamedTuple):
@@ -235,40 +219,45 @@ def diagnose(
     non_finite: float = 0.0,
     min_updates: int = 10,
 ) -> list[Finding]:
-    """What is wrong with the gradients, parameter by parameter, the worst first; an empty list if nothing is.
+    """Return the problems with the gradients, by parameter, the worst first.
 
-    It reads what `monitor_gradients` measured, outside of `jit`, as often as you like: at the end of each epoch.
+    It evaluates the measurements of `monitor_gradients`, outside of `jit`, for example after each epoch. The list is
+    empty if there are no problems.
 
-    Formula, for the means `g`, `u`, `p` of the norms of a parameter's gradient, update and value; the last layer is the
-    last weight with a gradient, or the largest of the last of `layers`:
-      non-finite: a larger share of the updates than `non_finite` had a NaN or an infinity.
-      exploding: `g > exploding_norm`, or `g > growth` times the first gradient of all parameters together, or
+    For the averages `g`, `u`, `p` of the norms of a parameter's gradient, update and value; the last layer is the last
+    weight with a gradient, or the largest of the last of `layers`:
+      non-finite (error): a share of the updates above `non_finite` contained a NaN or an infinity.
+      exploding (error): `g > exploding_norm`, `g > growth` times the first gradient of all parameters together, or
         `g > exploding` times that of the last layer.
-      vanishing: `0 < g < vanishing` times that of the last layer.
-      dead: `g = 0`.
-      update too large: `u / p > large_update`; or, as a rate too high soon inflates `p`, so is the update over the
-        norm at the start, of this weight and of all weights together. Healthy is 1e-3 or so.
-      update too small: `0 < u / p < small_update`. At 0 it is frozen, which somebody wanted.
+      vanishing (warning): `0 < g < vanishing` times that of the last layer.
+      dead (warning): `g = 0`.
+      large update (warning): `u / p > large_update`; or, because a rate that is too high soon inflates `p`, the update
+        over the initial norm, of this weight and of all weights together. About 1e-3 is healthy.
+      small update (note): `0 < u / p < small_update`. At 0 it is frozen.
 
-    What has fewer than two axes (a bias, a scale) is no weight: it is judged only as non-finite and by the size of its
-    own gradient. What begins at zero is not compared with others either, since it has no size of its own, but may be
-    dead. Means of fewer than `min_updates` updates are not judged, so that before the first the list is empty.
+    A parameter with fewer than two axes (a bias, a scale) is checked only for non-finite values and the size of its own
+    gradient. One that starts at zero is not compared with others either, but can be dead. Averages of fewer than
+    `min_updates` updates are not checked.
 
-    Fields:
-      opt_state: any optimizer state with a monitor in it; each of several monitors is judged by itself.
-      layers: the paths of the layers from the input to the output, `["conv_1", "conv_2", "head"]`, each with all that
-        is below it; what is in none of them is not compared. None: by name, "conv_2" before "conv_10". Give it where
-        the names are not in the order of the layers (a head called "dense_0" beside "rnn_0"): the order alone tells
-        what vanishes from what explodes.
-      vanishing, exploding: the least and the largest share of the last layer's gradient.
-      exploding_norm: the largest gradient norm; write more for a loss that is a sum over the batch or is scaled.
-      growth: the largest gradient, in first gradients of all.
-      large_update, small_update: the bounds of the update over the parameter.
-      non_finite: the share of updates that may be non-finite, such as those by which a loss scale is found.
-      min_updates: the least number of updates in a mean that is judged.
+    Args:
+      opt_state: any optimizer state that contains a monitor; several monitors are checked separately.
+      layers: the paths of the layers from input to output, `["conv_1", "conv_2", "head"]`, each with everything below
+        it; other parameters are not compared. None: sorted by name, "conv_2" before "conv_10". Write it if the names
+        are not in the order of the layers (a head "dense_0" beside "rnn_0"): vanishing and exploding depend on it.
+      vanishing, exploding: the smallest and the largest gradient, relative to that of the last layer.
+      exploding_norm: the largest gradient norm; increase it for a loss that is summed over the batch or scaled.
+      growth: the largest gradient, relative to the first gradient of all parameters.
+      large_update, small_update: the limits of the update, relative to the parameter.
+      non_finite: the share of updates that may be non-finite, for example with loss scaling.
+      min_updates: the least number of updates in an average that is checked.
 
-    Errors: ValueError for a state without a monitor, for one of several trainings at once (a `vmap`), for layers that
-    hold no parameter and for a limit out of its range; TypeError for a state that is traced.
+    Returns:
+      A list of `Finding`s without a step; each message starts with the path of the parameter.
+
+    Raises:
+      ValueError: if there is no monitor, if the state is that of several trainings (under `vmap`), if a layer contains
+        no parameter, or if a limit is out of its range.
+      TypeError: if the state is traced.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -278,62 +267,51 @@ def diagnose(
       >>> state = optimizer.init(params)
       >>> for step in range(10):
       ...     updates, state = optimizer.update(params, state, params)
-      >>> for finding in js.diagnose(state):
-      ...     print(finding.kind, "of", finding.path, "-", finding.reason)
-      update too large of kernel - each update is 3 x its norm
+      >>> for finding in js.optim.diagnose(state):
+      ...     print(finding.check, "-", finding.message)
+      large update - kernel: each update is 3 x its norm
 
-    Source: Glorot and Bengio (2010) and Pascanu et al. (2013), as for `monitor_gradients`; the ratio of update to
-    parameter near 1e-3 is the rule of thumb of Hinton (2010), "A Practical Guide to Training Restricted Boltzmann
-    Machines". The limits themselves are ours.
+    References:
+      Glorot and Bengio (2010) and Pascanu et al. (2013), as for `monitor_gradients`; the ratio of about 1e-3 is from
+      Hinton (2010), "A Practical Guide to Training Restricted Boltzmann Machines". The limits are our own.
     """
     readings = _readings("diagnose", opt_state, layers)
-    limits = settings(
-        "diagnose",
-        _Limits,
-        vanishing=vanishing,
-        exploding=exploding,
-        exploding_norm=exploding_norm,
-        growth=growth,
-        large_update=large_update,
-        small_update=small_update,
-        non_finite=non_finite,
-        min_updates=min_updates,
-    )
-    limits = _Limits(*map(float, limits))
+    limits = _Limits(*map(float, settings("diagnose", _Limits, **locals())))
     findings = [
-        Finding(kind, path, reason, ADVICE[kind], norms)
+        Finding(None, CHECKS[check][0], check, f"{path}: {reason}", CHECKS[check][1])
         for reading in readings
         for path, norms in reading.norms.items()
-        for kind, reason in _reasons(norms, reading, limits)
+        for check, reason in _reasons(norms, reading, limits)
     ]
-    return sorted(findings, key=lambda finding: list(ADVICE).index(finding.kind))
+    return sorted(findings, key=lambda finding: list(CHECKS).index(finding.check))
 
 
 def _reasons(norms: Norms, reading: _Reading, limits: _Limits) -> Iterator[tuple[str, str]]:
-    """Each kind that holds of one parameter, and why."""
+    """The checks that one parameter fails, and why."""
     updates = norms.count + norms.non_finite
     if norms.non_finite > limits.non_finite * updates:
         yield "non-finite", f"NaN or infinity in {norms.non_finite} of {updates} updates"
     if norms.count < limits.min_updates:
         return
     g, ratio = norms.gradient, norms.gradient_ratio if norms.is_weight else math.nan
-    measured = f"gradient norm {g:.1e}"
+    exploding = f"exploding gradient, norm {g:.1e}"
     if g > limits.exploding_norm:
-        yield "exploding", f"{measured}, which no loss of a healthy net has"
+        yield "exploding", f"{exploding}, above exploding_norm={limits.exploding_norm:.0e}"
     elif g > limits.growth * reading.first_norm > 0:
-        yield "exploding", f"{measured}, {_times(g / reading.first_norm)} x the first gradient of all parameters"
+        yield "exploding", f"{exploding}, {_times(g / reading.first_norm)} x the first gradient of all parameters"
     elif ratio > limits.exploding:
-        yield "exploding", f"{measured}, {_times(ratio)} x above the last layer ({reading.last})"
+        yield "exploding", f"{exploding}, {_times(ratio)} x above the last layer ({reading.last})"
     if 0 < ratio < limits.vanishing:
-        yield "vanishing", f"{measured}, {_times(1 / ratio)} x below the last layer ({reading.last})"
+        below = f"{_times(1 / ratio)} x below the last layer ({reading.last})"
+        yield "vanishing", f"vanishing gradient, norm {g:.1e}, {below}"
     if g == 0 and norms.axes >= 2:
         yield "dead", f"gradient exactly 0 in all of {norms.count} updates"
     if norms.is_weight and norms.update_ratio > limits.large_update:
-        yield "update too large", f"each update is {_times(norms.update_ratio)} x its norm"
-    elif norms.is_weight and min(norms.update / norms.start, reading.pace) > limits.large_update:
-        yield "update too large", f"each update is {_times(norms.update / norms.start)} x the norm that it began with"
+        yield "large update", f"each update is {_times(norms.update_ratio)} x its norm"
+    elif norms.is_weight and min(norms.update / norms.start, reading.relative_update) > limits.large_update:
+        yield "large update", f"each update is {_times(norms.update / norms.start)} x its initial norm"
     if norms.is_weight and 0 < norms.update_ratio < limits.small_update:
-        yield "update too small", f"each update is {norms.update_ratio:.1e} x its norm"
+        yield "small update", f"each update is {norms.update_ratio:.1e} x its norm"
 
 
 def _times(ratio: float) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array, lax
 
 from .._errors import format_value, is_traced
-from ..optim.listen import listener_names
+from ..optim.metrics import listener_names
 from ..schedules.structure import axes
 from ..sweep.engine import check_key, check_seeds, check_whole
 from ..sweep.settings import hyperparameters, is_schedule

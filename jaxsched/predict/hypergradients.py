@@ -13,7 +13,15 @@ from jax import Array
 from .._errors import format_value, is_traced
 from ..fields import NonNegative, Positive
 from ..optim.clip import LARGEST, global_norm
-from ..optim.listen import fresh, increment, one_schedule, scaled, settings, standard_promotion, widened
+from ..optim.metrics import (
+    at_least_float32,
+    copy_arrays,
+    increment,
+    scale_updates,
+    settings,
+    single_schedule,
+    standard_promotion,
+)
 from ..schedules.base import Schedule
 
 
@@ -109,7 +117,7 @@ def hypergradient(
       optimizer: a function of the rate that makes the optimizer: `optax.sgd`, `optax.adam`,
         `functools.partial(optax.sgd, momentum=0.9, nesterov=True)`, or one of your own such as
         `lambda rate: optax.adamw(rate, weight_decay=0.1)`. Its update must be proportional to the rate, and is made at
-        the rate 1. A rate that it shows itself (`inject`) hides this one from `current_hyperparams`.
+        the rate 1. A rate that it shows itself (`inject_hyperparams`) hides this one from `current_hyperparams`.
       multiplicative: learn by shares of the rate, whatever the scale of the loss. A rate of 0 stays 0.
       min_lr: below which the rate does not go, unless the schedule itself does, 0 or more.
       max_lr: above which the rate does not go; None: there is no bound.
@@ -163,7 +171,7 @@ def hypergradient(
 
     def init(params: Any) -> Any:
         zero, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
-        state = fresh(HypergradientState(zero, first, zero, none, None, None, arguments, None).at(base(none)))
+        state = copy_arrays(HypergradientState(zero, first, zero, none, None, None, arguments, None).at(base(none)))
         return state._replace(direction=jax.tree.map(jnp.zeros_like, params), inner_state=unit.init(params))
 
     @standard_promotion
@@ -171,11 +179,11 @@ def hypergradient(
         slope, unit_before = _slope(updates, state.direction, multiplicative), state.base_learning_rate
         if unit_before is not None:  # a cosine has no unit, but the derivative of no update at all is 0
             slope = slope * (unit_before > 0 if multiplicative else unit_before)
-        state = state._replace(settings=fresh(arguments)).after(slope, base(state.count), multiplicative)
+        state = state._replace(settings=copy_arrays(arguments)).after(slope, base(state.count), multiplicative)
         direction, inner_state = unit.update(updates, state.inner_state, params, **extra)
         kept = jax.tree.map(lambda new, old: new.astype(old.dtype), direction, state.direction)
         after = state._replace(count=increment(state.count), direction=kept, inner_state=inner_state)
-        return scaled(direction, state.learning_rate), after
+        return scale_updates(direction, state.learning_rate), after
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -185,8 +193,8 @@ def _at_unit_rate(optimizer: Any) -> optax.GradientTransformationExtraArgs:
     if isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(
             f"hypergradient: optimizer is a {type(optimizer).__name__}, which has its rate already; {hint}. "
-            "(optax.inject_hyperparams calls every function that it is not told of: write jaxsched.inject for it, or "
-            'static_args=("optimizer", "multiplicative").)'
+            "(optax.inject_hyperparams calls every function that it is not told of: write "
+            'jaxsched.inject_hyperparams, or static_args=("optimizer", "multiplicative").)'
         )
     made = optimizer(1.0) if callable(optimizer) else optimizer
     if not isinstance(made, optax.GradientTransformation):
@@ -205,7 +213,7 @@ def _start(learning_rate: Any, arguments: HypergradientSettings) -> tuple[Schedu
     if not (is_traced(low) or is_traced(high)) and low > high:
         raise ValueError(f"hypergradient: min_lr={low:g} and max_lr={high:g}; min_lr must be at most max_lr.")
     if isinstance(learning_rate, Schedule) or callable(learning_rate):
-        return one_schedule("hypergradient", "learning_rate", learning_rate), jnp.ones((), jnp.float32)
+        return single_schedule("hypergradient", "learning_rate", learning_rate), jnp.ones((), jnp.float32)
     (first,) = settings("hypergradient", _Start, learning_rate=learning_rate)
     if not any(map(is_traced, (low, first, high))) and not low <= first <= high:
         raise ValueError(
@@ -222,7 +230,7 @@ def _slope(gradient: Any, direction: Any, cosine: bool) -> Array:
         units = tuple(jnp.where(norm == 0, 0.0, 1 / jnp.where(norm == 0, 1.0, norm)) for norm in norms)
 
     def product(g: Array, d: Array) -> Array:
-        wide = jnp.promote_types(widened(g.dtype), widened(d.dtype))
+        wide = jnp.promote_types(at_least_float32(g.dtype), at_least_float32(d.dtype))
         g, d = (x.astype(wide) * unit.astype(wide) for x, unit in zip((g, d), units, strict=True))
         return jnp.sum(jnp.real(jnp.conj(g) * d))
 

@@ -18,7 +18,7 @@ from jax import Array
 from .._errors import format_value, is_traced, nearest_name
 from ..fields import Domain, validate
 from ..optim.clip import LARGEST, global_norm
-from ..optim.listen import fresh, increment, standard_promotion, widened
+from ..optim.metrics import at_least_float32, copy_arrays, increment, standard_promotion
 from ..optim.states import LABELS, walk
 from ..schedules.pieces import PiecewiseInterpolate
 from .rates import checked_steps
@@ -353,7 +353,7 @@ def record_grad_norms(size: int = 1024, norm: Literal["l2", "l1"] = "l2") -> opt
         del params  # the norm is that of the updates
         zero = jnp.zeros((), jnp.int32)
         norms, counts = jnp.zeros(size, jnp.float32), jnp.zeros(size, jnp.int32)
-        return fresh(GradNormState(norms, counts, count=zero, stride=zero + 1, non_finite=zero))
+        return copy_arrays(GradNormState(norms, counts, count=zero, stride=zero + 1, non_finite=zero))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, GradNormState]:
         del params, extra
@@ -366,7 +366,7 @@ def record_grad_norms(size: int = 1024, norm: Literal["l2", "l1"] = "l2") -> opt
 def _l1_norm(tree: Any) -> Array:
     """The sum of all magnitudes as a float32: finite where all elements are, else NaN."""
     leaves = [jnp.abs(jnp.asarray(x)) for x in jax.tree.leaves(tree)]
-    wide = jnp.result_type(jnp.float32, *(widened(x.dtype) for x in leaves))
+    wide = jnp.result_type(jnp.float32, *(at_least_float32(x.dtype) for x in leaves))
     leaves = [x.astype(wide) for x in leaves]
     total = sum((jnp.sum(x) for x in leaves), jnp.zeros((), wide))
     finite = jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves] or [jnp.array(True)]).all()

@@ -154,7 +154,8 @@ def _unchecked() -> Iterator[None]:
 class Schedule(Structured):
     """A pure function `step -> value` that is a frozen pytree of its hyperparameters.
 
-    Subclass it with annotated fields and a `value`; the annotations say what is checked (`jaxsched.Scalar`, `Steps`,
+    Subclass it with annotated fields and a `value`; the annotations say what is checked (those of `jaxsched.fields`:
+    `Scalar`, `Steps`,
     ...) and what is structure (`str`, `bool`). Combine schedules with `+ - * /`, `.then`, `.warmup`, `.repeat` and the
     other methods. A number stands for a `Constant` and a plain callable for a `Lambda`.
 
@@ -166,10 +167,10 @@ class Schedule(Structured):
       >>> import jax.numpy as jnp
       >>> import jaxsched as js
       >>> class Halving(js.Schedule):
-      ...     init_value: js.Scalar
-      ...     every: js.Length
+      ...     init_value: js.fields.Scalar
+      ...     every: js.fields.Length
       ...     def value(self, step):
-      ...         return self.init_value * 0.5 ** js.shapes.floor_div(step, self.every)
+      ...         return self.init_value * 0.5 ** js.schedules.shapes.floor_div(step, self.every)
       >>> s = Halving(init_value=0.1, every=10)
       >>> [round(float(v), 6) for v in s(jnp.array([0, 9, 10, 25]))]
       [0.1, 0.1, 0.05, 0.025]
@@ -492,8 +493,8 @@ class Recipe(Schedule, abstract=True):
     Example:
       >>> import jaxsched as js
       >>> class UpAndDown(js.Recipe):
-      ...     peak_value: js.Positive
-      ...     total_steps: js.Length
+      ...     peak_value: js.fields.Positive
+      ...     total_steps: js.fields.Length
       ...     def build(self):
       ...         half = self.total_steps // 2
       ...         up, down = js.Linear(0.0, self.peak_value, half), js.Linear(self.peak_value, 0.0, half)

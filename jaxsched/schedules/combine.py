@@ -63,7 +63,7 @@ class Join(Schedule):
 
     Example:
       >>> import jaxsched as js
-      >>> s = js.Join([js.Linear(0.0, 1.0, 2), js.Constant(1.0), js.Linear(1.0, 0.0, 2)], [2, 4])
+      >>> s = js.schedules.Join([js.Linear(0.0, 1.0, 2), js.Constant(1.0), js.Linear(1.0, 0.0, 2)], [2, 4])
       >>> s.table(7).tolist()
       [0.0, 0.5, 1.0, 1.0, 1.0, 0.5, 0.0]
 

@@ -310,7 +310,7 @@ class InfiniteSchedule(Recipe):
 
     Example:
       >>> import jaxsched as js
-      >>> s = js.InfiniteSchedule(1.0, 0.5, warmup_steps=2, cooldown_steps=2, total_steps=8, decay_steps=2,
+      >>> s = js.schedules.InfiniteSchedule(1.0, 0.5, warmup_steps=2, cooldown_steps=2, total_steps=8, decay_steps=2,
       ...                         end_value=0.005)
       >>> [round(float(v), 6) for v in s.table(9)]
       [0.0, 0.5, 1.0, 0.75, 0.5, 0.5, 0.5, 0.05, 0.005]
@@ -414,7 +414,7 @@ class PowerSchedule(Recipe):
 
     Example:
       >>> import jaxsched as js
-      >>> s = js.PowerSchedule(batch_size=1024, tokens_per_step=2**22, total_steps=300_000)
+      >>> s = js.schedules.PowerSchedule(batch_size=1024, tokens_per_step=2**22, total_steps=300_000)
       >>> round(float(s(round(1e11 / 2**22))), 5), round(float(s(round(1e12 / 2**22))), 5)
       (0.01005, 0.00311)
 
@@ -573,7 +573,7 @@ class ChebyshevSteps(Schedule):
 
     Example:
       >>> import jaxsched as js
-      >>> [round(float(v), 3) for v in js.ChebyshevSteps(1.0, 0.05, period=8).table(4)]
+      >>> [round(float(v), 3) for v in js.schedules.ChebyshevSteps(1.0, 0.05, period=8).table(4)]
       [16.913, 1.009, 2.313, 1.619]
 
     Source: Agarwal et al. (2103.01338).
@@ -622,7 +622,7 @@ class SilverSteps(Schedule):
 
     Example:
       >>> import jaxsched as js
-      >>> [round(float(v), 6) for v in js.SilverSteps().table(5)]
+      >>> [round(float(v), 6) for v in js.schedules.SilverSteps().table(5)]
       [1.414214, 2.0, 1.414214, 3.414214, 1.414214]
 
     Source: Altschuler and Parrilo (2309.16530).

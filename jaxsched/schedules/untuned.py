@@ -34,7 +34,7 @@ class UntunedWarmup(Schedule):
 
     Example:
       >>> import jaxsched as js
-      >>> js.UntunedWarmup(0.5).table(5).tolist()
+      >>> js.schedules.UntunedWarmup(0.5).table(5).tolist()
       [0.25, 0.5, 0.75, 1.0, 1.0]
 
     Source: Ma and Yarats (1910.04209) for linear and exponential, Liu et al. (1908.03265) for RAdam's rectification;
@@ -74,7 +74,7 @@ def untuned_warmup(b2: Any = 0.999, kind: Kind = "linear") -> Schedule:
 
     Example:
       >>> import jaxsched as js
-      >>> s = js.Constant(1e-3) * js.untuned_warmup(0.999)
+      >>> s = js.Constant(1e-3) * js.schedules.untuned_warmup(0.999)
       >>> print(f"{s(0):.2e} {s(999):.2e} {s(1_999):.2e}")
       5.00e-07 5.00e-04 1.00e-03
       >>> s

@@ -10,7 +10,7 @@ import optax
 from jax import lax
 
 from .._errors import format_value
-from ..optim.listen import listener_names, observe
+from ..optim.metrics import listener_names, observe
 from .task import Task
 
 

@@ -12,7 +12,7 @@ import optax
 
 from ..._errors import format_value, nearest_name
 from ...fields import Length, NonNegative, Positive, Scalar, Steps, StepTable, Table, Unit
-from ...optim.hyperparams import inject
+from ...optim.hyperparams import inject_hyperparams
 from ...schedules.base import Schedule
 from ...schedules.decays import InverseSqrtDecay
 from ...schedules.pieces import PiecewiseConstant
@@ -292,4 +292,4 @@ def _stage(owner: str, settings: Mapping[str, Any] | None, shared: Mapping[str, 
         )
     own = {name: value for name, value in settings.items() if name != "mult"}
     made = create_learning_rate_schedule(base=settings.get("mult", 1.0), **shared, **own)
-    return inject(optax.scale_by_learning_rate, learning_rate=made)
+    return inject_hyperparams(optax.scale_by_learning_rate)(learning_rate=made)

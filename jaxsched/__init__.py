@@ -145,5 +145,5 @@ else:
     from . import sweep as sweep
 
 from .version import __version__ as __version__
-from .viz import plot as plot
-from .viz import terminal_plot as terminal_plot
+from .inspect import plot as plot
+from .inspect import terminal_plot as terminal_plot

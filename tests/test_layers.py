@@ -31,7 +31,7 @@ ORDER = [
     "text",
     "outline",
     "lint",
-    "viz",
+    "inspect",
     "optim",
     "sweep",
     "finder",

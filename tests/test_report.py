@@ -16,7 +16,7 @@ import pytest
 
 import jaxsched as js
 from jaxsched.sweep import SweepResult
-from jaxsched.viz import page as pages
+from jaxsched.sweep import report_page as pages
 
 HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>\"' &amp; $data {0} %s \u2028"
 STEPS, LOG_EVERY = 100, 10

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..sweep.run import Status
-from ..viz.curves import count
+from ..inspect.format import count
 from .errors import say
 
 if TYPE_CHECKING:

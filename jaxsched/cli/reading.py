@@ -16,7 +16,8 @@ from ..schedules.base import Schedule, axes
 from ..sweep.task import Task
 from ..text import ParseError, parse
 from ..units import Timeline
-from ..viz.curves import cut, last_step
+from ..inspect.curves import last_step
+from ..inspect.format import cut
 from .errors import Refused, fail, say
 
 _MOST = 2**31 - 1

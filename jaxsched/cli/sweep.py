@@ -29,7 +29,7 @@ from ..sweep.result import SweepResult
 from ..sweep.run import Interrupted
 from ..sweep.task import Task
 from ..units import Timeline
-from ..viz.curves import count
+from ..inspect.format import count
 from . import advice, files, space
 from .console import console, print_text
 from .errors import FINDINGS, Refused, Stopped, fail, refusals, say

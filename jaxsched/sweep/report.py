@@ -16,8 +16,9 @@ import numpy as np
 from .._errors import format_value
 from ..outline import outline
 from ..version import __version__
-from ..viz.curves import Curve, Group, curves, cut
-from ..viz.page import Axis, Column, Page, Panel, Spread, Table, most_points, plotly_script, write
+from ..inspect.curves import Curve, Group, curves
+from ..inspect.format import cut
+from .report_page import Axis, Column, Page, Panel, Spread, Table, most_points, plotly_script, write
 from .figure import ceiling, schedules_by_place
 from .frames import columns, ends, family
 from .settings import grouped_settings

@@ -176,12 +176,12 @@ def render(page: Page) -> str:
 
     Errors: ImportError without plotly.
     """
-    script, plotly = _asset("page.js"), plotly_script()
-    return string.Template(_asset("page.html")).substitute(
+    script, plotly = _asset("report_page.js"), plotly_script()
+    return string.Template(_asset("report_page.html")).substitute(
         policy=_policy(plotly, script),
         title=escape(page.title),
         lead=escape(page.lead),
-        style=_asset("page.css"),
+        style=_asset("report_page.css"),
         facts=_list(page.facts),
         count=f"{len(page.expressions):,}",
         first=_first(page),
@@ -219,7 +219,7 @@ def encode(values: np.ndarray) -> str:
 
     Example:
       >>> import numpy as np
-      >>> from jaxsched.viz.page import encode
+      >>> from jaxsched.sweep.report_page import encode
       >>> encode(np.array([1.0, -2.0, np.inf]))
       'P4AAwAAAf8AA'
     """
@@ -237,7 +237,7 @@ def encode_steps(steps: np.ndarray) -> tuple[str, int]:
 
     Example:
       >>> import numpy as np
-      >>> from jaxsched.viz.page import encode_steps
+      >>> from jaxsched.sweep.report_page import encode_steps
       >>> encode_steps(np.array([0, 1, 9_970]))
       ('AAAAAAABACby', 1)
     """
@@ -254,7 +254,7 @@ def _three_bytes(x: np.ndarray) -> str:
 
 
 def _asset(name: str) -> str:
-    return importlib.resources.files("jaxsched.viz").joinpath(name).read_text(encoding="utf-8")
+    return importlib.resources.files("jaxsched.sweep").joinpath(name).read_text(encoding="utf-8")
 
 
 def _policy(*scripts: str) -> str:

@@ -1,0 +1,456 @@
+"""Schedules as labelled curves of few points that keep every extreme and every jump of a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._errors import FieldError, FieldTypeError, is_traced, nearest_name
+from ..outline import evaluate, outline
+from ..schedules.base import (
+    Constant,
+    Cooldown,
+    Join,
+    Lambda,
+    PerEpoch,
+    Product,
+    Recipe,
+    Repeat,
+    Schedule,
+    Shift,
+    Sum,
+    Warmup,
+    as_schedule,
+    axes,
+)
+from ..schedules.cycles import PolynomialDecay
+from ..schedules.pieces import MultiStepDecay, PiecewiseConstant, PiecewiseInterpolate
+from ..schedules.stacking import stack, unstack
+from ..schedules.untuned import UntunedWarmup
+from ..units import Timeline
+from .format import cut, number
+
+_DENSE = 2**20
+"""Up to this many steps a schedule is evaluated at every step."""
+
+_EVALUATIONS = 2**24
+"""The limit of schedules times steps for evaluating a stack at every step."""
+
+_COLUMNS = 1024
+"""Columns of pixels in a picture of few schedules."""
+
+_COLUMNS_OF_MANY = 256
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+    """A schedule, or a stack of schedules, drawn under one label.
+
+    Attributes:
+        label: The short name.
+        schedule: The schedule, or the stacked schedules.
+        size: The number of stacked schedules; 0 for a single schedule.
+    """
+
+    label: str
+    schedule: Schedule
+    size: int
+
+
+class Curve(NamedTuple):
+    """A line: rising `steps` and the `values` there. The step of a jump occurs twice: before and after it."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+class Drawing(NamedTuple):
+    """The arguments of a plot, checked and evaluated.
+
+    Attributes:
+        groups: What is drawn, in order.
+        steps: The number of steps drawn, or an array of the steps.
+        lines: The curves of each group.
+        ground: The lowest value of a logarithmic axis; None for a linear one.
+    """
+
+    groups: list[Group]
+    steps: int | np.ndarray
+    lines: list[list[Curve]]
+    ground: float | None
+
+
+def drawing(
+    owner: str,
+    schedules: Any,
+    steps: Any,
+    labels: Any,
+    scale: str,
+    timeline: Timeline | None = None,
+    columns: int | None = None,
+) -> Drawing:
+    """Check the arguments that all plots share, and evaluate the schedules."""
+    members = groups(owner, schedules, labels)
+    length = horizon(owner, members, steps, timeline)
+    lines = [curves(owner, member, length, columns) for member in members]
+    return Drawing(members, length, lines, floor_of_log(owner, [curve for group in lines for curve in group], scale))
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+def groups(owner: str, schedules: Any, labels: Any = None, name: str = "schedules") -> list[Group]:
+    """Return a schedule, a stack, a callable, a number, or a list or dict of these, as a list of groups.
+
+    Raises:
+        TypeError: For what is not a schedule.
+        ValueError: For no schedules, for a partly stacked or traced schedule, and for labels that are not one each.
+    """
+    named = isinstance(schedules, Mapping)
+    several = named or isinstance(schedules, (list, tuple))
+    items = list(schedules.values() if named else schedules if several else [schedules])
+    if not items:
+        raise FieldError(owner, name, schedules, "write at least one schedule", note=" is empty")
+    if named:
+        if labels is not None:
+            raise FieldError(owner, "labels", labels, "schedules is a dict, which has names: write one of the two")
+        labels = [str(key) for key in schedules]
+    lifted = [as_schedule(owner, f"{name}[{i}]" if several else name, item) for i, item in enumerate(items)]
+    sizes = [_size(owner, name, schedule) for schedule in lifted]
+    if isinstance(labels, str) and not several:
+        labels = None if sizes[0] else [labels]  # the label of a stack is the field that sets the colours
+    if labels is None:
+        labels = _labels(lifted)
+    if isinstance(labels, str) or len(labels) != len(lifted):
+        raise FieldError(owner, "labels", labels, f"write one for each of the {len(lifted)} schedules")
+    return [Group(str(label), s, size) for label, s, size in zip(labels, lifted, sizes, strict=True)]
+
+
+def _size(owner: str, name: str, schedule: Schedule) -> int:
+    leaves = jax.tree.leaves(schedule)
+    if any(map(is_traced, leaves)):
+        raise FieldError(owner, name, schedule, f"call {owner} outside of jit, grad and vmap", note=" is traced")
+    found = axes(schedule)
+    if found <= {0}:
+        return 0
+    sizes = {np.shape(leaf)[0] for leaf in leaves if np.ndim(leaf)}
+    if found != {1} or len(sizes) != 1:
+        instead = "put schedules together first, and stack the whole: stack(*(s * 0.5 for s in unstack(S)))"
+        raise FieldError(owner, name, schedule, instead, note=" is stacked in part only")
+    return sizes.pop()
+
+
+def _labels(schedules: list[Schedule]) -> list[str]:
+    """Return the fields that differ, for at most 3 between schedules of one structure; else the expressions."""
+    kinds = {jax.tree.structure(schedule) for schedule in schedules}
+    if len(schedules) > 1 and len(kinds) == 1 and axes(schedules[0]) == {0}:
+        differ = varied(stack(*schedules))
+        if 0 < len(differ) <= 3:
+            rows = zip(*differ.values(), strict=True)
+            return [", ".join(f"{n}={number(x)}" for n, x in zip(differ, row, strict=True)) for row in rows]
+    return [_name(schedule) for schedule in schedules]
+
+
+def _name(schedule: Schedule) -> str:
+    if isinstance(schedule, Lambda):  # an optax schedule is named by the function that made it
+        return getattr(schedule.fn, "__qualname__", repr(schedule.fn)).split(".<locals>")[0].strip("<>")
+    return repr(schedule) if axes(schedule) <= {0} else type(schedule).__name__
+
+
+def varied(stacked: Schedule) -> dict[str, np.ndarray]:
+    """Return the hyperparameters that differ between stacked schedules, by their shortest unique names.
+
+    Example:
+        >>> import jaxsched as js
+        >>> from jaxsched.inspect.curves import varied
+        >>> list(varied(js.grid(js.Linear, init_value=[1.0, 2.0], end_value=0.0, steps=[5, 9])))
+        ['init_value', 'steps']
+    """
+    found: dict[tuple[str, ...], np.ndarray] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(stacked):
+        name = tuple(str(getattr(key, "name", getattr(key, "idx", key))) for key in path)
+        column = np.asarray(leaf)
+        table = column.reshape(len(column), -1)  # each number of a table counts
+        for i in range(table.shape[1]):
+            if np.unique(table[:, i]).size > 1:
+                found[(*name, str(i)) if column.ndim > 1 else name] = table[:, i].astype(np.float64)
+    short = [name[-1] if not name[-1].isdigit() else ".".join(name[-2:]) for name in found]
+    names = [text if short.count(text) == 1 else ".".join(name) for text, name in zip(short, found, strict=True)]
+    return dict(zip(names, found.values(), strict=True))
+
+
+# --- horizon ---------------------------------------------------------------------------------------------------------
+
+
+def horizon(owner: str, members: list[Group], steps: Any, timeline: Timeline | None) -> int | np.ndarray:
+    """Return the number of steps to draw, or a sorted array of the steps.
+
+    Raises:
+        ValueError: For less than one step, for a step that cannot be counted, and if no schedule has an end.
+        TypeError: For what is not a number of steps.
+    """
+    if timeline is not None and not isinstance(timeline, Timeline):
+        raise FieldTypeError(owner, "timeline", timeline, "write Timeline(total_steps, steps_per_epoch=...)")
+    if steps is None:
+        ends = [timeline.total_steps] if timeline else [end for m in members if (end := _end(m)) is not None]
+        if not ends:
+            note = f", and nothing in {cut(', '.join(member.label for member in members), 80)} says how long it is"
+            raise FieldError(owner, "steps", None, "write steps=, such as 10_000", note=note)
+        steps = max(ends)
+    if isinstance(steps, str):
+        if timeline is None:
+            instead = "write timeline=Timeline(total_steps, ...) too"
+            raise FieldError(owner, "steps", steps, instead, note=" has a unit", needs="timeline")
+        steps = timeline(steps)
+    array = np.asarray(steps)
+    if isinstance(steps, bool) or array.dtype.kind not in "iuf" or array.ndim > 1:
+        raise FieldTypeError(owner, "steps", steps, "write a number of steps, a list of steps, or '3ep'")
+    most = np.iinfo(jnp.result_type(int)).max
+    if not array.size or not np.all(np.isfinite(array)) or array.min() < 0 or (array.ndim == 0 and array < 1):
+        raise FieldError(owner, "steps", steps, "write 1 or more steps, none of them below 0")
+    if array.max() > most:
+        raise FieldError(owner, "steps", steps, f"set jax_enable_x64 to count beyond {most:_}")
+    if np.any(array != np.floor(array)):
+        raise FieldError(owner, "steps", steps, "write a whole number of steps")
+    return np.unique(array.astype(np.int64)) if array.ndim else int(array)
+
+
+def _end(member: Group) -> int | None:
+    schedules = unstack(member.schedule) if member.size else [member.schedule]
+    return max((end for s in schedules if (end := last_step(s)) is not None), default=None)
+
+
+def _whole(length: Any) -> int | None:
+    return int(np.ceil(float(length))) if float(length) >= 1 else None
+
+
+def last_step(schedule: Schedule) -> int | None:
+    """How many steps a schedule tells of: up to the one from which on it holds its value; or None, for one without an
+    end, and for more steps than can be counted. To stairs and to what ends as a constant as many steps are added as
+    their pieces have on the mean, for the last piece to be seen.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.inspect.curves import last_step
+      >>> last_step(js.Linear(0.0, 1.0, steps=10).then(js.Cosine(1.0, 0.0, steps=90), at=10) * 0.5)
+      100
+      >>> last_step(js.PiecewiseConstant([30, 60], [0.1, 0.03, 0.01]))
+      90
+      >>> last_step(js.CosineWarmRestarts(0.1, period=10)) is None
+      True
+    """
+    end = _span(schedule)
+    counted = end is not None and end <= np.iinfo(jnp.result_type(int)).max
+    return _whole(end) if end is not None and counted else None
+
+
+def _span(s: Any) -> float | None:
+    """As `last_step`; 0 for a constant."""
+    names = {f.name for f in s._fields}
+    if isinstance(s, Constant):
+        return 0.0
+    if isinstance(s, UntunedWarmup):
+        return 2 / (1 - float(s.b2)) if float(s.b2) < 1 else None
+    if "total_steps" in names:
+        return float(s.total_steps)
+    if isinstance(s, Join):
+        last = _span(s.schedules[-1])
+        return None if last is None else _stairs(s.boundaries) if last == 0 else last + float([0, *s.boundaries][-1])
+    if isinstance(s, Sum):
+        return _together(s.schedules)
+    if isinstance(s, Product):
+        over = [end for part in s.schedules if (end := _span(part)) and _is_zero(part, end)]
+        return min(over) if over else _together(s.schedules)
+    if isinstance(s, Repeat):
+        return _cycles(s)
+    if isinstance(s, Recipe):
+        return _span(s.build())
+    if isinstance(s, (PiecewiseConstant, MultiStepDecay)):
+        return _stairs(s.boundaries if isinstance(s, PiecewiseConstant) else s.milestones)
+    if isinstance(s, PolynomialDecay):
+        return None if s.cycle else float(s.decay_steps)
+    if isinstance(s, PiecewiseInterpolate):
+        return float(np.asarray(s.knots)[-1])
+    return _span_of_method(s) if "schedule" in names else float(s.steps) if "steps" in names else None
+
+
+def _span_of_method(s: Any) -> float | None:
+    if isinstance(s, Cooldown):
+        return float(s.at) + float(s.steps)
+    inner = _span(s.schedule)
+    if not inner and not isinstance(s, Warmup):
+        return inner
+    if inner is None:
+        return None
+    if isinstance(s, Warmup):
+        rise = float(s.steps)
+        return 2 * rise if inner == 0 else rise if inner < rise and not _is_zero(s.schedule, inner) else inner
+    if isinstance(s, Shift):
+        return inner + float(s.steps)
+    return inner * float(s.steps_per_epoch) if isinstance(s, PerEpoch) else inner
+
+
+def _together(parts: Any) -> float | None:
+    """Of a sum: when the last of its parts ends, if each does."""
+    ends = [_span(part) for part in parts]
+    return None if None in ends else max(end for end in ends if end is not None)
+
+
+def _is_zero(schedule: Schedule, step: float) -> bool:
+    """Whether it holds 0 from there on, so that a product with it does."""
+    known = jax.tree.leaves(schedule)
+    if step > np.iinfo(jnp.result_type(int)).max - 1 or any(np.ndim(x) > 1 for x in known):
+        return False
+    return evaluate(schedule, np.array([int(np.ceil(step))]))[0][0] == 0
+
+
+def _stairs(boundaries: Any) -> float:
+    """Up to the last of the steps, and one piece more."""
+    steps = [float(x) for x in boundaries]
+    return steps[-1] * (1 + 1 / len(steps)) if steps else 0.0
+
+
+def _cycles(s: Repeat) -> float | None:
+    """The steps of all cycles: `period * (1 + mult + ... + mult^(cycles - 1))`."""
+    if s.cycles is None:
+        return None
+    growth, cycles = 1.0 if s.period_mult is None else float(s.period_mult), int(s.cycles)
+    try:
+        times = float(cycles) if growth == 1 else (growth**cycles - 1) / (growth - 1)
+    except OverflowError:
+        return None
+    return float(s.period) * times
+
+
+# --- points ----------------------------------------------------------------------------------------------------------
+
+
+def curves(owner: str, member: Group, steps: int | np.ndarray, columns: int | None = None) -> list[Curve]:
+    """Return the curve of each schedule of a group over steps `0 ... steps - 1`, or at an array of steps.
+
+    Up to 2**20 steps a schedule is evaluated at every step, and the lowest and the highest value of each of `columns`
+    columns are kept. Beyond that it is evaluated where its formula changes, at the steps before, and in between.
+    """
+    size = max(member.size, 1)
+    columns = columns or (_COLUMNS if size <= 8 else _COLUMNS_OF_MANY)
+    if isinstance(steps, np.ndarray):
+        chosen = [steps] * size
+    elif steps <= max(min(_DENSE, _EVALUATIONS // size), 4 * columns):
+        chosen = [np.arange(steps)] * size
+    else:
+        chosen = [_points(s, steps, columns) for s in (unstack(member.schedule) if member.size else [member.schedule])]
+    try:
+        values = _values(member, chosen)
+    except (jax.errors.JAXTypeError, ValueError) as error:  # an `if` on an array raises the latter
+        instead = "write it with jax.numpy, and jnp.where for an if"
+        note = " cannot be called with an array of steps in a compiled function"
+        raise FieldTypeError(owner, "schedules", member.schedule, instead, note=note) from error
+    return [_curve(at, row[: len(at)], columns) for at, row in zip(chosen, values, strict=True)]
+
+
+def _points(schedule: Schedule, steps: int, columns: int) -> np.ndarray:
+    """Return steps at even distances, those where the formula changes, and those before them."""
+    marks = _marks(schedule, steps)
+    even = np.linspace(0, steps - 1, (4 if marks is not None else 32) * columns).astype(np.int64)
+    marks = np.zeros(0, np.int64) if marks is None else marks
+    return np.unique(np.clip(np.concatenate([even, marks - 1, marks]), 0, steps - 1))
+
+
+def _marks(schedule: Schedule, steps: int) -> np.ndarray | None:
+    """Return the sorted steps in `0 ... steps` where the formula changes; None if that is unknown."""
+    found = outline(schedule, steps)
+    marks = [phase.start for phase in found.phases] + [jump.step for jump in found.jumps]
+    return np.unique(np.array([*marks, *found.restarts, found.peak_step], np.int64))
+
+
+@jax.jit
+def _evaluate_stack(stacked: Schedule, steps: jax.Array) -> jax.Array:
+    return jax.vmap(lambda schedule, t: jnp.broadcast_to(schedule(t), t.shape))(stacked, steps)
+
+
+def _values(member: Group, chosen: list[np.ndarray]) -> np.ndarray:
+    """Return the (size, points) values at the steps of each schedule, padded to the longest."""
+    if not member.size:
+        return evaluate(member.schedule, chosen[0])[0][None]
+    points = max(map(len, chosen))
+    part = max(1, _DENSE // points)  # limits the memory of one call
+    values = np.empty((member.size, points))
+    for start in range(0, member.size, part):
+        here = slice(start, start + part)
+        at = np.stack([np.pad(steps, (0, points - len(steps)), mode="edge") for steps in chosen[here]])
+        stacked = jax.tree.map(lambda leaf, here=here: leaf[here], member.schedule)
+        values[here] = np.asarray(_evaluate_stack(stacked, at.astype(jnp.result_type(int))), np.float64)
+    return values
+
+
+def _curve(at: np.ndarray, values: np.ndarray, columns: int) -> Curve:
+    """Return a curve of the points that its picture needs, with the step of each jump twice."""
+    values = np.where(np.isfinite(values), values, np.nan)
+    jump = _jumps(at, values)
+    if len(at) > 4 * columns:
+        sides = np.flatnonzero(jump | (np.isnan(values[1:]) != np.isnan(values[:-1])))
+        # Of more jumps than columns the extremes show as much.
+        sides = sides if len(sides) <= columns else sides[:0]
+        kept = np.unique(np.concatenate([[0, len(at) - 1], _extremes(values, columns), sides, sides + 1]))
+        jump = jump[kept[:-1]] & (np.diff(kept) == 1)
+        at, values = at[kept], values[kept]
+    before = np.flatnonzero(jump)
+    return Curve(np.insert(at, before + 1, at[before + 1]), np.insert(values, before + 1, values[before]))
+
+
+def _jumps(at: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return (points - 1,) whether the value leaps between neighbouring steps, far steeper than on both sides."""
+    if len(at) < 3:
+        return np.zeros(max(len(at) - 1, 0), bool)
+    gap, size = np.diff(at), np.abs(np.diff(values))
+    slope = np.nan_to_num(size / gap)
+    padded = np.concatenate([[slope[1]], slope, [slope[-2]]])
+    beside = np.maximum(padded[:-2], padded[2:])
+    large = size > 1e-3 * np.fmax(np.abs(values[:-1]), np.abs(values[1:]))
+    return (gap == 1) & large & (slope > 4 * beside)
+
+
+def _extremes(values: np.ndarray, columns: int) -> np.ndarray:
+    """Return the indices of the lowest and the highest value of each column."""
+    edges = np.ceil(np.linspace(0, len(values), columns + 1)).astype(int)
+    inside = edges[:-1, None] + np.arange(np.diff(edges).max())
+    inside = np.minimum(inside, edges[1:, None] - 1)
+    seen, row = values[inside], np.arange(columns)
+    lowest = np.where(np.isnan(seen), np.inf, seen).argmin(axis=1)
+    highest = np.where(np.isnan(seen), -np.inf, seen).argmax(axis=1)
+    return np.concatenate([inside[row, lowest], inside[row, highest]])
+
+
+# --- logarithmic axes ------------------------------------------------------------------------------------------------
+
+
+def floor_of_log(owner: str, lines: list[Curve], scale: str) -> float | None:
+    """Return the lowest value of a logarithmic axis, where a 0 is drawn; None for a linear axis.
+
+    It is six powers of ten below the highest value, or lower if a twentieth of the steps of a curve is.
+
+    Raises:
+        ValueError: For an unknown scale, for values below 0, and for no value above 0.
+    """
+    if scale not in ("linear", "log"):
+        raise FieldError(owner, "scale", scale, nearest_name(str(scale), ["linear", "log"]))
+    if scale == "linear":
+        return None
+    low = min((float(np.nanmin(curve.values)) for curve in lines if np.isfinite(curve.values).any()), default=np.nan)
+    if low < 0:
+        instead = "write scale='linear' for values below 0"
+        raise FieldError(owner, "scale", scale, instead, note=f", and a value is {low:.3g}")
+    above = [(curve.steps[kept], curve.values[kept]) for curve in lines if (kept := curve.values > 0).any()]
+    if not above:
+        raise FieldError(owner, "scale", scale, "write scale='linear'", note=", and no value is above 0")
+    usual = []
+    for steps, values in above:  # at even distances: the points of a curve are denser where it changes
+        even = np.interp(np.linspace(steps[0], steps[-1], 1000), steps, values)
+        usual.append(float(np.quantile(even, 0.05)))
+    peak, least = max(values.max() for _, values in above), min(values.min() for _, values in above)
+    return float(max(least, min(1e-6 * peak, *usual)))

@@ -203,12 +203,9 @@
     constructor(id, panel) {
       super(id, [panel]);
       this.box.style.minWidth = `${panel.x.length * 110}px`;
-      this.plot.on("plotly_selected", () => this.filter());
+      this.plot.on("plotly_relayout", () => this.filter());
       this.plot.on("plotly_deselect", () => this.filter());
-      byId("filter-clear").addEventListener("click", () => {
-        Plotly.relayout(this.plot, { selections: [] });
-        this.filter();
-      });
+      byId("filter-clear").addEventListener("click", () => Plotly.relayout(this.plot, { selections: [] }));
     }
 
     get bar() { return false; }
@@ -234,12 +231,15 @@
     }
 
     filter() {
-      const boxes = this.plot.layout.selections ?? [];
-      const { values, starts } = this.panel;
-      const inside = (rank) => boxes.every(({ x0, x1, y0, y1 }) => {
-        const part = values.subarray(starts[rank] + Math.round(Math.min(x0, x1)), starts[rank] + Math.round(Math.max(x0, x1)) + 1);
-        return part.every((value) => value >= Math.min(y0, y1) && value <= Math.max(y0, y1));
+      // A box without width is a path for plotly: the corners of both are taken from their numbers.
+      const boxes = (this.plot.layout.selections ?? []).map(({ x0, y0, x1, y1, path }) => {
+        const corners = path ? path.match(/-?[\d.]+(e-?\d+)?/g).map(Number) : [x0, y0, x1, y1];
+        const [along, heights] = [0, 1].map((k) => corners.filter((_, i) => i % 2 === k));
+        return { axes: [Math.min(...along), Math.max(...along)].map(Math.round), low: Math.min(...heights), high: Math.max(...heights) };
       });
+      const { values, starts } = this.panel;
+      const inside = (rank) => boxes.every(({ axes: [first, last], low, high }) => (
+        values.subarray(starts[rank] + first, starts[rank] + last + 1).every((value) => value >= low && value <= high)));
       for (const rank of ranks) state.shown[rank] = inside(rank);
       filtered();
     }

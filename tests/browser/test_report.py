@@ -251,28 +251,39 @@ def test_a_zoom_draws_all_curves_anew(open_page):
     assert lit_rows(driver) == [4]
 
 
-def test_what_is_drawn_along_an_axis_filters(open_page):
-    driver = open_page("ten")
+def drag(driver, axis, low, high, modifiers=0):
+    """Drag the mouse along an axis of the parallel coordinates; 8 is Shift."""
     driver.execute_script("document.getElementById('parallel').scrollIntoView({block: 'center'})")
     code = """const {xaxis, yaxis} = document.querySelector('#parallel .plot')._fullLayout;
     const box = document.querySelector('#parallel .plot').getBoundingClientRect();
-    return [box.left + xaxis._offset + xaxis.d2p(0), ...[0.5, 1.02].map(y => box.top + yaxis._offset + yaxis.d2p(y))]"""
-    x, middle, top = driver.execute_script(code)
-    for kind, y in (
-        ("mousePressed", middle),
-        ("mouseMoved", (top + middle) / 2),
-        ("mouseMoved", top),
-        ("mouseReleased", top),
-    ):
-        event = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
+    const [axis, ...heights] = arguments;
+    return [box.left + xaxis._offset + xaxis.d2p(axis), ...heights.map(y => box.top + yaxis._offset + yaxis.d2p(y))]"""
+    x, low, high = driver.execute_script(code, axis, low, high)
+    places = [("mousePressed", low), ("mouseMoved", (low + high) / 2), ("mouseMoved", high), ("mouseReleased", high)]
+    for kind, y in places:
+        event = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1, "modifiers": modifiers}
         driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
-    settle(driver)
-    # The axis is one of powers of ten, so its upper half are the rates above the geometric middle.
-    rates = sorted(float(setting.peak_value) for setting in js.unstack(cosines(10)))
-    upper = [rate for rate in rates if rate > (rates[0] * rates[-1]) ** 0.5]
-    assert sorted(float(text) for text in column(driver, 1)) == pytest.approx(upper, rel=1e-3)
-    assert f"{len(upper)} of 10" in driver.find_element(By.ID, "filter-note").text
+        settle(driver)
+
+
+def test_what_is_drawn_along_an_axis_filters(open_page):
+    driver = open_page("ten")
+    note = driver.find_element(By.ID, "filter-note")
+    drag(driver, 0, 0.5, 1.02)
+    # The axis is logarithmic, so its upper half are the rates above the geometric middle.
+    settings = sorted(js.unstack(cosines(10)), key=lambda s: s.peak_value)
+    rates = [float(setting.peak_value) for setting in settings]
+    upper = [setting for setting in settings if setting.peak_value > (rates[0] * rates[-1]) ** 0.5]
+    WebDriverWait(driver, 5).until(lambda _: f"{len(upper)} of 10" in note.text)
+    shown = sorted(float(text) for text in column(driver, 1))
+    assert shown == pytest.approx([float(setting.peak_value) for setting in upper], rel=1e-3)
+    drag(driver, 1, 0.5, 1.02, modifiers=8)
+    warmups = [int(setting.warmup_steps) for setting in settings]
+    both = [s for s in upper if s.warmup_steps > (min(warmups) + max(warmups)) / 2]
+    assert 0 < len(both) < len(upper)
+    WebDriverWait(driver, 5).until(lambda _: f"{len(both)} of 10" in note.text)
     driver.find_element(By.ID, "filter-clear").click()
+    WebDriverWait(driver, 5).until(lambda _: note.text == "")
     assert len(column(driver, 0)) == 10
 
 

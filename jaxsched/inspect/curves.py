@@ -445,12 +445,8 @@ def floor_of_log(owner: str, lines: list[Curve], scale: str) -> float | None:
     if low < 0:
         instead = "write scale='linear' for values below 0"
         raise FieldError(owner, "scale", scale, instead, note=f", and a value is {low:.3g}")
-    above = [(curve.steps[kept], curve.values[kept]) for curve in lines if (kept := curve.values > 0).any()]
+    above = [curve.values[curve.values > 0] for curve in lines if (curve.values > 0).any()]
     if not above:
         raise FieldError(owner, "scale", scale, "write scale='linear'", note=", and no value is above 0")
-    usual = []
-    for steps, values in above:  # at even distances: the points of a curve are denser where it changes
-        even = np.interp(np.linspace(steps[0], steps[-1], 1000), steps, values)
-        usual.append(float(np.quantile(even, 0.05)))
-    peak, least = max(values.max() for _, values in above), min(values.min() for _, values in above)
-    return float(max(least, min(1e-6 * peak, *usual)))
+    every = np.concatenate(above)
+    return float(max(every.min(), min(1e-6 * every.max(), *(np.quantile(values, 0.05) for values in above))))

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TextIO
 import numpy as np
 
 from .._errors import FieldError
-from .curves import Drawing, drawing, varied
+from .curves import Curve, Drawing, drawing, varied
 from .format import count, cut, number, texts, ticks
 
 _COLOURS = (33, 208, 35, 170, 44, 178)
@@ -38,16 +38,6 @@ _MOST_OF_A_STACK = 64
 
 _LOCK = threading.Lock()
 """plotext has one terminal for the whole process."""
-
-
-class _Layer(NamedTuple):
-    """A line of plotext, or letters on it."""
-
-    x: np.ndarray
-    y: np.ndarray
-    marker: str
-    colour: int
-    joined: bool
 
 
 class _Axis(NamedTuple):
@@ -117,12 +107,13 @@ def terminal_plot(
     columns = _size("width", width, min(max(size.columns, _NARROWEST), _WIDEST), _NARROWEST)
     labels = [labels] if isinstance(labels, str) else labels
     drawn = drawing("terminal_plot", schedules, steps, labels, scale, columns=2 * columns)
+    curves = [_shown(group, drawn.ground) for group in drawn.lines]
     names = _names(drawn, columns, color)
     lines = _size("height", height, min(max(size.lines - 3, _LOWEST + len(names)), 19 + len(names)), _LOWEST)
     names = names[: lines - _LOWEST]
-    x, y = _steps_axis(drawn.steps, columns), _values_axis(drawn, lines - len(names), columns)
+    x, y = _steps_axis(drawn.steps, columns), _values_axis(curves, scale, lines - len(names), columns)
     with _LOCK:
-        text = _draw(plotext, _layers(drawn, x, braille), x, y, columns, lines - len(names))
+        text = _draw(plotext, curves, x, y, columns, lines - len(names), braille)
     frame = (text if braille else text.translate(_ASCII)).split("\n")[: lines - len(names)]
     rows = names + frame if len(drawn.groups) == 1 else frame + names
     rows = [_TRAILING.sub("", row) + "\x1b[0m" * ("\x1b" in row) if color else _plain(row) for row in rows]
@@ -198,13 +189,12 @@ def _steps_axis(length: int | np.ndarray, columns: int) -> _Axis:
     return _Axis(low, high, at, texts(at, count))
 
 
-def _values_axis(drawn: Drawing, frame: int, columns: int) -> _Axis:
-    seen = np.concatenate([curve.values for group in drawn.lines for curve in group])
+def _values_axis(curves: list[list[Curve]], scale: str, height: int, columns: int) -> _Axis:
+    seen = np.concatenate([curve.values for group in curves for curve in group])
     seen = seen[np.isfinite(seen)]
     low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
-    most = max(2, (frame - 3) // 3 + 1)
-    if drawn.ground is not None:
-        low, high = float(np.log10(drawn.ground)), float(np.log10(high))
+    most = max(2, (height - 3) // 3 + 1)
+    if scale == "log":
         low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
         at = ticks(low, high, most, whole=True) or [low, high]
         labels = texts([10**x for x in at], number)
@@ -219,38 +209,40 @@ def _values_axis(drawn: Drawing, frame: int, columns: int) -> _Axis:
     return _Axis(low, high, at, labels) if columns >= 18 else _Axis(low, high, [], [])
 
 
-def _layers(drawn: Drawing, x: _Axis, braille: bool) -> list[_Layer]:
-    """Return the lines, and on top of them the letters of several schedules."""
-    lines, letters = [], []
-    several = len(drawn.lines) > 1
-    for i, group in enumerate(drawn.lines):
-        some = np.unique(np.linspace(0, len(group) - 1, min(len(group), _MOST_OF_A_STACK)).round().astype(int))
-        marker = "braille" if braille else _letter(i) if several else "*"
-        for j in some.tolist():
-            steps, values = group[j]
-            if drawn.ground is not None:
-                values = np.log10(np.maximum(values, drawn.ground))
-            known = np.isfinite(values)
-            for run in np.split(np.arange(len(values)), np.flatnonzero(known[1:] != known[:-1]) + 1):
-                if known[run[0]]:  # a line stops where there is no value
-                    lines.append(_Layer(steps[run], values[run], marker, _colour(i), len(run) > 1))
-            if several and braille and j == some[len(some) // 2]:
-                at = x.low + (np.arange(3) + (i + 0.5) / len(drawn.lines)) / 3 * (x.high - x.low)
-                on = np.interp(at, steps, values, left=np.nan, right=np.nan)
-                there = np.isfinite(on)
-                letters.append(_Layer(at[there], on[there], _letter(i), _colour(i), False))
-    return [layer for layer in (*lines, *letters) if len(layer.x)]
+def _shown(group: list[Curve], ground: float | None) -> list[Curve]:
+    """Return at most 64 curves of a group, as powers of ten on a logarithmic axis."""
+    some = np.unique(np.linspace(0, len(group) - 1, min(len(group), _MOST_OF_A_STACK)).round().astype(int))
+    return [
+        c if ground is None else c._replace(values=np.log10(np.maximum(c.values, ground)))
+        for c in map(group.__getitem__, some)
+    ]
 
 
-def _draw(plotext: Any, layers: list[_Layer], x: _Axis, y: _Axis, width: int, height: int) -> str:
+def _draw(plotext: Any, curves: list[list[Curve]], x: _Axis, y: _Axis, width: int, height: int, braille: bool) -> str:
     figure = type(plotext.figure)(plotext.terminal)  # the user's own figure stays as it is
+
+    def add(i: int, at: np.ndarray, values: np.ndarray, marker: str, joined: bool) -> None:
+        coloured = plotext.marker(marker, pixel=plotext.pixel(foreground=_colour(i)))
+        figure.draw(figure.signal(at.tolist(), values.tolist(), marker=coloured).lines(joined))
+
     try:
         plotext.terminal.limit(False, False)
         figure.plot_size(width, height)
         figure.theme("colorless")
-        for layer in layers:
-            marker = plotext.marker(layer.marker, pixel=plotext.pixel(foreground=layer.colour))
-            figure.draw(figure.signal(layer.x.tolist(), layer.y.tolist(), marker=marker).lines(layer.joined))
+        several = len(curves) > 1
+        for i, group in enumerate(curves):
+            marker = "braille" if braille else _letter(i) if several else "*"
+            for steps, values in group:
+                known = np.isfinite(values)
+                for run in np.split(np.arange(len(values)), np.flatnonzero(known[1:] != known[:-1]) + 1):
+                    if known[run[0]]:  # a line stops where there is no value
+                        add(i, steps[run], values[run], marker, len(run) > 1)
+        for i, group in enumerate(curves if several and braille else []):
+            steps, values = group[len(group) // 2]
+            at = x.low + (np.arange(3) + (i + 0.5) / len(curves)) / 3 * (x.high - x.low)
+            on = np.interp(at, steps, values, left=np.nan, right=np.nan)
+            if (there := np.isfinite(on)).any():
+                add(i, at[there], on[there], _letter(i), False)
         for axis, side in ((x, "x"), (y, "y")):
             ruler = figure.ruler(side, 0).lim(axis.low, axis.high).alignment(lim="edge")
             if axis.at:

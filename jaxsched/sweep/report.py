@@ -137,7 +137,7 @@ class _Report:
             data,
             title=page.escape(title),
             lead=page.escape(self.lead()),
-            facts=page.pairs(self.facts(), "facts"),
+            facts=page.pairs(self.facts()),
             best=self.best_section(expressions[0]),
             count=f"{len(expressions):,}",
             grey=grey if (self.diverged_at >= 0).any() else "",
@@ -227,14 +227,11 @@ class _Report:
             text = page.paragraph("The command:") + page.code("command", command, "Copy the command")
         run = [(_words(str(name)), _short(value)) for name, value in self.result.run.items() if name != "command"]
         if run:
-            text += page.paragraph("The run:") + page.pairs(run, "versions")
+            text += page.paragraph("The run:") + page.pairs(run)
         names = ("jax", "jaxlib", "optax", "numpy", "plotly")
         versions = [("jaxsched", __version__), *((name, importlib.metadata.version(name)) for name in names)]
-        return (
-            text
-            + page.paragraph("This page was made with:")
-            + page.pairs([*versions, ("Python", platform.python_version())], "versions")
-        )
+        versions.append(("Python", platform.python_version()))
+        return text + page.paragraph("This page was made with:") + page.pairs(versions)
 
     # --- the ranking -------------------------------------------------------------------------------------------------
 
@@ -527,28 +524,19 @@ def _edges(result: SweepResult, points: int) -> np.ndarray:
     return both[(both >= 0) & (both < windows)]
 
 
-def _stretches(edges: np.ndarray) -> list[slice]:
-    return [slice(a + 1, b + 1) for a, b in zip([-1, *edges[:-1].tolist()], edges.tolist(), strict=True)]
-
-
 def _means(curves: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """The mean over each stretch, of what is finite in it: windows of steps make a longer one."""
-    columns = []
-    for part in _stretches(edges):
-        finite = np.isfinite(curves[:, part])
-        total = np.where(finite, curves[:, part], 0.0).sum(axis=1)
-        columns.append(np.where(finite.any(axis=1), total / np.maximum(finite.sum(axis=1), 1), np.nan))
-    return np.stack(columns, axis=1)
+    """Return the mean of the finite values in each stretch, as windows of steps make a longer one."""
+    starts, finite = np.append(0, edges[:-1] + 1), np.isfinite(curves)
+    total = np.add.reduceat(np.where(finite, curves, 0.0), starts, axis=1)
+    count = np.add.reduceat(finite.astype(int), starts, axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _last(curves: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """The last finite value in each stretch."""
-    columns = []
-    for part in _stretches(edges):
-        backwards = curves[:, part][:, ::-1]
-        at = np.isfinite(backwards).argmax(axis=1)
-        columns.append(backwards[np.arange(len(curves)), at])
-    return np.stack(columns, axis=1)
+    """Return the last finite value in each stretch."""
+    starts = np.append(0, edges[:-1] + 1)
+    at = np.maximum.reduceat(np.where(np.isfinite(curves), np.arange(curves.shape[1]), -1), starts, axis=1)
+    return np.where(at >= 0, np.take_along_axis(curves, at, axis=1), np.nan)
 
 
 def _top(low: float, high: float, tops: np.ndarray) -> tuple[float, float] | None:

@@ -53,14 +53,9 @@
   const layout = (more) => ({
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest", showlegend: false,
     font: { color: state.colours.ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: state.colours.soft, activecolor: state.colours.ink },
     margin: { l: 52, r: 12, t: 24, b: 40 }, dragmode: touch ? false : "zoom", ...more,
   });
-  // The buttons are named one by one, as plotly's own bar offers to send the figure to a server.
-  const config = (bar) => ({
-    displaylogo: false, doubleClick: "reset", responsive: true, displayModeBar: bar && !touch ? "hover" : false,
-    modeBarButtons: [["zoomIn2d", "zoomOut2d", "resetScale2d"]],
-  });
+  const config = { displayModeBar: false, doubleClick: "reset", responsive: true };
 
   // --- curves --------------------------------------------------------------------------------------------------------
 
@@ -87,11 +82,9 @@
     }
 
     draw() {
-      Plotly.react(this.plot, this.traces(), this.layout(), config(this.bar));
+      Plotly.react(this.plot, this.traces(), this.layout(), config);
       this.repaint();
     }
-
-    get bar() { return true; }
 
     layout() {
       const { label, log, low, high, ends } = this.panel;
@@ -208,8 +201,6 @@
       byId("filter-clear").addEventListener("click", () => Plotly.relayout(this.plot, { selections: [] }));
     }
 
-    get bar() { return false; }
-
     layout() {
       const { x, axes, low, high } = this.panel;
       const { soft, accent } = state.colours;
@@ -271,7 +262,7 @@
         dragmode: false,
         xaxis: axis({ title: { text: "rank", standoff: 8 }, range: [0.4, means.length + 0.6], showgrid: false, fixedrange: true, tickformat: "d", dtick: means.length <= 12 ? 1 : null }),
         yaxis: axis({ title: { text: plain(label), standoff: 8 }, type: log ? "log" : "linear", fixedrange: true }),
-      }), config(false));
+      }), config);
     }
 
     lit(rank) {
@@ -385,7 +376,7 @@
 
   // Plotly covers the page while a button is down, so a click does not reach the figure.
   let down = null;
-  addEventListener("pointerdown", (event) => { down = event.target.closest(".plot, #ranking tbody") && !event.target.closest(".modebar") ? event : null; });
+  addEventListener("pointerdown", (event) => { down = event.target.closest(".plot, #ranking tbody") && event; });
   addEventListener("pointercancel", () => { down = null; });
   addEventListener("pointerup", (event) => {
     if (down && state.hover !== null && Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY) < 5) pin(state.hover);

@@ -164,9 +164,9 @@ def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{escape(text)}</p>'
 
 
-def pairs(facts: Iterable[tuple[str, str]], kind: str) -> str:
+def pairs(facts: Iterable[tuple[str, str]]) -> str:
     rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    return f'<dl class="{kind}">{rows}</dl>'
+    return f"<dl>{rows}</dl>"
 
 
 def code(name: str, text: str, says: str) -> str:

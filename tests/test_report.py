@@ -260,26 +260,6 @@ def test_the_highest_step_is_said_exactly(tmp_path):
     assert abs(steps[values.argmax()] - 123_456_789) < 8
 
 
-def test_a_setting_that_is_too_long_is_marked_as_cut(tmp_path):
-    """Nothing is cut where there is room; and what is cut cannot be copied."""
-
-    def tables(count):
-        values = np.round(np.random.default_rng(0).uniform(0.1, 1, (count, 600)), 5)
-        rows = [js.PiecewiseConstant(list(range(1, 600)), row.tolist()) for row in values]
-        return make(js.stack(*rows), np.arange(count)[:, None])
-
-    few = tables(3)
-    assert len(repr(few.settings[1])) > 6_000
-    data = read(few, tmp_path).data
-    assert data["expressions"] == [repr(setting) for setting in few.settings]
-    assert data["cut"] == []
-    many = tables(200)
-    data = read(many, tmp_path).data
-    assert data["expressions"][0] == repr(many.settings[0])
-    assert data["cut"] == list(range(1, 200))
-    assert all(len(text) <= 5_000 and text.endswith("...") for text in data["expressions"][1:])
-
-
 # --- what the page says -----------------------------------------------------------------------------------------------
 
 

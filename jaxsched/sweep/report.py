@@ -49,12 +49,6 @@ _BELOW = -0.1
 _DECADES = 20
 """From this ratio of the largest to the smallest number on, an axis is logarithmic."""
 
-_LONGEST = 4_000
-"""Characters of an expression that the page keeps, however many there are."""
-
-_EXPRESSIONS = 1_000_000
-"""Characters of all expressions together that the page has room for."""
-
 _COLUMNS = 1_024
 """Columns of pixels in a figure of schedules."""
 
@@ -117,15 +111,13 @@ class _Report:
 
     def render(self, command: str | None, title: str | None) -> str:
         expressions = [repr(setting) for setting in self.settings]
-        longest = max(_LONGEST, _EXPRESSIONS // len(expressions))
         schedules, curves, axes, spread = self.schedules(), self.curves(), self.axes(), self.spread()
         lost = np.flatnonzero(self.lost).tolist()
         data = {
             "count": len(expressions),
             "best": self.best,
             "lost": lost,
-            "expressions": [cut(text, longest) if i else text for i, text in enumerate(expressions)],
-            "cut": [i for i, text in enumerate(expressions) if i and len(text) > longest],
+            "expressions": expressions,
             "schedules": schedules,
             "curves": curves,
             "parallel": _parallel(axes),
@@ -160,9 +152,9 @@ class _Report:
         result = self.result
         settings, seeds = result.diverged_at.shape
         what = (
-            f"{_many(settings, 'setting')} with {_many(seeds, 'seed')} each, {_many(result.steps, 'step')} a training."
+            f"{_many(settings, 'setting')} with {_many(seeds, 'seed')} each, {_many(result.steps, 'step')} a training"
         )
-        return f"{what} {_capital(self.outcome())}."
+        return f"{what}. {_capital(self.outcome())}."
 
     def outcome(self) -> str:
         """`best valid loss 0.031 at peak_value=0.3; 5 of 64 settings diverged`."""

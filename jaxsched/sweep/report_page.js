@@ -367,9 +367,7 @@
     const words = heads.map((head, k) => [head.dataset.word, cells[k] ?? "–"]).filter(([word, text]) => word && text !== "–");
     byId("readout-words").textContent = words.map((pair) => pair.join(" ")).join(", ");
     byId("lit-expression").textContent = rank === null ? "" : data.expressions[rank];
-    const cut = data.cut.includes(rank);
-    byId("readout-cut").hidden = !cut;
-    document.querySelector("[data-copy=lit-expression]").hidden = cut || rank === null;
+    document.querySelector("[data-copy=lit-expression]").hidden = rank === null;
   }
 
   // --- the page ------------------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ class _Report:
         return f"{what}. {_capital(self.outcome())}."
 
     def outcome(self) -> str:
-        """`best valid loss 0.031 at peak_value=0.3; 5 of 64 settings diverged`."""
+        """Return such as `best valid loss 0.031 at peak_value=0.3; 5 of 64 settings diverged`."""
         count, lost = len(self.rows), int(self.lost.sum())
         if lost == count:
             return "every setting diverged with some seed" if count > 1 else "the one setting diverged with some seed"
@@ -300,12 +300,12 @@ class _Report:
     def curve_says(self, name: str, beside: bool) -> str:
         count, what = len(self.rows), _words(name)
         mean = ", mean over the seeds" if self.values.shape[1] > 1 else ""
-        stop = (
-            " A curve ends where a seed diverged or the setting was pruned." if (self.lost | self.pruned).any() else ""
-        )
+        ends_early = " A curve ends where a seed diverged or the setting was pruned."
+        stop = ends_early if (self.lost | self.pruned).any() else ""
         dashes = ""
         if beside:
-            dashes = " Dashes: " + ("training" if name.startswith("valid_") else "validation") + ", of what is lit."
+            side = "training" if name.startswith("valid_") else "validation"
+            dashes = f" Dashed: the {side} of the highlighted setting."
         return f"{_capital(what)}, {_many(count, 'curve')}{mean}: {self.outcome()}.{stop}{dashes}"
 
     def no_curves(self) -> str:
@@ -320,7 +320,7 @@ class _Report:
     # --- hyperparameters ---------------------------------------------------------------------------------------------
 
     def axes(self) -> list[_Axis]:
-        """What differs, an axis each, and the metric as the last; none if nothing differs."""
+        """Return an axis for each hyperparameter that differs, and one for the metric; none if nothing differs."""
         found = [_names_axis("family", self.families)] if self.families else []
         for name, values in self.varied.items():
             width = max(np.size(value) for value in values if value is not None)
@@ -460,7 +460,7 @@ def _base(metric: str) -> str:
 
 
 def _beside(name: str, names: Sequence[str]) -> int | None:
-    """The place of the same metric in training, or in validation."""
+    """Return the index of the validation metric for a training one, and the reverse."""
     sides = [f"{side}_{_base(name)}" for side in ("train", "valid")]
     other = next((x for x in sides if x != name and x in names), None)
     return None if other is None or name not in sides else names.index(other)
@@ -476,7 +476,7 @@ def _width(values: Sequence[Any]) -> int:
 
 
 def _place(value: Any, k: int) -> float:
-    """The number at place k of a hyperparameter, NaN if there is none."""
+    """Return the number at index k of a hyperparameter, NaN if there is none."""
     return np.nan if value is None or np.size(value) <= k else float(np.ravel(np.asarray(value))[k])
 
 
@@ -508,7 +508,7 @@ def _extremes(values: np.ndarray) -> tuple[float, float]:
 
 
 def _edges(result: SweepResult, points: int) -> np.ndarray:
-    """The last windows of the stretches that a curve is drawn by; a rung ends a stretch."""
+    """Return the last window of each stretch that is drawn as one point; a rung ends a stretch."""
     windows = result.steps // result.log_every
     even = np.linspace(0, windows - 1, min(points, windows)).round() if windows else []
     rungs = np.unique(result.pruned_at[result.pruned_at > 0]) // result.log_every - 1
@@ -532,20 +532,20 @@ def _last(curves: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def _top(low: float, high: float, tops: np.ndarray) -> tuple[float, float] | None:
-    """Peaks of several powers of ten: on a linear axis the small ones would lie on the ground."""
+    """Return logarithmic limits for peaks over several powers of ten, as a linear axis would hide the small ones."""
     if low >= 0 and tops.min() > 0 and tops.max() > _DECADES * tops.min():
         return float(tops.min() / 10), float(tops.max() * 1.6)
     return None
 
 
 def _bottom(low: float, high: float, tops: np.ndarray) -> tuple[float, float] | None:
-    """A loss that falls by much: what the last steps gain is seen too."""
+    """Return logarithmic limits for a loss that falls by much, to show what the last steps gain."""
     del tops
     return (low / 1.15, high * 1.15) if 0 < low < high / 4 else None
 
 
 def _limits(values: np.ndarray, kept: np.ndarray, decades: Any) -> tuple[float, float, bool]:
-    """The view of some curves, and whether its axis is one of powers of ten, for which `decades` has the limits.
+    """Return the limits of the view, and whether its axis is logarithmic, which `decades` decides.
 
     What diverged explodes first, and may lie anywhere: it does not choose the view where something else can.
     """

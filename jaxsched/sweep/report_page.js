@@ -93,7 +93,7 @@
       const title = (text) => ({ text: plain(text), standoff: 8 });
       return layout({
         xaxis: axis({ title: title("step"), range: along }),
-        yaxis: axis({ title: title(label), range, type: log ? "log" : "linear", dtick: log && range[1] - range[0] > 1.5 ? 1 : null }),
+        yaxis: axis({ title: title(label), range, type: log ? "log" : "linear", dtick: !log ? null : range[1] - range[0] > 1.5 ? 1 : "D2" }),
       });
     }
 

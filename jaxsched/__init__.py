@@ -144,6 +144,6 @@ if TYPE_CHECKING:  # to a type checker a package cannot be called; this one can
 else:
     from . import sweep as sweep
 
-from .version import __version__ as __version__
 from .inspect import plot as plot
 from .inspect import terminal_plot as terminal_plot
+from .version import __version__ as __version__

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from tyro import conf
 
+from ..inspect.plot import PHASES
 from ..schedules.base import Schedule, axes
 from ..units import Timeline
-from ..inspect.plot import PHASES
 from .errors import fail, refusals, say
 from .reading import UNKNOWN, Horizon
 

@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..sweep.run import Status
 from ..inspect.format import count
+from ..sweep.run import Status
 from .errors import say
 
 if TYPE_CHECKING:

@@ -136,13 +136,6 @@ def test_curves_are_float32():
     assert pages.encode(np.zeros((0, 3))) == ""
 
 
-@pytest.mark.parametrize(("settings", "panels"), [(1, 1), (64, 3), (2_000, 3), (2_000, 12), (20_000, 3)])
-def test_a_page_stays_small(settings, panels):
-    points = pages.most_points(settings, panels)
-    assert 32 <= points <= 256
-    assert points == 32 or 16 / 3 * settings * panels * points <= 7_000_000
-
-
 def test_long_curves_are_drawn_by_stretches_and_rungs_stay(tmp_path):
     """Of a stretch of windows the mean in training, and the last in validation."""
     windows = 600

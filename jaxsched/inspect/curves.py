@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -38,7 +38,7 @@ from .format import cut, number
 _DENSE = 2**20
 """Up to this many steps a schedule is evaluated at every step."""
 
-_EVALUATIONS = 2**24
+_EVALUATIONS = 2**26
 """The limit of schedules times steps for evaluating a stack at every step."""
 
 _COLUMNS = 1024
@@ -345,12 +345,11 @@ def curves(owner: str, member: Group, steps: int | np.ndarray, columns: int | No
     else:
         chosen = [_points(s, steps, columns) for s in (unstack(member.schedule) if member.size else [member.schedule])]
     try:
-        values = _values(member, chosen)
+        return [_curve(at, row[: len(at)], columns) for at, row in zip(chosen, _rows(member, chosen), strict=True)]
     except (jax.errors.JAXTypeError, ValueError) as error:  # an `if` on an array raises the latter
         instead = "write it with jax.numpy, and jnp.where for an if"
         note = " cannot be called with an array of steps in a compiled function"
         raise FieldTypeError(owner, "schedules", member.schedule, instead, note=note) from error
-    return [_curve(at, row[: len(at)], columns) for at, row in zip(chosen, values, strict=True)]
 
 
 def _points(schedule: Schedule, steps: int, columns: int) -> np.ndarray:
@@ -373,19 +372,17 @@ def _evaluate_stack(stacked: Schedule, steps: jax.Array) -> jax.Array:
     return jax.vmap(lambda schedule, t: jnp.broadcast_to(schedule(t), t.shape))(stacked, steps)
 
 
-def _values(member: Group, chosen: list[np.ndarray]) -> np.ndarray:
-    """Return the (size, points) values at the steps of each schedule, padded to the longest."""
+def _rows(member: Group, chosen: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the values at the steps of each schedule, padded to the longest; a limited number in one call."""
     if not member.size:
-        return evaluate(member.schedule, chosen[0])[0][None]
+        yield evaluate(member.schedule, chosen[0])[0]
+        return
     points = max(map(len, chosen))
-    part = max(1, _DENSE // points)  # limits the memory of one call
-    values = np.empty((member.size, points))
-    for start in range(0, member.size, part):
-        here = slice(start, start + part)
+    part = max(1, _DENSE // points)
+    for here in (slice(start, start + part) for start in range(0, member.size, part)):
         at = np.stack([np.pad(steps, (0, points - len(steps)), mode="edge") for steps in chosen[here]])
         stacked = jax.tree.map(lambda leaf, here=here: leaf[here], member.schedule)
-        values[here] = np.asarray(_evaluate_stack(stacked, at.astype(jnp.result_type(int))), np.float64)
-    return values
+        yield from np.asarray(_evaluate_stack(stacked, at.astype(jnp.result_type(int)))).astype(np.float64)
 
 
 def _curve(at: np.ndarray, values: np.ndarray, columns: int) -> Curve:

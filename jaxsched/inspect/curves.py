@@ -356,7 +356,7 @@ def _points(schedule: Schedule, steps: int, columns: int) -> np.ndarray:
     """Return steps at even distances, those where the formula changes, and those before them."""
     marks = _marks(schedule, steps)
     even = np.linspace(0, steps - 1, (4 if marks is not None else 32) * columns).astype(np.int64)
-    marks = np.zeros(0, np.int64) if marks is None else marks
+    marks = np.ceil([] if marks is None else marks).astype(np.int64)  # a mark may lie between two steps
     return np.unique(np.clip(np.concatenate([even, marks - 1, marks]), 0, steps - 1))
 
 

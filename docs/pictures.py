@@ -15,7 +15,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.wait import WebDriverWait
 
 import jaxsched as js
-from jaxsched.viz import plot
+from jaxsched.inspect import plot
 
 TOTAL = 10_000
 

@@ -34,7 +34,7 @@ ORDER = [
     "text",
     "outline",
     "lint",
-    "viz",
+    "inspect",
     "optim",
     "sweep",
     "finder",

@@ -18,8 +18,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import jaxsched as js
-from jaxsched.viz import plot
-from jaxsched.viz.curves import last_step
+from jaxsched.inspect import plot
+from jaxsched.inspect.curves import last_step
 
 LAST = 2**31 - 1
 
@@ -40,8 +40,8 @@ def spans(ax):
     return [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in found]
 
 
-def written(ax):
-    return [text.get_text() for text in ax.texts]
+def named(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
 def test_every_step_of_a_short_schedule() -> None:
@@ -101,34 +101,27 @@ def test_a_jump_is_upright() -> None:
 
 
 def test_phases_and_their_names() -> None:
-    ax = plot(js.WarmupStableDecay(1.0, warmup_steps=100, total_steps=10_000, decay_steps=2_000))
+    wsd = js.WarmupStableDecay(1.0, warmup_steps=100, total_steps=10_000, decay_steps=2_000)
+    ax = plot(wsd)
     assert spans(ax) == [(0, 100), (100, 8_000), (8_000, 10_000)]
-    assert written(ax) == ["warmup", "stable", "decay"]
+    assert named(ax) == ["warmup", "stable", "decay"]
     ax.figure.draw_without_rendering()
-    boxes = [text.get_window_extent() for text in ax.texts]
-    assert all(a.x1 <= b.x0 for a, b in itertools.pairwise(boxes)), "names do not overlap"
-    assert boxes[0].x0 >= ax.bbox.x0 - 1
-    assert boxes[-1].x1 <= ax.bbox.x1 + 1
-    ax = plot(js.WarmupStableDecay(1.0, 100, 10_000, 2_000), phases=False)
-    assert not spans(ax)
-    assert not written(ax)
-    ax = plot([js.Linear(1.0, 0.0, 10), js.Linear(0.5, 0.0, 10)])
-    assert not spans(ax), "several have no phases in common"
+    assert ax.get_legend().get_window_extent().y0 >= ax.bbox.y1 - 1, "above the frame"
+    for several in (plot(wsd, phases=False), plot([js.Linear(1.0, 0.0, 10), js.Linear(0.5, 0.0, 10)])):
+        assert not spans(several)
+    assert plot(wsd, phases=False).get_legend() is None
 
 
 def test_restarts_are_marked() -> None:
     ax = plot(js.CosineWarmRestarts(0.1, period=100, period_mult=2), 750)
     marks = ax.collections[0].get_offsets()
     np.testing.assert_allclose(marks, [[100, 0.1], [300, 0.1], [700, 0.1]], rtol=1e-6)
-    assert written(ax)[-1].endswith("3 restarts")
+    assert named(ax)[-1] == "3 restarts"
     many = plot(js.CosineWarmRestarts(0.1, period=10), 800)
-    assert not len(many.collections)
-    assert "over 60 restarts" in written(many)
-    smooth = plot(js.OneCycleMomentum(0.85, 0.95, 100))
-    assert written(smooth) == ["decay", "rise"], "one turn is no restart"
-    crowded = plot(js.CyclicTriangular(0.1, 1.0, 50, 50), 800)
-    names = [text.get_text() for text in crowded.get_legend().get_texts()]
-    assert names[:3] == ["warmup", "decay", "rise"]
+    assert not len(many.collections[0].get_offsets())
+    assert named(many)[-1] == "over 60 restarts"
+    assert named(plot(js.OneCycleMomentum(0.85, 0.95, 100))) == ["decay", "rise"], "one turn is no restart"
+    assert named(plot(js.CyclicTriangular(0.1, 1.0, 50, 50), 800))[:3] == ["warmup", "decay", "rise"]
 
 
 def test_units() -> None:
@@ -259,7 +252,7 @@ def test_a_family_has_a_colour_bar() -> None:
     assert bar.get_ylabel() == "peak_value"
     assert bar.get_ylim() == (1e-4, 1e-3)
     assert [t.get_text() for t in bar.get_yticklabels()] == ["1e-04", "3e-04", "1e-03"]
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["0", "50"]
+    assert named(ax) == ["0", "50"]
     assert ax.lines[0].get_linestyle() != ax.lines[1].get_linestyle()
 
 
@@ -365,12 +358,12 @@ ERRORS = [
     (lambda: plot(0.1, 5, scale="logs"), "scale='logs'; did you mean 'log'"),
     (lambda: plot(js.Linear(1.0, -1.0, 9), scale="log"), "scale='log', and a value is -0.7"),
     (lambda: plot(0.0, 5, scale="log"), "no value is above 0"),
-    (lambda: plot([0.1, 0.2], 5, phases=True), "phases=True shades the phases of one"),
+    (lambda: plot([0.1, 0.2], 5, phases=True), "phases=True; draw one schedule alone"),
     (lambda: plot([0.1, 0.2], 5, labels=["a"]), r"labels=\['a'\]; write one for each of the 2"),
     (lambda: plot({"a": 0.1}, 5, labels=["a"]), "a dict, which has names"),
     (lambda: plot(GRID, labels="init_valu"), "did you mean 'init_value'"),
     (lambda: plot(GRID * 0.5, 5), "stacked in part only"),
-    (lambda: plot([0.1, 0.2, 0.3], 5, momentum=[0.9, 0.8]), "momentum has 2 schedules, and there are 3"),
+    (lambda: plot([0.1, 0.2, 0.3], 5, momentum=[0.9, 0.8]), "has 2 schedules, and there are 3"),
     (lambda: plot(0.1, 5, path="a.doc"), "path='a.doc'; end it with .png"),
     (lambda: plot(0.1, 5, ax=3), "ax=3; write the Axes"),
     (lambda: plot(lambda t: 0.1 if t < 3 else 0.01, 5), "jnp.where for an if"),
@@ -389,7 +382,7 @@ def test_without_pyplot_and_without_matplotlib() -> None:
     code = """
 import json, sys
 import jaxsched as js
-from jaxsched.viz import plot, terminal_plot
+from jaxsched.inspect import plot, terminal_plot
 light = [name for name in ("matplotlib", "plotext") if name in sys.modules]
 plot(js.Linear(1.0, 0.0, 5))
 pyplot = "matplotlib.pyplot" in sys.modules

@@ -11,7 +11,7 @@ import plotext
 import pytest
 
 import jaxsched as js
-from jaxsched.viz import terminal_plot
+from jaxsched.inspect import terminal_plot
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 DECAY = js.Linear(1.0, 0.0, steps=1_000)

@@ -13,7 +13,7 @@ import matplotlib as mpl
 
 import jaxsched as js
 from jaxsched.cli.catalogue import entry
-from jaxsched.viz import plot
+from jaxsched.inspect import plot
 
 
 class Picture(NamedTuple):

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from tyro import conf
 
+from ..inspect.plot import PHASES
 from ..schedules.base import Schedule
 from ..schedules.structure import axes
 from ..units import Timeline
-from ..viz.plot import PHASES
 from .errors import fail, refusals, say
 from .reading import UNKNOWN, Horizon
 
@@ -100,8 +100,8 @@ def _of_families(horizon: Horizon, schedules: list[Schedule]) -> int:
     timeline = horizon.timeline()
     if timeline is not None:
         return timeline.total_steps
-    from ..viz.curves import groups
-    from ..viz.curves import horizon as longest
+    from ..inspect.curves import groups
+    from ..inspect.curves import horizon as longest
 
     with refusals():
         found = longest("plot", groups("plot", schedules), None, None)
@@ -119,7 +119,7 @@ def _picture(
     title: str | None,
     output: Path,
 ) -> None:
-    from ..viz import plot as draw
+    from ..inspect import plot as draw
 
     scale = "log" if log else "linear"
     options: dict[str, Any] = {"unit": unit, "timeline": timeline, "scale": scale, "momentum": momentum, "title": title}
@@ -177,7 +177,7 @@ def _page(
 
 def _lines(schedules: list[Schedule], steps: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """A label, the steps and the values of each line."""
-    from ..viz.curves import curves, groups
+    from ..inspect.curves import curves, groups
 
     with refusals():
         members = groups("plot", schedules)

@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..inspect.format import count
 from ..sweep.run import Status
-from ..viz.curves import count
 from .errors import say
 
 if TYPE_CHECKING:

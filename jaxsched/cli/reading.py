@@ -12,12 +12,13 @@ from tyro import conf
 
 from .._errors import format_value
 from ..fields import Field
+from ..inspect.curves import last_step
+from ..inspect.format import cut
 from ..schedules.base import Schedule
 from ..schedules.structure import axes
 from ..sweep.task import Task
 from ..text import ParseError, parse
 from ..units import Timeline
-from ..viz.curves import cut, last_step
 from .errors import Refused, fail, say
 
 _MOST = 2**31 - 1

@@ -126,7 +126,7 @@ def print_values(steps: list[int], columns: list[Any], names: list[str], timelin
 
 def draw(schedules: list[Schedule], total: int, log: bool, labels: list[str] | None = None) -> None:
     """The plot of the terminal, as wide as it is."""
-    from ..viz import terminal_plot
+    from ..inspect import terminal_plot
 
     out = console()
     colour = out.is_terminal and out.color_system is not None

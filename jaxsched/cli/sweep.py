@@ -20,6 +20,7 @@ import numpy as np
 from tyro import conf
 
 from .._errors import nearest_name
+from ..inspect.format import count
 from ..sweep import archive
 from ..sweep.checkpoint import Checkpoint
 from ..sweep.distributed import ProcessDied, Processes, alone, initialize
@@ -29,7 +30,6 @@ from ..sweep.result import SweepResult
 from ..sweep.run import Interrupted
 from ..sweep.task import Task
 from ..units import Timeline
-from ..viz.curves import count
 from . import advice, files, space
 from .console import console, print_text
 from .errors import FINDINGS, Refused, Stopped, fail, refusals, say

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..viz.curves import cut, last_step
+from ..inspect.curves import last_step
+from ..inspect.format import cut
 from .frames import ends, family
 from .settings import is_schedule, path_text
 

@@ -65,9 +65,3 @@ def cosines(count):
     rng = np.random.default_rng(1)
     peaks, warmups = 10 ** rng.uniform(-4, 0, count), rng.integers(0, 500, count)
     return js.WarmupCosine(peaks, warmups, np.full(count, 2_000), np.zeros(count), np.full(count, 1e-5))
-
-
-def tables(count):
-    """So many settings, whose expressions are long."""
-    values = np.random.default_rng(2).uniform(0.1, 1, (count, 600)).round(5)
-    return js.stack(*(js.PiecewiseConstant(list(range(1, 600)), row.tolist()) for row in values))

@@ -1,0 +1,350 @@
+"""Schedules as labelled curves of few points that keep every extreme and every jump of a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._errors import FieldError, FieldTypeError, is_traced, nearest_name
+from ..schedules.base import Lambda, Schedule, as_schedule
+from ..schedules.stacking import stack, unstack
+from ..schedules.structure import axes, marks, span
+from ..units import Timeline
+from .format import cut, number
+from .phases import evaluate
+
+_DENSE = 2**20
+"""Up to this many steps a schedule is evaluated at every step."""
+
+_EVALUATIONS = 2**26
+"""The limit of schedules times steps for evaluating a stack at every step."""
+
+_COLUMNS = 1024
+"""Columns of pixels in a picture of few schedules."""
+
+_COLUMNS_OF_MANY = 256
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+    """A schedule, or a stack of schedules, drawn under one label.
+
+    Attributes:
+        label: The short name.
+        schedule: The schedule, or the stacked schedules.
+        size: The number of stacked schedules; 0 for a single schedule.
+    """
+
+    label: str
+    schedule: Schedule
+    size: int
+
+
+class Curve(NamedTuple):
+    """A line: rising `steps` and the `values` there. The step of a jump occurs twice: before and after it."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+class Drawing(NamedTuple):
+    """The arguments of a plot, checked and evaluated.
+
+    Attributes:
+        groups: What is drawn, in order.
+        steps: The number of steps drawn, or an array of the steps.
+        lines: The curves of each group.
+        ground: The lowest value of a logarithmic axis; None for a linear one.
+    """
+
+    groups: list[Group]
+    steps: int | np.ndarray
+    lines: list[list[Curve]]
+    ground: float | None
+
+
+def drawing(
+    owner: str,
+    schedules: Any,
+    steps: Any,
+    labels: Any,
+    scale: str,
+    timeline: Timeline | None = None,
+    columns: int | None = None,
+) -> Drawing:
+    """Check the arguments that all plots share, and evaluate the schedules."""
+    members = groups(owner, schedules, labels)
+    length = horizon(owner, members, steps, timeline)
+    lines = [curves(owner, member, length, columns) for member in members]
+    return Drawing(members, length, lines, floor_of_log(owner, [curve for group in lines for curve in group], scale))
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+def groups(owner: str, schedules: Any, labels: Any = None, name: str = "schedules") -> list[Group]:
+    """Return a schedule, a stack, a callable, a number, or a list or dict of these, as a list of groups.
+
+    Raises:
+        TypeError: For what is not a schedule.
+        ValueError: For no schedules, for a partly stacked or traced schedule, and for labels that are not one each.
+    """
+    named = isinstance(schedules, Mapping)
+    several = named or isinstance(schedules, (list, tuple))
+    items = list(schedules.values() if named else schedules if several else [schedules])
+    if not items:
+        raise FieldError(owner, name, schedules, "write at least one schedule", note=" is empty")
+    if named:
+        if labels is not None:
+            raise FieldError(owner, "labels", labels, "schedules is a dict, which has names: write one of the two")
+        labels = [str(key) for key in schedules]
+    lifted = [as_schedule(owner, f"{name}[{i}]" if several else name, item) for i, item in enumerate(items)]
+    sizes = [_size(owner, name, schedule) for schedule in lifted]
+    if isinstance(labels, str) and not several:
+        labels = None if sizes[0] else [labels]  # the label of a stack is the field that sets the colours
+    if labels is None:
+        labels = _labels(lifted)
+    if isinstance(labels, str) or len(labels) != len(lifted):
+        raise FieldError(owner, "labels", labels, f"write one for each of the {len(lifted)} schedules")
+    return [Group(str(label), s, size) for label, s, size in zip(labels, lifted, sizes, strict=True)]
+
+
+def _size(owner: str, name: str, schedule: Schedule) -> int:
+    leaves = jax.tree.leaves(schedule)
+    if any(map(is_traced, leaves)):
+        raise FieldError(owner, name, schedule, f"call {owner} outside of jit, grad and vmap", note=" is traced")
+    found = axes(schedule)
+    if found <= {0}:
+        return 0
+    sizes = {np.shape(leaf)[0] for leaf in leaves if np.ndim(leaf)}
+    if found != {1} or len(sizes) != 1:
+        instead = "put schedules together first, and stack the whole: stack(*(s * 0.5 for s in unstack(S)))"
+        raise FieldError(owner, name, schedule, instead, note=" is stacked in part only")
+    return sizes.pop()
+
+
+def _labels(schedules: list[Schedule]) -> list[str]:
+    """Return the fields that differ, for at most 3 between schedules of one structure; else the expressions."""
+    kinds = {jax.tree.structure(schedule) for schedule in schedules}
+    if len(schedules) > 1 and len(kinds) == 1 and axes(schedules[0]) == {0}:
+        differ = varied(stack(*schedules))
+        if 0 < len(differ) <= 3:
+            rows = zip(*differ.values(), strict=True)
+            return [", ".join(f"{n}={number(x)}" for n, x in zip(differ, row, strict=True)) for row in rows]
+    return [_name(schedule) for schedule in schedules]
+
+
+def _name(schedule: Schedule) -> str:
+    if isinstance(schedule, Lambda):  # an optax schedule is named by the function that made it
+        return getattr(schedule.fn, "__qualname__", repr(schedule.fn)).split(".<locals>")[0].strip("<>")
+    return repr(schedule) if axes(schedule) <= {0} else type(schedule).__name__
+
+
+def varied(stacked: Schedule) -> dict[str, np.ndarray]:
+    """Return the hyperparameters that differ between stacked schedules, by their shortest unique names.
+
+    Example:
+        >>> import jaxsched as js
+        >>> from jaxsched.inspect.curves import varied
+        >>> list(varied(js.grid(js.Linear, init_value=[1.0, 2.0], end_value=0.0, steps=[5, 9])))
+        ['init_value', 'steps']
+    """
+    found: dict[tuple[str, ...], np.ndarray] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(stacked):
+        name = tuple(str(getattr(key, "name", getattr(key, "idx", key))) for key in path)
+        column = np.asarray(leaf)
+        table = column.reshape(len(column), -1)  # each number of a table counts
+        for i in range(table.shape[1]):
+            if np.unique(table[:, i]).size > 1:
+                found[(*name, str(i)) if column.ndim > 1 else name] = table[:, i].astype(np.float64)
+    short = [name[-1] if not name[-1].isdigit() else ".".join(name[-2:]) for name in found]
+    names = [text if short.count(text) == 1 else ".".join(name) for text, name in zip(short, found, strict=True)]
+    return dict(zip(names, found.values(), strict=True))
+
+
+# --- horizon ---------------------------------------------------------------------------------------------------------
+
+
+def horizon(owner: str, members: list[Group], steps: Any, timeline: Timeline | None) -> int | np.ndarray:
+    """Return the number of steps to draw, or a sorted array of the steps.
+
+    Raises:
+        ValueError: For less than one step, for a step that cannot be counted, and if no schedule has an end.
+        TypeError: For what is not a number of steps.
+    """
+    if timeline is not None and not isinstance(timeline, Timeline):
+        raise FieldTypeError(owner, "timeline", timeline, "write Timeline(total_steps, steps_per_epoch=...)")
+    if steps is None:
+        ends = [timeline.total_steps] if timeline else [end for m in members if (end := _end(m)) is not None]
+        if not ends:
+            note = f", and nothing in {cut(', '.join(member.label for member in members), 80)} says how long it is"
+            raise FieldError(owner, "steps", None, "write steps=, such as 10_000", note=note)
+        steps = max(ends)
+    if isinstance(steps, str):
+        if timeline is None:
+            instead = "write timeline=Timeline(total_steps, ...) too"
+            raise FieldError(owner, "steps", steps, instead, note=" has a unit", needs="timeline")
+        steps = timeline(steps)
+    array = np.asarray(steps)
+    if isinstance(steps, bool) or array.dtype.kind not in "iuf" or array.ndim > 1:
+        raise FieldTypeError(owner, "steps", steps, "write a number of steps, a list of steps, or '3ep'")
+    most = np.iinfo(jnp.result_type(int)).max
+    if not array.size or not np.all(np.isfinite(array)) or array.min() < 0 or (array.ndim == 0 and array < 1):
+        raise FieldError(owner, "steps", steps, "write 1 or more steps, none of them below 0")
+    if array.max() > most:
+        raise FieldError(owner, "steps", steps, f"set jax_enable_x64 to count beyond {most:_}")
+    if np.any(array != np.floor(array)):
+        raise FieldError(owner, "steps", steps, "write a whole number of steps")
+    return np.unique(array.astype(np.int64)) if array.ndim else int(array)
+
+
+def _end(member: Group) -> int | None:
+    schedules = unstack(member.schedule) if member.size else [member.schedule]
+    return max((end for s in schedules if (end := last_step(s)) is not None), default=None)
+
+
+def last_step(schedule: Schedule) -> int | None:
+    """The step from which on the schedule is constant; None if it has none, or if JAX's integers do not count it.
+
+    After a last jump, as of stairs, the mean length of the pieces is added, so that the last one is seen.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.inspect.curves import last_step
+      >>> last_step(js.Linear(0.0, 1.0, steps=10).then(js.Cosine(1.0, 0.0, steps=90), at=10) * 0.5)
+      100
+      >>> last_step(js.PiecewiseConstant([30, 60], [0.1, 0.03, 0.01]))
+      90
+      >>> last_step(js.CosineWarmRestarts(0.1, period=10)) is None
+      True
+    """
+    found = span(schedule)
+    if found is None or found < 1:
+        return None
+    end = math.ceil(found)
+    edges = marks(schedule, end)
+    if edges is not None and axes(schedule) <= {0}:
+        first, last = evaluate(schedule, np.array([math.ceil(edges[-2]), end - 1]))[0]
+        end += (first == last) * (end // (len(edges) - 1))
+    return end
+
+
+# --- points ----------------------------------------------------------------------------------------------------------
+
+
+def curves(owner: str, member: Group, steps: int | np.ndarray, columns: int | None = None) -> list[Curve]:
+    """Return the curve of each schedule of a group over steps `0 ... steps - 1`, or at an array of steps.
+
+    Up to 2**20 steps a schedule is evaluated at every step, and the lowest and the highest value of each of `columns`
+    columns are kept. Beyond that it is evaluated where its formula changes, at the steps before, and in between.
+    """
+    size = max(member.size, 1)
+    columns = columns or (_COLUMNS if size <= 8 else _COLUMNS_OF_MANY)
+    if isinstance(steps, np.ndarray):
+        chosen = [steps] * size
+    elif steps <= max(min(_DENSE, _EVALUATIONS // size), 4 * columns):
+        chosen = [np.arange(steps)] * size
+    else:
+        chosen = [_points(s, steps, columns) for s in (unstack(member.schedule) if member.size else [member.schedule])]
+    try:
+        return [_curve(at, row[: len(at)], columns) for at, row in zip(chosen, _rows(member, chosen), strict=True)]
+    except (jax.errors.JAXTypeError, ValueError) as error:  # an `if` on an array raises the latter
+        instead = "write it with jax.numpy, and jnp.where for an if"
+        note = " cannot be called with an array of steps in a compiled function"
+        raise FieldTypeError(owner, "schedules", member.schedule, instead, note=note) from error
+
+
+def _points(schedule: Schedule, steps: int, columns: int) -> np.ndarray:
+    """Return steps at even distances, those where the formula changes, and those before them."""
+    edges = marks(schedule, steps)
+    even = np.linspace(0, steps - 1, (4 if edges is not None else 32) * columns).astype(np.int64)
+    edges = np.ceil([] if edges is None else edges).astype(np.int64)  # a mark may lie between two steps
+    return np.unique(np.clip(np.concatenate([even, edges - 1, edges]), 0, steps - 1))
+
+
+@jax.jit
+def _evaluate_stack(stacked: Schedule, steps: jax.Array) -> jax.Array:
+    return jax.vmap(lambda schedule, t: jnp.broadcast_to(schedule(t), t.shape))(stacked, steps)
+
+
+def _rows(member: Group, chosen: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the values at the steps of each schedule, padded to the longest; a limited number in one call."""
+    if not member.size:
+        yield evaluate(member.schedule, chosen[0])[0]
+        return
+    points = max(map(len, chosen))
+    part = max(1, _DENSE // points)
+    for here in (slice(start, start + part) for start in range(0, member.size, part)):
+        at = np.stack([np.pad(steps, (0, points - len(steps)), mode="edge") for steps in chosen[here]])
+        stacked = jax.tree.map(lambda leaf, here=here: leaf[here], member.schedule)
+        yield from np.asarray(_evaluate_stack(stacked, at.astype(jnp.result_type(int)))).astype(np.float64)
+
+
+def _curve(at: np.ndarray, values: np.ndarray, columns: int) -> Curve:
+    """Return a curve of the points that its picture needs, with the step of each jump twice."""
+    values = np.where(np.isfinite(values), values, np.nan)
+    jump = _jumps(at, values)
+    if len(at) > 4 * columns:
+        sides = np.flatnonzero(jump | (np.isnan(values[1:]) != np.isnan(values[:-1])))
+        # Of more jumps than columns the extremes show as much.
+        sides = sides if len(sides) <= columns else sides[:0]
+        kept = np.unique(np.concatenate([[0, len(at) - 1], _extremes(values, columns), sides, sides + 1]))
+        jump = jump[kept[:-1]] & (np.diff(kept) == 1)
+        at, values = at[kept], values[kept]
+    before = np.flatnonzero(jump)
+    return Curve(np.insert(at, before + 1, at[before + 1]), np.insert(values, before + 1, values[before]))
+
+
+def _jumps(at: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return (points - 1,) whether the value leaps between neighbouring steps, far steeper than on both sides."""
+    if len(at) < 3:
+        return np.zeros(max(len(at) - 1, 0), bool)
+    gap, size = np.diff(at), np.abs(np.diff(values))
+    slope = np.nan_to_num(size / gap)
+    padded = np.concatenate([[slope[1]], slope, [slope[-2]]])
+    beside = np.maximum(padded[:-2], padded[2:])
+    large = size > 1e-3 * np.fmax(np.abs(values[:-1]), np.abs(values[1:]))
+    return (gap == 1) & large & (slope > 4 * beside)
+
+
+def _extremes(values: np.ndarray, columns: int) -> np.ndarray:
+    """Return the indices of the lowest and the highest value of each column."""
+    edges = np.ceil(np.linspace(0, len(values), columns + 1)).astype(int)
+    inside = edges[:-1, None] + np.arange(np.diff(edges).max())
+    inside = np.minimum(inside, edges[1:, None] - 1)
+    seen, row = values[inside], np.arange(columns)
+    lowest = np.where(np.isnan(seen), np.inf, seen).argmin(axis=1)
+    highest = np.where(np.isnan(seen), -np.inf, seen).argmax(axis=1)
+    return np.concatenate([inside[row, lowest], inside[row, highest]])
+
+
+# --- logarithmic axes ------------------------------------------------------------------------------------------------
+
+
+def floor_of_log(owner: str, lines: list[Curve], scale: str) -> float | None:
+    """Return the lowest value of a logarithmic axis, where a 0 is drawn; None for a linear axis.
+
+    It is six powers of ten below the highest value, or lower if a twentieth of the steps of a curve is.
+
+    Raises:
+        ValueError: For an unknown scale, for values below 0, and for no value above 0.
+    """
+    if scale not in ("linear", "log"):
+        raise FieldError(owner, "scale", scale, nearest_name(str(scale), ["linear", "log"]))
+    if scale == "linear":
+        return None
+    low = min((float(np.nanmin(curve.values)) for curve in lines if np.isfinite(curve.values).any()), default=np.nan)
+    if low < 0:
+        instead = "write scale='linear' for values below 0"
+        raise FieldError(owner, "scale", scale, instead, note=f", and a value is {low:.3g}")
+    above = [curve.values[curve.values > 0] for curve in lines if (curve.values > 0).any()]
+    if not above:
+        raise FieldError(owner, "scale", scale, "write scale='linear'", note=", and no value is above 0")
+    every = np.concatenate(above)
+    return float(max(every.min(), min(1e-6 * every.max(), *(np.quantile(values, 0.05) for values in above))))

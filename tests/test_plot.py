@@ -159,7 +159,7 @@ def test_steps() -> None:
         (js.Linear(0.0, 1.0, 10).then(js.Cosine(1.0, 0.0, 30), at=12), 42),
         (js.Constant(1.0).cooldown(at=80, steps=20), 100),
         (js.Linear(1.0, 0.0, 10).shift(5), 15),
-        (js.Linear(1.0, 0.0, 10).per_epoch(7), 70),
+        (js.Linear(1.0, 0.0, 10).per_epoch(7), 77),
         (js.Linear(1.0, 0.0, 10).repeat(10, period_mult=2, cycles=3), 70),
         (js.PiecewiseInterpolate([0, 5, 33], [0.0, 1.0, 0.0]), 33),
         (js.TriStage(1.0, 10, 20, 30), 60),
@@ -174,11 +174,11 @@ def test_steps() -> None:
         (js.Linear(1.0, 0.0, 100) + js.Linear(1.0, 0.0, 70), 100),
         (js.Linear(1.0, 0.0, 100) * js.StepDecay(1.0, 0.5, 10), 100),
         (js.Linear(1.0, 0.5, 100) * js.StepDecay(1.0, 0.5, 10), None),
-        (js.Linear(1.0, 0.5, 100) * js.schedules.untuned_warmup(0.99), 200),
+        (js.Linear(1.0, 0.5, 100) * js.schedules.untuned_warmup(0.99), 199),
         (js.PiecewiseConstant([30, 60], [0.1, 0.03, 0.01]), 90),
         (js.MultiStepDecay(0.1, 0.1, [30, 60, 80]), 107),
-        (js.Linear(0.0, 1.0, 10).then(1.0, at=10), 20),
-        (js.Constant(0.1).warmup(50), 100),
+        (js.Linear(0.0, 1.0, 10).then(1.0, at=10), 10),
+        (js.Constant(0.1).warmup(50), 50),
         (js.StepDecay(0.1, 0.5, 10).warmup(50), None),
         (js.CosineWarmRestarts(0.1, 10).warmup(5), None),
         (js.Constant(0.1), None),
@@ -221,8 +221,8 @@ def test_several_differ_in_colour_and_in_line() -> None:
 def test_names_tell_what_differs() -> None:
     a, b = js.StepDecay(0.1, 0.5, 10), js.StepDecay(0.3, 0.5, 20)
     assert [line.get_label() for line in plot([a, b], 50).lines] == [
-        "init_value=0.1, step_size=10",
-        "init_value=0.3, step_size=20",
+        "init_value=0.1, decay_steps=10",
+        "init_value=0.3, decay_steps=20",
     ]
     mixed = plot([a, optax.cosine_decay_schedule(0.1, 50), 0.05, lambda t: 0.2], 50)
     assert [line.get_label() for line in mixed.lines] == [

@@ -230,8 +230,9 @@ def last_step(schedule: Schedule) -> int | None:
     end = math.ceil(found)
     edges = marks(schedule, end)
     if edges is not None and axes(schedule) <= {0}:
-        first, last = evaluate(schedule, np.array([math.ceil(edges[-2]), end - 1]))[0]
-        end += (first == last) * (end // (len(edges) - 1))
+        piece = np.array([math.ceil(edges[-2]), end - 1])
+        first, last = evaluate(schedule, piece)[0]
+        end -= (-end // (len(edges) - 1)) * bool(piece[0] < piece[1] and first == last)
     return end
 
 

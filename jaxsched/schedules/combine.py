@@ -359,7 +359,10 @@ class Warmup(Method):
             reject_if(self, lambda x: x == 0, "init_factor", instead="an exponential warmup begins above 0")
 
     def structure(self) -> Structure:
-        return Structure((Part(self.schedule),), (self.steps,))
+        # From where the schedule is 0 for good, the factor changes nothing.
+        end = span(self.schedule)
+        is_over = end is not None and self.schedule(math.ceil(end)) == 0
+        return Structure((Part(self.schedule),), (min(self.steps, end) if is_over else self.steps,))
 
     def value(self, step: Step) -> Array:
         return self.schedule.value(step) * shapes.ramp(self.shape, self.init_factor, 1.0, step, self.steps)

@@ -361,8 +361,9 @@ class Warmup(Method):
     def structure(self) -> Structure:
         # From where the schedule is 0 for good, the factor changes nothing.
         end = span(self.schedule)
-        is_over = end is not None and self.schedule(math.ceil(end)) == 0
-        return Structure((Part(self.schedule),), (min(self.steps, end) if is_over else self.steps,))
+        if end is not None and self.schedule(math.ceil(end)) == 0:
+            return Structure((Part(self.schedule),), (min(self.steps, end),))
+        return Structure((Part(self.schedule),), (self.steps,))
 
     def value(self, step: Step) -> Array:
         return self.schedule.value(step) * shapes.ramp(self.shape, self.init_factor, 1.0, step, self.steps)

@@ -1,4 +1,4 @@
-"""`jaxsched resume` and `jaxsched report`: what can be done with the folder of a sweep."""
+"""`jaxsched resume` and `jaxsched report`: continue the sweep of a folder, or write its page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro import conf
 
+from .._errors import nearest_name
 from ..sweep import archive
 from ..sweep.result import SweepResult
 from . import files
@@ -19,12 +20,12 @@ Folder = Annotated[Path, conf.arg(metavar="DIR")]
 
 
 def resume(directory: Folder) -> None:
-    """Go on with a sweep that was stopped, as the command that is noted in its folder says.
+    """Continue a sweep that was stopped, with the command saved in its folder.
 
-    DIR is the folder of its results (runs/NAME of the task file, unless --out said otherwise) or that of its
-    checkpoints. The command runs where it was first typed; if nothing was saved yet, it begins again.
+    DIR is the folder of its results (by default runs/NAME of the task file) or of its checkpoints. The command runs in
+    the directory in which it was typed.
 
-    Exit codes: as those of jaxsched sweep.
+    Exit codes: those of jaxsched sweep.
 
     Examples:
       jaxsched resume runs/task
@@ -34,33 +35,32 @@ def resume(directory: Folder) -> None:
     """
     from . import run
 
-    note = _stopped(directory)
-    if note is None:
-        fail(_without(directory))
-    origin = files.place_of(directory, note)
-    say(f"in {origin}: {files.command_line(note)}")
-    if not any((origin / note["checkpoint"]).glob("process-*")):
-        say("nothing was saved yet: it begins again")
+    saved = _stopped(directory)
+    if saved is None:
+        fail(_nothing_to_resume(directory))
+    origin = files.working_directory(directory, saved)
+    say(f"in {origin}: {files.command_line(saved)}")
+    if not any((origin / saved["checkpoint"]).glob("process-*")):
+        say("nothing was saved: it starts again")
     with contextlib.chdir(origin):
-        run(note["argv"])
+        run(saved["argv"])
 
 
 def _stopped(directory: Path) -> dict[str, Any] | None:
-    """The note of a sweep that did not come to its end, by the folder of its results or of its checkpoints."""
+    """The command of an unfinished sweep, from the folder of its results or of its checkpoints."""
     for folder in (directory / files.CHECKPOINT, directory):
-        note = files.read_command(folder)
-        if note is not None and "checkpoint" in note:
-            return note
+        saved = files.read_command(folder)
+        if saved is not None and "checkpoint" in saved:
+            return saved
     return None
 
 
-def _without(directory: Path) -> str:
-    """Why there is nothing to go on with."""
+def _nothing_to_resume(directory: Path) -> str:
     if not directory.is_dir():
         return f"there is no folder {directory}"
     if (directory / archive.FILE).is_file():
-        shows = f"jaxsched report {shlex.quote(str(directory))}"
-        return f"{directory} holds the results of a sweep that is done; {shows} shows them"
+        line = f"jaxsched report {shlex.quote(str(directory))}"
+        return f"{directory} holds the results of a finished sweep; {line} shows them"
     hint = "write the folder of a sweep's results, such as runs/NAME, or type the command of the sweep again"
     return f"{directory} holds no sweep that was stopped; {hint}"
 
@@ -72,7 +72,7 @@ def report(
     mode: Literal["min", "max"] | None = None,
     title: Annotated[str | None, conf.arg(metavar="TEXT")] = None,
 ) -> None:
-    """Write the page of a sweep that is done: one file that works offline, with the ranking and all curves.
+    """Write the report of a finished sweep: one page that works offline, with the ranking and all curves.
 
     Examples:
       jaxsched report runs/task
@@ -81,9 +81,9 @@ def report(
     Args:
         directory: The folder of its results, with result.npz.
         output: The page, a file that ends with .html (report.html in DIR).
-        metric: What the settings are ranked by (that of the sweep).
-        mode: Whether the smallest or the largest is best (that of the sweep).
-        title: Of the page.
+        metric: Metric of the ranking (that of the sweep).
+        mode: Whether the smallest or the largest value is best (that of the sweep).
+        title: Title of the page.
     """
     output = directory / "report.html" if output is None else output
     if output.suffix.lower() not in (".html", ".htm"):
@@ -91,36 +91,37 @@ def report(
     result = _loaded(directory)
     of_sweep = str(result.run.get("metric", "valid_loss"))
     by = of_sweep if metric is None else metric
+    if by not in result.final:
+        fail(f"--metric {by}: {nearest_name(by, result.final)}")
     mode = result.run.get("mode") if mode is None and by == of_sweep else mode
-    with refusals(TypeError, ValueError, KeyError):
+    with refusals():
         path = result.report(output, by, mode, title=title)
-    best = result.ranking(by, mode)[0]
+        best = result.ranking(by, mode)[0]
     print_text(f"best of {len(result.settings)} by {by}: {result.settings[best['setting']]!r}")
     say(f"wrote {path}")
 
 
 def _loaded(directory: Path) -> SweepResult:
-    """The result; classes of the task file are found after it is loaded."""
+    """The result; if its schedule classes are not importable, the task file is loaded first."""
     if not (directory / archive.FILE).is_file():
-        fail(_unreported(directory))
-    with refusals(ValueError, TypeError):
+        fail(_nothing_to_report(directory))
+    with refusals():
         try:
             return SweepResult.load(directory)
         except ImportError:
-            note = files.read_command(directory)
-            if note is None:
+            saved = files.read_command(directory)
+            if saved is None:
                 raise
-            files.load(files.place_of(directory, note) / note["file"])
+            files.load(files.working_directory(directory, saved) / saved["file"])
             return SweepResult.load(directory)
 
 
-def _unreported(directory: Path) -> str:
-    """Why there is nothing to report."""
+def _nothing_to_report(directory: Path) -> str:
     if not directory.is_dir():
         return f"there is no folder {directory}"
     if _stopped(directory) is not None:
-        resumes = f"jaxsched resume {shlex.quote(str(directory))}"
-        return f"{directory} holds a sweep that was stopped, or still runs: {resumes} goes on with it"
+        line = f"jaxsched resume {shlex.quote(str(directory))}"
+        return f"{directory} holds a sweep that was stopped or is still running; {line} continues it"
     if (directory / "result.json").is_file():
-        return f"{directory} holds no {archive.FILE}, only result.json: its settings have a name in no module"
+        return f"{directory} holds no {archive.FILE}, only result.json: its settings are not importable by name"
     return f"{directory} holds no result of a sweep; write the folder of one, such as runs/NAME"

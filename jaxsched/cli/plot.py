@@ -13,7 +13,7 @@ from ..viz.curves import curves, groups
 from ..viz.curves import horizon as longest
 from ..viz.plot import PHASES
 from .errors import fail, refusals, say
-from .reading import UNKNOWN, Horizon, is_stacked, outlined
+from .reading import MOST_STEPS, UNKNOWN, Horizon, is_stacked, outlined
 
 _MOST_LINES = 200
 """More lines of a page cannot be told apart."""
@@ -66,7 +66,7 @@ def plot(
     assert timeline is not None
     if unit != "step" and (timeline.steps_per_epoch if unit == "epoch" else timeline.tokens_per_step) is None:
         fail(f"--unit {unit} needs {'--steps-per-epoch' if unit == 'epoch' else '--tokens-per-step'} N")
-    steps = drawn_steps([*schedules, *([] if other is None else [other])], timeline.total_steps)
+    steps = min(timeline.total_steps + 1, MOST_STEPS)  # with the value after the last update
     output.parent.mkdir(parents=True, exist_ok=True)
     with refusals():
         if output.suffix.lower() in _PAGES:
@@ -89,20 +89,6 @@ def _length(horizon: Horizon, schedules: list[Schedule]) -> int:
         found = longest("plot", groups("plot", schedules), None, None)
     assert isinstance(found, int)
     return found
-
-
-def drawn_steps(schedules: list[Schedule], total: int) -> int:
-    """The number of steps to draw: those of the training and the final value.
-
-    The final value is left out where a schedule jumps to it: a stair or a cycle that begins when the training is over.
-    """
-    most = min(total + 1, 2**31 - 1)
-    for schedule in schedules:
-        if most > total and not is_stacked(schedule):
-            found = outlined(schedule, most)
-            if total in found.restarts or any(jump.step == total for jump in found.jumps):
-                return total
-    return most
 
 
 def check_picture(output: Path, others: tuple[str, ...] = ()) -> None:

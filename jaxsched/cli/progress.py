@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._errors import JaxschedWarning
@@ -25,13 +25,14 @@ _LEAST_SECONDS = 0.5
 
 
 class Progress:
-    """A callback of `sweep` that prints the progress to a console."""
+    """A callback of `sweep` that prints the progress to a console; calls `on_start` when the first steps are done."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, on_start: Callable[[], None] = lambda: None) -> None:
         from rich import progress
         from rich.table import Column
 
         self.console = console
+        self.on_start = on_start
         self.speed = 0.0
         self._begin = self._last = time.monotonic()
         self._first: tuple[float, int] | None = None  # the time and the steps at the end of the first segment
@@ -57,6 +58,8 @@ class Progress:
             say(self._waiting)
 
     def __call__(self, status: Status) -> None:
+        if self._first is None:
+            self.on_start()
         if status.resumed_from and not self._resumed:
             self._resumed = True
             total = f"{status.steps_total:,}"

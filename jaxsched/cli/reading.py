@@ -19,7 +19,8 @@ from ..units import Timeline
 from ..viz.curves import cut, last_step
 from .errors import Refused, fail, refusals, say
 
-_MOST = 2**31 - 1
+MOST_STEPS = 2**31 - 1
+"""JAX counts to here."""
 
 _OPTIONS = {
     "timeline": "--steps",
@@ -68,8 +69,8 @@ class Horizon:
         """The number of steps: `--steps`, or the length of the longest schedule."""
         known = self.timeline()
         total = known.total_steps if known else max(map(natural_steps, schedules))
-        if total > _MOST:
-            fail(f"--steps {total}: JAX counts to {_MOST}; write fewer steps, or count in larger units")
+        if total > MOST_STEPS:
+            fail(f"--steps {total}: JAX counts to {MOST_STEPS}; write fewer steps, or count in larger units")
         return total
 
     def lengths(self, texts: tuple[str, ...], total: int) -> list[int]:
@@ -171,7 +172,7 @@ def natural_steps(schedule: Schedule) -> int:
         return end
     leaves = [np.ravel(np.asarray(x)) for x in jax.tree.leaves(schedule)]
     longest = max((int(x.max()) for x in leaves if x.dtype.kind in "iu" and x.size), default=10)
-    total = min(10 * max(longest, 10), _MOST)
+    total = min(10 * max(longest, 10), MOST_STEPS)
     say(f"jaxsched: {cut(repr(schedule), 80)} has no last step: {total:,} steps are shown (--steps N)")
     return total
 

@@ -37,7 +37,7 @@ def resume(directory: Folder) -> None:
 
     saved = _stopped(directory)
     if saved is None:
-        fail(_nothing_to_resume(directory))
+        fail(_contents(directory))
     origin = files.working_directory(directory, saved)
     say(f"in {origin}: {files.command_line(saved)}")
     if not any((origin / saved["checkpoint"]).glob("process-*")):
@@ -53,16 +53,6 @@ def _stopped(directory: Path) -> dict[str, Any] | None:
         if saved is not None and "checkpoint" in saved:
             return saved
     return None
-
-
-def _nothing_to_resume(directory: Path) -> str:
-    if not directory.is_dir():
-        return f"there is no folder {directory}"
-    if (directory / archive.FILE).is_file():
-        line = f"jaxsched report {shlex.quote(str(directory))}"
-        return f"{directory} holds the results of a finished sweep; {line} shows them"
-    hint = "write the folder of a sweep's results, such as runs/NAME, or type the command of the sweep again"
-    return f"{directory} holds no sweep that was stopped; {hint}"
 
 
 def report(
@@ -104,7 +94,7 @@ def report(
 def _loaded(directory: Path) -> SweepResult:
     """The result; if its schedule classes are not importable, the task file is loaded first."""
     if not (directory / archive.FILE).is_file():
-        fail(_nothing_to_report(directory))
+        fail(_contents(directory))
     with refusals():
         try:
             return SweepResult.load(directory)
@@ -116,12 +106,15 @@ def _loaded(directory: Path) -> SweepResult:
             return SweepResult.load(directory)
 
 
-def _nothing_to_report(directory: Path) -> str:
+def _contents(directory: Path) -> str:
+    """What a folder holds, and what to write."""
     if not directory.is_dir():
         return f"there is no folder {directory}"
+    name = shlex.quote(str(directory))
     if _stopped(directory) is not None:
-        line = f"jaxsched resume {shlex.quote(str(directory))}"
-        return f"{directory} holds a sweep that was stopped or is still running; {line} continues it"
+        return f"{directory} holds a sweep that was stopped or is still running; jaxsched resume {name} continues it"
+    if (directory / archive.FILE).is_file():
+        return f"{directory} holds the results of a finished sweep; jaxsched report {name} shows them"
     if (directory / "result.json").is_file():
         return f"{directory} holds no {archive.FILE}, only result.json: its settings are not importable by name"
-    return f"{directory} holds no result of a sweep; write the folder of one, such as runs/NAME"
+    return f"{directory} holds no sweep; write the folder of its results, such as runs/NAME"

@@ -11,7 +11,7 @@ from ..units import Timeline
 from ..viz.curves import number
 from .console import console, print_json, print_text, table
 from .errors import FINDINGS, refusals
-from .reading import UNKNOWN, Horizon, notable_steps, outlined, values
+from .reading import MOST_STEPS, UNKNOWN, Horizon, notable_steps, outlined, values
 
 DIGITS = 6
 """As many as a float32 has."""
@@ -132,7 +132,7 @@ def draw(schedules: list[Schedule], total: int, log: bool, labels: list[str] | N
 
     out = console()
     colour = out.is_terminal and out.color_system is not None
-    steps, scale = min(total + 1, 2**31 - 1), "log" if log else "linear"
+    steps, scale = min(total + 1, MOST_STEPS), "log" if log else "linear"
     with refusals():
         text = terminal_plot(schedules, steps, width=out.width, scale=scale, color=colour, labels=labels)
     print(text.strip("\n"))

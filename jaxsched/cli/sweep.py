@@ -6,9 +6,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import os
-import re
 import shlex
-import shutil
 import signal
 import sys
 import warnings
@@ -20,19 +18,18 @@ from typing import Annotated, Any, Literal
 from tyro import conf
 
 from .._errors import nearest_name
-from ..sweep import archive
-from ..sweep.checkpoint import Checkpoint
+from ..sweep import archive, checkpoint
 from ..sweep.distributed import ProcessDied, Processes, alone, initialize
 from ..sweep.engine import Plan
 from ..sweep.prune import successive_halving
 from ..sweep.result import SweepResult
-from ..sweep.run import Interrupted, Status
+from ..sweep.run import Interrupted
 from ..sweep.task import Task
 from ..units import Timeline
 from ..viz.curves import count
 from . import files, ranking, space, sweep_lint
 from .console import console, print_text
-from .errors import FINDINGS, Refused, Stopped, fail, refusals, say
+from .errors import FINDINGS, Stopped, fail, refusals, say
 from .progress import Progress, plain_warnings
 from .reading import training
 
@@ -228,25 +225,13 @@ def sweep(
       jaxsched sweep task.py --schedule "Linear(0.1, 0, 2_000)" --set "init_value=log_uniform(0.01, 1)" --settings 16
       jaxsched sweep task.py --steps 200 --space space.toml --out runs/space
 
-      # space.toml
-      schedule = "WarmupCosine"          # a class, or an expression whose other fields stay as they are
-      settings = 64                      # how many are drawn; not where only values are listed, which make a grid
+      # space.toml; several families are tables [[families]], with the values above them as defaults
+      schedule = "WarmupCosine"                      # a class, or an expression whose other fields stay as they are
+      settings = 64                                  # how many to draw; where no field is drawn, lists make a grid
       [fields]
       peak_value = { log_uniform = [1e-4, 1e-1] }    # also uniform, int_uniform, choice
       warmup_steps = [0, 50, "5%"]                   # a list: each of these
-      total_steps = "100%"                           # a single value stays
-
-      # Several families. The values above them are the defaults of each.
-      settings = 16
-      fields.total_steps = "100%"
-      [[families]]
-      schedule = "WarmupCosine"
-      fields.peak_value = { log_uniform = [1e-4, 1e-1] }
-      fields.warmup_steps = [0, 50]
-      [[families]]
-      schedule = "OneCycle"
-      settings = 8
-      fields.peak_value = { log_uniform = [1e-3, 1.0] }
+      total_steps = "100%"                           # one value
 
     Args:
         file: The task file.
@@ -284,7 +269,7 @@ def sweep(
             "steps": timeline.total_steps,
             "key": key,
             "prune": pruning.pruner(module, str(metric), mode),
-            "checkpoint": None if folder is None else Checkpoint(folder, seconds=saving.every),
+            "checkpoint": None if folder is None else checkpoint.Checkpoint(folder, seconds=saving.every),
         }
         with refusals():
             plan = Plan.make(task, schedules, **options)
@@ -365,17 +350,8 @@ def _shown(plan: Plan, processes: Processes, save_command: Callable[[], None]) -
     shared = f", shared by {processes.count} processes" if processes.count > 1 else ""
     what = f"{plan.settings} settings x {len(plan.seeds)} seeds = {plan.pairs} trainings"
     say(f"{what} of {plan.steps:,} steps{shared}")
-    with Progress(console(stderr=True)) as progress:
-        started = False
-
-        def show(status: Status) -> None:
-            nonlocal started
-            if not started:
-                save_command()
-            started = True
-            progress(status)
-
-        result = plan.run(show)
+    with Progress(console(stderr=True), save_command) as progress:
+        result = plan.run(progress)
     done = result.run.get("steps_done", plan.pairs * plan.steps)
     spared = result.run.get("steps_saved", 0)
     say(
@@ -400,24 +376,13 @@ def _save_command(file: Path, folder: Path | None, out: Path) -> None:
         files.write_command(place, files.argv.get(), file, checkpoint=os.path.relpath(folder))  # type: ignore[arg-type]
 
 
-_CHECKPOINT = re.compile(r"[0-9]{8}(\..*)?")
-"""The name of a checkpoint of a process, complete or not."""
-
-
 def _remove_checkpoints(folder: Path, out: Path) -> None:
-    """Removes the checkpoints, and the folders if they are empty then. Several processes do so at once."""
-    parts = [path for path in folder.glob("process-*-of-*") if path.is_dir()]
-    for part in parts:
-        for path in part.iterdir() if part.is_dir() else ():
-            if _CHECKPOINT.fullmatch(path.name):
-                shutil.rmtree(path, ignore_errors=True)
-    locks = [path for path in folder.glob("process-*.lock") if re.fullmatch(r"process-[0-9]+\.lock", path.name)]
-    places = _command_folders(folder, out)
-    for path in (*locks, folder / "identity.json", *(place / files.COMMAND for place in places)):
-        path.unlink(missing_ok=True)
-    for path in (*parts, *places, folder):
+    """Removes the checkpoints and the command files, and the folders if they are empty then."""
+    checkpoint.remove(folder)
+    for place in _command_folders(folder, out):
+        (place / files.COMMAND).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            path.rmdir()
+            place.rmdir()
 
 
 # --- the results -----------------------------------------------------------------------------------------------------
@@ -439,7 +404,11 @@ def _write_results(result: SweepResult, metric: str, mode: Any, top: int, out: P
     except ValueError as error:  # every setting diverged
         best = str(error)
     print_text(f"\n{best}\n")
-    _remove_results(out)
+    old = [path for name in _RESULTS if (path := out / name).is_file()]
+    for path in old:
+        path.unlink()  # not all of them would be overwritten
+    if old:
+        say(f"note: {out} held the results of a finished sweep: replaced")
     say(f"wrote {result.to_json(out / 'result.json')}")
     try:
         say(f"wrote {result.save(out)}: SweepResult.load({str(out)!r}) reads it")
@@ -454,17 +423,3 @@ def _write_results(result: SweepResult, metric: str, mode: Any, top: int, out: P
         say(f"no figure: {error}")
     if page:
         say(f"wrote {result.report(out / 'report.html', metric, mode)}")
-
-
-def _remove_results(out: Path) -> None:
-    """Removes older results, not all of which would be overwritten."""
-    old = [path for name in _RESULTS if (path := out / name).is_file()]
-    if not old:
-        return
-    saved = None
-    with contextlib.suppress(Refused):  # a broken command file is no reason to lose the new results
-        saved = files.read_command(out)
-    held = f" ({files.command_line(saved)})" if saved is not None else ""
-    for path in old:
-        path.unlink()
-    say(f"note: {out} held a finished sweep{held}: replaced")

@@ -40,10 +40,9 @@ def lint_settings(plan: Plan) -> list[str]:
 
 
 def _sampled(plan: Plan) -> list[Any]:
-    """All settings, or some, evenly spread and not aligned with the columns of a grid."""
-    golden = (np.arange(4 * _MOST) * 0.6180339887) % 1
-    spread = list(dict.fromkeys((golden * plan.settings).astype(int).tolist()))[:_MOST]
-    chosen = set(range(plan.settings) if plan.settings <= _MOST else spread)
+    """All settings, or some, chosen at random so that they are not aligned with the columns of a grid."""
+    count = min(plan.settings, _MOST)
+    chosen = set(np.random.default_rng(0).choice(plan.settings, count, replace=False).tolist())
     return [
         jax.tree.map(lambda x, k=k: x[k], group.settings)
         for group in plan.groups

@@ -42,6 +42,8 @@ except ImportError:  # Windows
     fcntl = None
 
 _COMPLETE = re.compile(r"[0-9]{8}")
+_CORRUPT = re.compile(r"[0-9]{8}\.corrupt")
+_LOCK = re.compile(r"process-[0-9]+\.lock")
 _HALF = re.compile(r"[0-9]{8}\.(orbax-checkpoint-tmp.*|deleted)")
 
 
@@ -381,6 +383,23 @@ def _claim(directory: Path, identity: dict[str, Any], process: int) -> None:
     half = directory / f"identity.json.{process}.tmp"
     half.write_text(json.dumps({"format": 1, "identity": identity}, indent=1) + "\n", encoding="utf-8")
     os.replace(half, path)
+
+
+def remove(directory: str | os.PathLike[str]) -> None:
+    """Removes the checkpoints of a finished run, and the folders if they are empty then; other files remain.
+
+    Several processes may do so at once.
+    """
+    parts = [path for path in Path(directory).glob("process-*-of-*") if path.is_dir()]
+    for part in parts:
+        for name in [name for pattern in (_COMPLETE, _HALF, _CORRUPT) for name in _names(part, pattern)]:
+            shutil.rmtree(part / name, ignore_errors=True)
+    locks = [path for path in Path(directory).glob("process-*.lock") if _LOCK.fullmatch(path.name)]
+    for path in (*locks, Path(directory) / "identity.json"):
+        path.unlink(missing_ok=True)
+    for path in (*parts, Path(directory)):
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:

@@ -72,9 +72,7 @@ class Source:
                 self._opening = jax.tree.map(np.copy, batch)
             elif not jax.tree.all(jax.tree.map(np.array_equal, self._opening, batch)):
                 note = " gives other batches on each pass, and every chunk of trainings begins a pass"
-                instead = (
-                    "write a function that makes a loader of one order, train=lambda: loader(seed=0)"
-                )
+                instead = "write a function that makes a loader of one order, train=lambda: loader(seed=0)"
                 raise FieldError("sweep", "train", self, instead, note=note)
 
     def begin(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import jax
@@ -60,10 +61,8 @@ class Horizon:
 
     def read_family(self, text: str) -> Schedule:
         """The schedule of an expression that may hold several settings in lists."""
-        try:
+        with options_named():
             return filled(parse(text, timeline=self.timeline()))
-        except ParseError as error:
-            raise parse_error_in_options(error) from error
 
     def total(self, *schedules: Schedule) -> int:
         """The number of steps: `--steps`, or the length of the longest schedule."""
@@ -77,10 +76,8 @@ class Horizon:
         """The steps of lengths such as 100, 5% or 3ep, sorted."""
         known = self.timeline(total)
         assert known is not None
-        try:
+        with options_named("--at"):
             return sorted({known(text) for text in texts})
-        except FieldError as error:
-            raise in_options(error, "--at") from error
 
 
 UNKNOWN = Horizon()
@@ -89,10 +86,8 @@ UNKNOWN = Horizon()
 
 def timeline(steps: Any, steps_per_epoch: float | None, tokens_per_step: float | None) -> Timeline:
     """The timeline of the options `--steps`, `--steps-per-epoch` and `--tokens-per-step`."""
-    try:
+    with options_named():
         return Timeline(steps, steps_per_epoch, tokens_per_step)
-    except FieldError as error:
-        raise in_options(error) from error
 
 
 def training(steps: Any, steps_per_epoch: float | None, tokens_per_step: float | None, task: Task) -> Timeline:
@@ -102,23 +97,27 @@ def training(steps: Any, steps_per_epoch: float | None, tokens_per_step: float |
     return timeline(steps, steps_per_epoch, tokens_per_step)
 
 
-def in_options(error: FieldError, name: str = "") -> Refused:
-    """The error of a `Timeline` with the names of the options; `name` is that of a length."""
-    renamed = error.renamed("", _OPTIONS.get(str(error.field), name or str(error.field)))
-    return Refused(_needs(renamed) if error.needs in _OPTIONS else str(renamed))
+@contextlib.contextmanager
+def options_named(name: str = "length") -> Iterator[None]:
+    """Turns the error of a length or an expression into `Refused`, with options in place of arguments.
 
-
-def parse_error_in_options(error: ParseError) -> Refused:
-    """The error of an expression; a length that needs an argument names the option for it."""
-    cause = error.__cause__
-    if isinstance(cause, FieldError) and cause.needs in _OPTIONS:
-        error = ParseError(_needs(cause), error.text, error.column)
-    return Refused(str(error))
+    Args:
+      name: the option or field that holds the length.
+    """
+    try:
+        yield
+    except ParseError as error:
+        cause, shown = error.__cause__, error
+        if isinstance(cause, FieldError) and cause.needs in _OPTIONS:
+            shown = ParseError(f"{cause.owner}: {_needs(cause)}", error.text, error.column)
+        raise Refused(str(shown)) from error
+    except FieldError as error:
+        shown = error.renamed("", _OPTIONS.get(str(error.field), name))
+        raise Refused(_needs(shown) if error.needs in _OPTIONS else str(shown)) from error
 
 
 def _needs(error: FieldError) -> str:
-    owner = f"{error.owner}: " if error.owner else ""
-    return f"{owner}{error.field}={format_value(error.value)} needs {_OPTIONS[error.needs]} N"
+    return f"{error.field}={format_value(error.value)} needs {_OPTIONS[error.needs]} N"
 
 
 # --- structure -------------------------------------------------------------------------------------------------------

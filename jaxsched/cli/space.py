@@ -15,15 +15,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .._errors import FieldError, format_value, nearest_name
+from .._errors import format_value, nearest_name
 from ..fields import Field
 from ..schedules.base import Schedule
 from ..schedules.stacking import grid, unstack
 from ..sweep.space import Distribution, Expression, choice, field, int_uniform, log_uniform, sample, space, uniform
-from ..text import ParseError, evaluate
+from ..text import evaluate
 from ..units import Timeline
 from .errors import Refused, fail, refusals
-from .reading import in_options, parse_error_in_options
+from .reading import options_named
 
 SETTINGS = 64
 """The default number of settings to draw."""
@@ -41,31 +41,24 @@ class Reader:
         classes = {name: x for name, x in known.items() if isinstance(x, type) and issubclass(x, Schedule)}
         self.names = {**_DISTRIBUTIONS, "field": field, **classes}
 
+    def schedule(self, text: str) -> Any:
+        """A class by its name, or a schedule by its expression."""
+        with options_named():
+            found = evaluate(text, timeline=self.timeline, known=self.names)
+        if isinstance(found, Schedule) or (isinstance(found, type) and issubclass(found, Schedule)):
+            return found
+        fail(f"--schedule {text}: this is no schedule; write a class such as WarmupCosine, or an expression")
+
     def value(self, text: str, known: Field) -> Any:
         """A value of a field: a number, a length, a list, a distribution or an expression with `field`."""
-        found = self.evaluated(_LENGTH.sub(r"'\1'", text))
-        return found if known.static else self._in_steps(found)
+        with options_named():
+            found = evaluate(_LENGTH.sub(r"'\1'", text), timeline=self.timeline, known=self.names)
+            return found if known.static else self._in_steps(found)
 
     def _in_steps(self, x: Any) -> Any:
         if isinstance(x, list):
             return [self._in_steps(one) for one in x]
-        try:
-            return self.timeline(x) if isinstance(x, str) else x
-        except FieldError as error:
-            raise in_options(error) from error
-
-    def evaluated(self, text: str) -> Any:
-        try:
-            return evaluate(text, timeline=self.timeline, known=self.names)
-        except ParseError as error:
-            raise parse_error_in_options(error) from error
-
-    def schedule(self, text: str) -> Any:
-        """A class by its name, or a schedule by its expression."""
-        found = self.evaluated(text)
-        if isinstance(found, Schedule) or (isinstance(found, type) and issubclass(found, Schedule)):
-            return found
-        fail(f"--schedule {text}: this is no schedule; write a class such as WarmupCosine, or an expression")
+        return self.timeline(x) if isinstance(x, str) else x
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,17 +69,13 @@ class Family:
       base: the class, or a schedule whose other fields stay as they are.
       given: values by field; a list for several values.
       settings: how many settings to draw; None for `default` if any field is drawn.
-      default: how many to draw of each family of the file that draws.
+      default: how many to draw of each family that draws.
     """
 
     base: Any
     given: dict[str, Any]
     settings: Any = None
     default: Any = None
-
-    @property
-    def fields(self) -> dict[str, Field]:
-        return _fields_of(self.base)
 
     @property
     def draws(self) -> bool:
@@ -98,35 +87,31 @@ class Family:
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
             fail(f"settings={format_value(count)}; write how many are drawn, 1 or more")
         if count is not None and not self.draws:
-            fail(_nothing_is_drawn(count))
-        # The value of a table is a list, and several values of it are a list of lists.
-        tables = {name for name, f in self.fields.items() if f.table}
-        listed = {
-            name: value
-            for name, value in self.given.items()
-            if isinstance(value, list) and (name not in tables or any(isinstance(one, list) for one in value))
-        }
+            fail(_NOTHING_DRAWN.format(count))
+        known, listed = _fields(self.base), {}
+        for name, value in self.given.items():
+            # The value of a table is a list, and several values of it are a list of lists.
+            if isinstance(value, list) and (not known[name].table or any(isinstance(one, list) for one in value)):
+                listed[name] = value
         with refusals():
             if self.draws:
                 fields = self.given | {name: choice(*values) for name, values in listed.items()}
                 made = sample(space(self.base, **fields), count if count is not None else SETTINGS)
                 return made if isinstance(made, list) else unstack(made)
-            structure = {name: values for name, values in listed.items() if self.fields[name].static}
-            combinations = itertools.product(*structure.values())
-            grids = [grid(self.base, **self.given | dict(zip(structure, c, strict=True))) for c in combinations]
-        return [setting for one in grids for setting in unstack(one)]
+            structure = {name: values for name, values in listed.items() if known[name].static}
+            combinations = [dict(zip(structure, c, strict=True)) for c in itertools.product(*structure.values())]
+            return [s for chosen in combinations for s in unstack(grid(self.base, **self.given | chosen))]
 
 
-def _nothing_is_drawn(count: Any) -> str:
-    return f"settings={count}, and only values are listed, of which a grid takes all; leave it out"
+_NOTHING_DRAWN = "settings={}, and only values are listed, of which a grid takes all; leave it out"
 
 
-def _fields_of(base: Any) -> dict[str, Field]:
+def _fields(base: Any) -> dict[str, Field]:
     return {f.name: f for f in (base if isinstance(base, type) else type(base))._fields}
 
 
-def _field_of(base: Any, name: str) -> Field:
-    fields = _fields_of(base)
+def _field(base: Any, name: str) -> Field:
+    fields = _fields(base)
     if name not in fields:
         cls = base if isinstance(base, type) else type(base)
         fail(f"{cls.__name__} has no field {name!r}: {nearest_name(name, fields)}")
@@ -139,10 +124,7 @@ def _at(place: str) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        raise Refused(f"{place}: {error}") from error
-
-
-# --- from options ----------------------------------------------------------------------------------------------------
+        raise Refused(f"{place}: {error}" if place else str(error)) from error
 
 
 def from_options(reader: Reader, schedule: str, fields: tuple[str, ...], settings: int | None) -> list[Any]:
@@ -156,18 +138,17 @@ def from_options(reader: Reader, schedule: str, fields: tuple[str, ...], setting
             fail(f"--set {text}: write NAME=VALUE, such as peak_value=1e-4,1e-3 or peak_value='log_uniform(1e-4, 0.1)'")
         if name in given:
             fail(f"--set {name} is written twice; write its values in one: --set {name}=1,2,3")
-        known = _field_of(base, name)
+        known = _field(base, name)
         with _at(f"--set {name}"):
             if known.static and not re.search(r"[\"'(]", value):
-                read = [_word(word.strip()) for word in value.split(",")]
+                read = [_WORDS.get(word.strip(), word.strip()) for word in value.split(",")]
             else:
                 read = reader.value(f"[{value}]", known)
         given[name] = read[0] if len(read) == 1 else read
     return Family(base, given, settings).made()
 
 
-def _word(text: str) -> Any:
-    return {"True": True, "true": True, "False": False, "false": False, "None": None}.get(text, text)
+_WORDS = {"True": True, "true": True, "False": False, "false": False, "None": None}
 
 
 # --- from a file -----------------------------------------------------------------------------------------------------
@@ -183,66 +164,57 @@ def from_toml(reader: Reader, path: Path, settings: int | None) -> list[Any]:
         fail(f"{path} is no TOML: {error}")
     with _at(str(path)):
         families = _families(reader, data, settings)
-        common = families[0].default
-        if common is not None and not any(one.draws for one in families):
-            fail(_nothing_is_drawn(common))
+        common = next(iter(families.values())).default
+        if common is not None and not any(one.draws for one in families.values()):
+            fail(_NOTHING_DRAWN.format(common))
         made = []
-        for i, one in enumerate(families):
-            with _place_of_family(i, len(families)):
-                made += one.made()
+        for place, family in families.items():
+            with _at(place):
+                made += family.made()
         return made
 
 
-def _place_of_family(i: int, count: int) -> contextlib.AbstractContextManager[None]:
-    return _at(f"family {i + 1}") if count > 1 else contextlib.nullcontext()
-
-
-def _families(reader: Reader, data: dict[str, Any], settings: int | None) -> list[Family]:
-    _check_names(data, ("schedule", "settings", "fields", "families"))
-    tables = data.pop("families", [])
+def _families(reader: Reader, data: dict[str, Any], settings: int | None) -> dict[str, Family]:
+    """The families by their place, which is empty for a single one."""
+    tables, defaults = data.pop("families", []), data
     if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
         fail("families must be tables, [[families]]")
-    if not tables and "schedule" not in data:
-        fail('there is no schedule: write schedule = "WarmupCosine" and a table [fields], or [[families]] of these')
-    defaults = {} if "schedule" in data else data
-    several = [data, *tables] if "schedule" in data else tables
-    single = len(several) == 1
+    if "schedule" in data or not tables:
+        tables, defaults = [data, *tables], {}
+    single = len(tables) == 1
     common = defaults.get("settings") if single or settings is None else settings
-    found, used = [], set()
-    for i, table in enumerate(several):
-        with _place_of_family(i, len(several)):
-            _check_names(table, ("schedule", "settings", "fields"))
+    defaults = _checked(defaults)
+    found, used = {}, set()
+    for i, table in enumerate(tables):
+        place = "" if single else f"family {i + 1}"
+        with _at(place):
+            fields = _checked(table)
             if not isinstance(table.get("schedule"), str):
-                fail('there is no schedule: write schedule = "WarmupCosine"')
+                hint = "and a table [fields], or [[families]] of these"
+                fail(f'there is no schedule: write schedule = "WarmupCosine" {hint}')
             base = reader.schedule(table["schedule"])
-            shared = {name: x for name, x in _fields(defaults).items() if name in _fields_of(base)}
+            shared = {name: value for name, value in defaults.items() if name in _fields(base)}
             used |= set(shared)
-            given = {name: _read(reader, base, name, x) for name, x in {**shared, **_fields(table)}.items()}
+            given = {}
+            for name, value in {**shared, **fields}.items():
+                with _at(name):
+                    given[name] = _value(reader, _field(base, name), value)
             own = table.get("settings") if settings is None else settings if single else None
-            found.append(Family(base, given, own, common))
-    if unused := [name for name in _fields(defaults) if name not in used]:
-        fail(f"fields.{unused[0]} is a field of no family: {nearest_name(unused[0], set().union(*map(_names, found)))}")
+            found[place] = Family(base, given, own, common)
+    for name in set(defaults) - used:
+        known = {name for family in found.values() for name in _fields(family.base)}
+        fail(f"fields.{name} is a field of no family: {nearest_name(name, known)}")
     return found
 
 
-def _names(family: Family) -> set[str]:
-    return set(family.fields)
-
-
-def _check_names(table: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+def _checked(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of a table, whose names are checked."""
+    allowed = ("schedule", "settings", "fields")
     for name in table:
         if name not in allowed:
             fail(f"{name!r} has no meaning here: {nearest_name(name, allowed)}")
-
-
-def _fields(table: Mapping[str, Any]) -> Mapping[str, Any]:
     fields = table.get("fields", {})
     return fields if isinstance(fields, Mapping) else fail(f"fields={format_value(fields)}; write a table, [fields]")
-
-
-def _read(reader: Reader, base: Any, name: str, value: Any) -> Any:
-    with _at(name):
-        return _value(reader, _field_of(base, name), value)
 
 
 def _value(reader: Reader, known: Field, value: Any) -> Any:
@@ -251,11 +223,11 @@ def _value(reader: Reader, known: Field, value: Any) -> Any:
         return [_value(reader, known, one) for one in value]
     if not isinstance(value, Mapping):
         return reader.value(value, known) if isinstance(value, str) and not known.static else value
-    shown = format_value(dict(value))
-    if len(value) != 1 or next(iter(value)) not in _DISTRIBUTIONS:
-        fail(f"{shown}; write one of {', '.join(_DISTRIBUTIONS)}, as {{ uniform = [0, 1] }}")
-    kind, ends = next(iter(value.items()))
-    if not isinstance(ends, list):
-        fail(f"{shown}; write its arguments in a list: {{ {kind} = [1, 2] }}")
+    kind = next(iter(value), "")
+    if len(value) != 1 or kind not in _DISTRIBUTIONS:
+        kinds = ", ".join(_DISTRIBUTIONS)
+        fail(f"{format_value(dict(value))}; write one of {kinds}, as {{ uniform = [0, 1] }}")
+    if not isinstance(value[kind], list):
+        fail(f"{format_value(dict(value))}; write its arguments in a list: {{ {kind} = [1, 2] }}")
     with refusals():
-        return _DISTRIBUTIONS[kind](*_value(reader, known, ends))
+        return _DISTRIBUTIONS[kind](*_value(reader, known, value[kind]))

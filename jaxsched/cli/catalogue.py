@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import inspect
 import re
@@ -81,11 +80,8 @@ def _public(compat: bool) -> dict[str, Any]:
 
 def entry(name: str, x: Any) -> dict[str, Any]:
     """What the docstring and the signature of a schedule, or of a function that returns one, say."""
-    if isinstance(x, type) and issubclass(x, Schedule):
-        fields = [_field(f.name, f.default, dataclasses.MISSING) for f in x._fields]
-    else:
-        parameters = inspect.signature(x).parameters.values()
-        fields = [_field(p.name, p.default, p.empty) for p in parameters if p.kind is not p.VAR_KEYWORD]
+    parameters = inspect.signature(x).parameters.values()
+    fields = [_field(p.name, p.default) for p in parameters if p.kind is not p.VAR_KEYWORD]
     sections = _sections(x)
     return {
         "name": name,
@@ -97,8 +93,8 @@ def entry(name: str, x: Any) -> dict[str, Any]:
     }
 
 
-def _field(name: str, default: Any, missing: Any) -> dict[str, Any]:
-    required = default is missing
+def _field(name: str, default: Any) -> dict[str, Any]:
+    required = default is inspect.Parameter.empty
     simple = default is None or isinstance(default, (bool, int, float, str))
     return {"name": name, "required": required, "default": None if required else default if simple else repr(default)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import inspect
@@ -55,17 +56,13 @@ def task_of(file: Path, module: ModuleType) -> Task:
     task = module.task
     if not isinstance(task, Task):
         fail(f"{file}: task={format_value(task)} is not a jaxsched.sweep.Task")
-    try:
+    with contextlib.suppress(ValueError):  # a function that is not written in Python has no signature
         signature = inspect.signature(task.optimizer)
-    except (TypeError, ValueError):  # a function that is not written in Python
-        return task
-    try:
-        signature.bind(None)  # the first call is where a program is compiled, far from the file
-    except TypeError:
-        fail(
-            f"{file}: optimizer{signature} of the task must take the schedule, and nothing else: "
-            "optimizer=lambda schedule: optax.adam(schedule)"
-        )
+        try:
+            signature.bind(None)  # the first call is where a program is compiled, far from the file
+        except TypeError:
+            hint = "optimizer=lambda schedule: optax.adam(schedule)"
+            fail(f"{file}: optimizer{signature} of the task must take the schedule, and nothing else: {hint}")
     return task
 
 
@@ -104,11 +101,6 @@ def read_command(folder: Path) -> dict[str, Any] | None:
         fail(f"{path} is broken, or of another jaxsched ({error}); type the command of the sweep again")
 
 
-def command_line(saved: dict[str, Any]) -> str:
-    """A saved command as it was typed."""
-    return shlex.join(["jaxsched", *saved["argv"]])
-
-
 def working_directory(folder: Path, saved: dict[str, Any]) -> Path:
     """Where a saved command runs: where it was typed, or where that was moved to together with `folder`.
 
@@ -121,7 +113,7 @@ def working_directory(folder: Path, saved: dict[str, Any]) -> Path:
         return origin
     fail(
         f"{folder / COMMAND} was written in {at}, and its task file is not at {file}, or is another one there; "
-        f"type the command where the task file is: {command_line(saved)}"
+        f"type the command where the task file is: {shlex.join(['jaxsched', *saved['argv']])}"
     )
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from tyro import conf
 
 from .._errors import FieldError, format_value
-from ..fields import Field
 from ..schedules.base import Schedule, axes
 from ..sweep.task import Task
 from ..text import ParseError, parse
@@ -132,36 +131,22 @@ def filled(schedule: Schedule) -> Schedule:
     """A stacked schedule whose single numbers are repeated for every setting."""
     if axes(schedule) != {0, 1}:
         return schedule
-    sizes = sorted({np.shape(x)[0] for x in _stacked_numbers(schedule)})
-    if len(sizes) != 1:
+    leaves, tree = jax.tree.flatten(schedule)
+    settings = [np.ndim(x) - int(table) for x, table in zip(leaves, _tables(schedule), strict=True)]
+    sizes = sorted({np.shape(x)[0] for x, stacked in zip(leaves, settings, strict=True) if stacked})
+    if len(sizes) > 1:
         counts = " and ".join(map(str, sizes))
         fail(f"{format_value(schedule)} has lists of {counts} numbers; write them equally long")
-
-    def repeat(x: Any, field: Field) -> Any:
-        if isinstance(x, Schedule):
-            made = object.__new__(type(x))  # as JAX rebuilds it: its fields are checked already
-            for f in x._fields:
-                value = getattr(x, f.name)
-                if not f.static:
-                    value = jax.tree.map(lambda v, f=f: repeat(v, f), value, is_leaf=_is_schedule)
-                made.__dict__[f.name] = value
-            return made
-        return np.broadcast_to(x, (sizes[0], *np.shape(x))) if np.ndim(x) == int(field.table) else x
-
-    return repeat(schedule, schedule._fields[0])
+    repeated = [np.broadcast_to(x, (sizes[0], *np.shape(x))) for x in leaves]
+    return tree.unflatten(x if stacked else r for x, r, stacked in zip(leaves, repeated, settings, strict=True))
 
 
-def _is_schedule(x: Any) -> bool:
-    return isinstance(x, Schedule)
-
-
-def _stacked_numbers(schedule: Schedule) -> list[Any]:
-    """The numbers that have an axis of settings."""
-    found: list[Any] = []
+def _tables(schedule: Schedule) -> Iterator[bool]:
+    """Whether each leaf of the schedule belongs to a field that holds a table."""
     for f in schedule._fields:
-        for x in [] if f.static else jax.tree.leaves(getattr(schedule, f.name), is_leaf=_is_schedule):
-            found += _stacked_numbers(x) if isinstance(x, Schedule) else [x] * (np.ndim(x) > int(f.table))
-    return found
+        held = [] if f.static else getattr(schedule, f.name)
+        for x in jax.tree.leaves(held, is_leaf=lambda x: isinstance(x, Schedule)):
+            yield from _tables(x) if isinstance(x, Schedule) else [f.table]
 
 
 def natural_steps(schedule: Schedule) -> int:

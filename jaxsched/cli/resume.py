@@ -39,7 +39,7 @@ def resume(directory: Folder) -> None:
     if saved is None:
         fail(_contents(directory))
     origin = files.working_directory(directory, saved)
-    say(f"in {origin}: {files.command_line(saved)}")
+    say(f"in {origin}: {shlex.join(['jaxsched', *saved['argv']])}")
     if not any((origin / saved["checkpoint"]).glob("process-*")):
         say("nothing was saved: it starts again")
     with contextlib.chdir(origin):

@@ -251,7 +251,11 @@ def sweep(
     """
     if top < 1:
         fail(f"--top {top}: write 1 or more")
-    page = _page_wanted(report, no_report)
+    if report and no_report:
+        fail("--report and --no-report: write one or the other")
+    plotly = importlib.util.find_spec("plotly") is not None
+    if report and not plotly:
+        fail('--report needs plotly: pip install "jaxsched[report]"')
     for group in (settings, pruning, saving, distribution):
         group.check()
     written = {"steps": steps, "seeds": seeds, "log_every": log_every, "chunk": chunk, "metric": metric, "mode": mode}
@@ -275,21 +279,11 @@ def sweep(
             plan = Plan.make(task, schedules, **options)
         result = _trained(plan, processes, lambda: _save_command(file, folder, out))
         if processes.index == 0:
-            _write_results(result, str(metric), mode, top, out, page)
+            _write_results(result, str(metric), mode, top, out, page=plotly and not no_report)
             files.write_command(out, files.argv.get(), file)
         processes.barrier("the results are written")  # the checkpoints are needed until then
         if folder is not None:
             _remove_checkpoints(folder, out)
-
-
-def _page_wanted(report: bool, no_report: bool) -> bool:
-    """Whether to write report.html."""
-    if report and no_report:
-        fail("--report and --no-report: write one or the other")
-    installed = importlib.util.find_spec("plotly") is not None
-    if report and not installed:
-        fail('--report needs plotly: pip install "jaxsched[report]"')
-    return installed and not no_report
 
 
 def _options(task: Task, module: ModuleType, written: dict[str, Any]) -> dict[str, Any]:
@@ -372,8 +366,9 @@ def _command_folders(folder: Path, out: Path) -> set[Path]:
 
 def _save_command(file: Path, folder: Path | None, out: Path) -> None:
     """Saves the command for `jaxsched resume`, before the first checkpoint and after all checks."""
-    for place in _command_folders(folder, out) if folder is not None else ():
-        files.write_command(place, files.argv.get(), file, checkpoint=os.path.relpath(folder))  # type: ignore[arg-type]
+    if folder is not None:
+        for place in _command_folders(folder, out):
+            files.write_command(place, files.argv.get(), file, checkpoint=os.path.relpath(folder))
 
 
 def _remove_checkpoints(folder: Path, out: Path) -> None:

@@ -404,14 +404,18 @@ def test_a_space_of_flags():
     flags = ("peak_value=0.1,0.2", "warmup-steps=0, 5%", "total_steps=200")
     grid = js.grid(js.WarmupCosine, peak_value=[0.1, 0.2], warmup_steps=[0, 10], total_steps=200)
     assert settings(space.from_options(reader, "WarmupCosine", flags, None)) == settings(js.unstack(grid))
-    assert settings(space.from_options(reader, "WarmupCosine(1.0, 0, 200)", flags[:2], None)) == settings(js.unstack(grid))
+    assert settings(space.from_options(reader, "WarmupCosine(1.0, 0, 200)", flags[:2], None)) == settings(
+        js.unstack(grid)
+    )
     drawn = space.from_options(reader, "Linear(1.0, 0.0, 50)", ("init_value=log_uniform(1e-3, 1)", "steps=50,100"), 16)
     assert len(drawn) == 16
     assert {int(s.steps) for s in drawn} == {50, 100}
     assert all(1e-3 <= s.init_value <= 1 for s in drawn)
     shapes = space.from_options(reader, "Ramp(0.1, 0.0, 50)", ("shape=linear,1-sqrt", "init_value=0.1,0.2"), None)
     assert [s.shape for s in shapes] == ["linear", "linear", "1-sqrt", "1-sqrt"]
-    tables = space.from_options(reader, "PiecewiseConstant", ("boundaries=[10, 20]", "values=[1, 2, 3],[3, 2, 1]"), None)
+    tables = space.from_options(
+        reader, "PiecewiseConstant", ("boundaries=[10, 20]", "values=[1, 2, 3],[3, 2, 1]"), None
+    )
     assert [s.values.tolist() for s in tables] == [[1, 2, 3], [3, 2, 1]]
 
 

@@ -17,11 +17,13 @@ import yaml
 
 import jaxsched as js
 from jaxsched import cli, finder
-from jaxsched.cli import console, errors, files, space
+from jaxsched._errors import FieldError
+from jaxsched.cli import console, errors, files, reading, space
 from jaxsched.cli.progress import Progress
 from jaxsched.sweep import SweepResult
 from jaxsched.sweep.engine import Plan
 from jaxsched.sweep.run import Interrupted
+from jaxsched.text import ParseError
 
 WARMUP = "WarmupCosine(0.1, warmup_steps=10, total_steps=100)"
 TASK_FILE = """
@@ -333,6 +335,13 @@ def test_an_error_is_a_sentence_and_debug_shows_the_traceback(refusal, run, monk
 
     monkeypatch.setattr(sys.modules["jaxsched.lint"], "lint", stopped)
     assert refusal(["show", WARMUP], code=130) == "stopped\n"
+
+
+def test_what_a_length_in_an_expression_needs_is_named_as_an_option():
+    cause = FieldError("Linear", "steps", "3ep", "write it", note=" needs a timeline", needs="timeline")
+    with pytest.raises(errors.Refused) as refused, reading.options_named():
+        raise ParseError("a reason", "Linear(1, 0, '3ep')", 13) from cause
+    assert str(refused.value).splitlines()[0] == "Linear: steps='3ep' needs --steps N"
 
 
 def test_what_a_library_makes_at_run_time_is_no_place(folder):

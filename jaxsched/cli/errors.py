@@ -99,7 +99,7 @@ def _described(error: BaseException) -> tuple[str, int]:
 
     if isinstance(error, Refused):
         return str(error), USAGE
-    first = str(error).strip().partition("\n")[0]
+    first = str(error).strip().partition("\n")[0].rstrip(".")
     named = type(error).__name__ + (f": {first if len(first) <= 300 else f'{first[:297]}...'}" if first else "")
     if place := _place(error):
         return f"{place}: {named}; --debug shows the traceback", USAGE

@@ -151,8 +151,8 @@ class Run:
             values = self.table.at(plan.prune.metric, step).reshape(plan.settings, -1).mean(axis=1)
             going = np.asarray(plan.prune.choose(step, values))
             if going.shape != (plan.settings,) or going.dtype != bool:
-                note = f" chose by {going.dtype}{list(going.shape)}"
-                instead = f"prune.choose must return a bool for each of the {plan.settings} settings"
+                note = f": choose returned {going.dtype}{list(going.shape)}"
+                instead = f"it must return a bool for each of the {plan.settings} settings"
                 raise FieldError("sweep", "prune", plan.prune, instead, note=note)
             self.table.pruned_at[~self.table.out & ~np.repeat(going, len(plan.seeds))] = step
             resume.pool(self)

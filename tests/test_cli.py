@@ -21,7 +21,6 @@ from rich.console import Console
 import jaxsched as js
 from jaxsched import cli
 from jaxsched.cli.progress import Progress
-from jaxsched.cli.ranking import mean_and_std
 from jaxsched.sweep import SweepResult, Task, sweep
 from jaxsched.sweep.run import Status
 
@@ -177,14 +176,6 @@ def test_a_folder_that_held_another_sweep(folder, capsys):
     assert "note: runs/slope held the results of a finished sweep: replaced" in err
     left = {path.name for path in (folder / "runs" / "slope").iterdir()}
     assert left == {"command.json", "result.json", "result.npz", "result.png"}
-
-
-def test_numbers_of_the_ranking_are_short():
-    result = SimpleNamespace(
-        final={"x": np.array([[4e7, 6e7], [0.25, 0.75], [1e-7, 1e-7]])}, diverged_at=-np.ones((3, 2))
-    )
-    told = [mean_and_std(result, "x", i) for i in range(3)]
-    assert told == ["5e+07 ± 1.414e+07", "0.5 ± 0.3536", "1e-07 ± 0"]
 
 
 def test_families_side_by_side(folder, capsys):

@@ -32,7 +32,7 @@ def table_of(result: SweepResult, metric: str, mode: Any, top: int) -> Table:
     )
     for rank, row in enumerate(rows[:top], start=1):
         cells = [str(rank), *(_shown(row[name]) for name in varied)]
-        cells += [mean_and_std(result, name, row["setting"]) for name in metrics]
+        cells += [_mean_and_std(result, name, row["setting"]) for name in metrics]
         cells.append(f"{row['diverged']} of {row['seeds']}")
         if pruned:
             cells.append(str(row["pruned_at"]) if row["pruned_at"] >= 0 else "")
@@ -52,7 +52,7 @@ def _description(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     return " ".join([row["family"], *(f"{name}={_shown(row[name])}" for name in varied)])
 
 
-def mean_and_std(result: SweepResult, name: str, setting: int) -> str:
+def _mean_and_std(result: SweepResult, name: str, setting: int) -> str:
     """The mean and the standard deviation of a metric over the seeds; a dash if any seed diverged."""
     values = result.final[name][setting].astype(float)
     if (result.diverged_at[setting] >= 0).any():

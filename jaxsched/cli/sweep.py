@@ -197,7 +197,7 @@ def sweep(
     top: N = 10,
     report: bool = False,
     no_report: bool = False,
-    settings: conf.OmitArgPrefixes[Settings] = Settings(),  # frozen
+    settings: conf.OmitArgPrefixes[Settings] = Settings(),
     pruning: conf.OmitArgPrefixes[Pruning] = Pruning(),
     saving: conf.OmitArgPrefixes[Saving] = Saving(),
     distribution: conf.OmitArgPrefixes[Distribution] = Distribution(),

@@ -41,7 +41,7 @@ class _FieldErrorParts(Exception):
     """The parts of a `FieldError`.
 
     Args:
-      owner: the class or function that refuses.
+      owner: the class or function that refuses; empty where the field is a command line's option.
       field: the name of the field, `schedules[0]` for one of several; a sequence of names that do not fit together.
       value: its value; a sequence of values for a sequence of names.
       instead: what to write instead.
@@ -70,7 +70,8 @@ class _FieldErrorParts(Exception):
         names, values = ([self.field], [self.value]) if isinstance(self.field, str) else (self.field, self.value)
         written = " and ".join(f"{n}={format_value(v)}" for n, v in zip(names, values, strict=True))
         end = "" if self.instead.endswith((".", "?")) else "."
-        return f"{self.owner}: {written}{self.note}; {self.instead}{end}"
+        owner = f"{self.owner}: " if self.owner else ""
+        return f"{owner}{written}{self.note}; {self.instead}{end}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {"note": self.note, "needs": self.needs}

@@ -490,7 +490,7 @@ def test_another_run_is_refused_with_the_difference(two):
     other = {**ME, "settings": "32 of WarmupCosine", "seeds": [0], "jax": "0.9"}
     says = (
         r"holds checkpoints of another run: seeds: \[0, 1\] then, \[0\] now; settings: 64 of WarmupCosine then, "
-        r"32 of WarmupCosine now; jax: none then, 0.9 now. Write another directory, or delete this one"
+        r"32 of WarmupCosine now; jax: none then, 0.9 now; write another directory, or delete this one"
     )
     with pytest.raises(ValueError, match=says):
         Store.open(two, other)

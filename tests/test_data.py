@@ -243,7 +243,7 @@ def changing(*forms):
         (ValueError, r"train=\[\] gave no batch", list),
         (ValueError, "gave no batch", lambda: batches(0)),
         (ValueError, "gave no batch", lambda: lambda: batches(0)),
-        (TypeError, r"train\(\) returned 3; it must return an iterator", lambda: lambda: 3),
+        (TypeError, r"train\(\)=3; train\(\) must return an iterator", lambda: lambda: 3),
         (TypeError, r"batch 0 of train holds 1.0; a batch must be a pytree of arrays", lambda: [(1.0, np.zeros(2))]),
         (TypeError, r"batch 0 of train holds 'a'", lambda: [("a", np.zeros(2))]),
         (Broken, "no such shard", lambda: lambda: broken(0)),
@@ -275,7 +275,7 @@ def test_a_function_must_make_a_new_iterator():
     assert source.once
     shared = iter(list(batches(3)))
     with (
-        pytest.raises(ValueError, match=r"returned the iterator .* a second time"),
+        pytest.raises(ValueError, match="was returned a second time"),
         Feed(Source(lambda: shared)) as feed,
     ):
         feed.take(1)

@@ -408,7 +408,7 @@ TWO, THREE = js.stack(LINEAR, LINEAR), js.stack(LINEAR, LINEAR, LINEAR)
         (TypeError, "key='a'; key must be an integer or", {"key": "a"}),
         (
             TypeError,
-            "optimizer returned 3; it must return an optax optimizer",
+            r"optimizer\(setting\)=3; it must return an optax optimizer",
             {"task": dataclasses.replace(TASK, optimizer=lambda s: 3)},
         ),
     ],

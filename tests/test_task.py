@@ -118,7 +118,7 @@ def test_the_answer_is_that_of_two_keys():
             {"train": lambda: map(list, batches())},
         ),
         (ValueError, "gave no batch", {"train": lambda: iter(())}),
-        (TypeError, r"train\(\) returned None", {"train": lambda: None}),
+        (TypeError, r"train\(\)=None; train\(\) must return", {"train": lambda: None}),
         (TypeError, "train holds 'digits'; train must be a pytree of arrays", {"train": "digits"}),
         (TypeError, "valid holds <function", {"valid": batches}),
         (TypeError, "valid holds <generator", {"valid": batches()}),

@@ -7,13 +7,17 @@ from typing import Annotated, Any
 import numpy as np
 from tyro import conf
 
+from ..inspect.format import number
 from ..schedules.base import Schedule
-from .console import number, print_json, print_text
-from .errors import FINDINGS, fail, refusals
-from .reading import UNKNOWN, Horizon, blocks, values, worth_a_look
-from .show import draw, print_values
+from .console import print_json, print_text
+from .errors import FINDINGS, fail
+from .reading import UNKNOWN, Horizon, notable_steps, outlined, values
+from .show import DIGITS, draw, print_values
 
 _NAMES = "abcdefghijklmnopqrstuvwxyz"
+
+_MOST_STEPS = 2**22
+"""A longer horizon is sampled at this many steps."""
 
 
 def compare(
@@ -27,10 +31,10 @@ def compare(
 ) -> None:
     """Compare schedules: their values side by side, where they differ most, and their plots.
 
-    Two values are the same if they differ by no more than the tolerance times the largest value of the first schedule.
-    Every step of the horizon is compared; of more than 4 million steps so many, evenly spread.
+    Two values are equal if they differ by at most the tolerance times the largest value of the first schedule. Every
+    step of the horizon is compared; of more than 4 million steps, 4 million evenly spaced ones.
 
-    Exit codes: 0; with --exit-code 1 if the schedules differ, as diff has it; 2 if an EXPR is no schedule.
+    Exit codes: 0; with --exit-code 1 if the schedules differ, as diff has it; 2 if an EXPR is invalid.
 
     Examples:
       jaxsched compare "Linear(0.1, 0.0, 100)" "Cosine(0.1, 0.0, 100)"
@@ -39,11 +43,11 @@ def compare(
 
     Args:
         expressions: Two schedules or more; each is compared with the first.
-        at: The steps to show, such as 0 100 5% 3ep.
-        tolerance: By how much values may differ and be the same, as a part of the largest.
-        exit_code: Exit with 1 if they differ.
-        log: A logarithmic plot.
-        json: As JSON.
+        at: Steps to show, such as 0 100 5% 3ep.
+        tolerance: Largest difference of equal values, relative to the largest value.
+        exit_code: Exit with 1 if the schedules differ.
+        log: Use a logarithmic axis.
+        json: Print JSON.
     """
     if not 2 <= len(expressions) <= len(_NAMES):
         fail(f"compare takes from 2 to {len(_NAMES)} expressions, and got {len(expressions)}")
@@ -52,48 +56,44 @@ def compare(
     schedules = [horizon.read(text) for text in expressions]
     total = horizon.total(*schedules)
     differences = _differences(schedules, total, tolerance)
-    worst = {one["step"] for one in differences if not one["identical"]}
-    steps = horizon.lengths(at, total) if at else sorted(_steps(schedules, total) | worst)
+    steps = horizon.lengths(at, total) if at else _steps(schedules, differences, total)
     same = all(one["same"] for one in differences)
     columns = [values(schedule, steps) for schedule in schedules]
     if json:
-        heads = {"expressions": [repr(s) for s in schedules], "total_steps": total, "same": same}
-        print_json({**heads, "differences": differences, "steps": steps, "values": columns})
+        head = {"expressions": [repr(s) for s in schedules], "total_steps": total, "same": same}
+        print_json({**head, "differences": differences, "steps": steps, "values": columns})
     else:
         for name, schedule in zip(_NAMES, schedules, strict=False):
             print_text(f"{name} = {schedule!r}", style="bold")
-        names = list(_NAMES[: len(schedules)])
-        print_values(steps, columns, names, horizon.timeline(total))
+        print_values(steps, columns, list(_NAMES[: len(schedules)]), horizon.timeline(total))
         for one in differences:
-            print_text(_in_words(one, total))
+            print_text(_sentence(one, total))
         draw(schedules, total, log)
     if exit_code and not same:
         raise SystemExit(FINDINGS)
 
 
-def _steps(schedules: list[Schedule], total: int) -> set[int]:
-    """The quarters of the horizon, and what is worth a look in each schedule."""
-    from ..inspect.phases import outline
-
-    with refusals():
-        found = [worth_a_look(outline(schedule, total), total, most=12) for schedule in schedules]
-    return {total * part // 4 for part in range(5)}.union(*found)
+def _steps(schedules: list[Schedule], differences: list[dict[str, Any]], total: int) -> list[int]:
+    """The quarters of the horizon, the notable steps of each schedule, and where they differ most."""
+    steps = {total * part // 4 for part in range(5)}
+    steps |= {one["step"] for one in differences if not one["identical"]}
+    return sorted(steps.union(*(notable_steps(outlined(s, total), total, most=12) for s in schedules)))
 
 
 def _differences(schedules: list[Schedule], total: int, tolerance: float) -> list[dict[str, Any]]:
-    """Of each schedule to the first one: the largest difference, where it is, and the first step with one."""
-    steps, whole = blocks(total)
-    told = values(schedules[0], steps)
-    first = told.astype(np.float64)
-    finite = np.abs(first[np.isfinite(first)])
-    bound = tolerance * float(finite.max(initial=0.0))
+    """How each schedule differs from the first: by how much, where, and from which step on."""
+    whole = total < _MOST_STEPS
+    steps = np.arange(total + 1) if whole else np.unique(np.linspace(0, total, _MOST_STEPS).astype(np.int64))
+    first = values(schedules[0], steps)
+    a = first.astype(np.float64)
+    bound = tolerance * float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
     found = []
     for name, schedule in zip(_NAMES[1:], schedules[1:], strict=False):
-        others = values(schedule, steps)
-        other = others.astype(np.float64)
-        alike = (first == other) | (np.isnan(first) & np.isnan(other))
+        other = values(schedule, steps)
+        b = other.astype(np.float64)
+        alike = (a == b) | (np.isnan(a) & np.isnan(b))
         with np.errstate(invalid="ignore"):
-            apart = np.where(alike, 0.0, np.abs(first - other))
+            apart = np.where(alike, 0.0, np.abs(a - b))
         apart = np.where(np.isnan(apart), np.inf, apart)
         at, over = int(np.argmax(apart)), np.flatnonzero(apart > bound)
         found.append(
@@ -101,9 +101,9 @@ def _differences(schedules: list[Schedule], total: int, tolerance: float) -> lis
                 "schedules": ["a", name],
                 "same": not over.size,
                 "identical": bool(alike.all()),
-                "largest": apart[at].astype(told.dtype),
+                "largest": apart[at].astype(first.dtype),
                 "step": int(steps[at]),
-                "values": [told[at], others[at]],
+                "values": [first[at], other[at]],
                 "first_step": int(steps[over[0]]) if over.size else None,
                 "steps_apart": int(over.size),
                 "steps_compared": len(steps),
@@ -113,15 +113,15 @@ def _differences(schedules: list[Schedule], total: int, tolerance: float) -> lis
     return found
 
 
-def _in_words(one: dict[str, Any], total: int) -> str:
+def _sentence(one: dict[str, Any], total: int) -> str:
     a, b = one["schedules"]
     count = f"{one['steps_compared']:,}"
-    which = f"at every step 0 ... {total:,}" if one["every_step"] else f"at {count} steps that were tried"
+    which = f"at every step 0 ... {total:,}" if one["every_step"] else f"at {count} sampled steps"
     if one["identical"]:
         return f"{a} and {b} are identical {which}"
-    both = " and ".join(map(number, one["values"]))
-    largest = f"{number(one['largest'])} at step {one['step']:,} ({both})"
+    both = " and ".join(number(value, DIGITS) for value in one["values"])
+    largest = f"the largest difference is {number(one['largest'], DIGITS)} at step {one['step']:,} ({both})"
     if one["same"]:
-        return f"{a} and {b} are the same {which}, but for rounding: the largest difference is {largest}"
+        return f"{a} and {b} are equal {which} up to rounding: {largest}"
     apart = f"{one['steps_apart']:,} of {count} steps, from step {one['first_step']:,} on"
-    return f"{a} and {b} differ at {apart}; the largest difference is {largest}"
+    return f"{a} and {b} differ at {apart}; {largest}"

@@ -1,4 +1,4 @@
-"""Where words go: data to stdout, messages to stderr, colour on a terminal only."""
+"""Output: data to stdout, messages to stderr, colours on terminals only."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from ..fields import shortest
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 _PIPE_WIDTH = 120
-"""A pipe or a file has no width of its own; COLUMNS gives it one."""
+"""The width where stdout is not a terminal and COLUMNS is not set."""
 
 
 def plain() -> bool:
-    """Whether the user wants no colour, whatever the terminal can show (no-color.org)."""
+    """Whether the user turned colours off (no-color.org)."""
     return bool(os.environ.get("NO_COLOR"))
 
 
@@ -30,69 +32,60 @@ def console(stderr: bool = False) -> Console:
 
     options: dict[str, Any] = {"stderr": stderr, "highlight": False} | ({"color_system": None} if plain() else {})
     made = Console(**options)
-    made = made if made.is_terminal else Console(width=_pipe_width(), **options)
-    setattr(made, "on_broken_pipe", _on_broken_pipe)  # noqa: B010  # rich would exit; `errors.told` knows better
+    if not made.is_terminal:
+        columns = os.environ.get("COLUMNS", "")
+        made = Console(width=int(columns) if columns.isdecimal() and int(columns) else _PIPE_WIDTH, **options)
+    setattr(made, "on_broken_pipe", _on_broken_pipe)  # noqa: B010  # rich would exit with another code
     return made
-
-
-def _pipe_width() -> int:
-    columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdecimal() and int(columns) else _PIPE_WIDTH
 
 
 def _on_broken_pipe() -> None:
     raise BrokenPipeError
 
 
-def table(*headings: str, title: str | None = None) -> Table:
-    """An empty table with its numbers to the right."""
+def table(*headings: str, title: str | None = None, no_wrap: tuple[str, ...] = ()) -> Table:
+    """An empty table with right-aligned columns; those in `no_wrap` are never broken."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     made = Table(title=title, title_style="", box=SIMPLE_HEAD)
     for heading in headings:
-        made.add_column(heading, justify="right", overflow="fold")
+        # A heading with spaces can be broken, which leaves the room to the numbers.
+        text = heading.replace("_", " ")
+        made.add_column(text, justify="right", overflow="fold", no_wrap=heading in no_wrap)
     return made
 
 
 def print_text(text: str = "", style: str = "") -> None:
-    """A line of data, which the terminal breaks and nobody else."""
+    """Prints a line that only a terminal may break."""
     from rich.text import Text
 
     console().print(Text(text, style=style), soft_wrap=True)
 
 
 def print_json(data: Any) -> None:
-    """Data for other programs; a number that is not finite is null."""
-    sys.stdout.write(json.dumps(jsonable(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Prints JSON; numbers that are not finite become null."""
+    sys.stdout.write(json.dumps(_jsonable(data), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def jsonable(x: Any) -> Any:
-    """Lists, dicts, texts and Python numbers, with None for what JSON cannot say."""
+def _jsonable(x: Any) -> Any:
+    """Lists, dicts, texts and Python numbers, with as many digits as the numbers' type has."""
     if isinstance(x, dict):
-        return {str(key): jsonable(value) for key, value in x.items()}
+        return {str(key): _jsonable(value) for key, value in x.items()}
     if hasattr(x, "_asdict"):
-        return jsonable(x._asdict())
+        return _jsonable(x._asdict())
     if isinstance(x, (np.ndarray, np.generic, jax.Array)):
         array = np.asarray(x)
-        if array.dtype.itemsize < 8 and array.dtype.kind in "fV":  # 0.1, and not what a wider type makes of it
-            return jsonable(np.array([float(str(one)) for one in array.ravel()]).reshape(array.shape))
-        return jsonable(array.tolist())
+        return _jsonable((shortest(array) if array.dtype.kind in "fV" else array).tolist())
     if isinstance(x, (list, tuple)):
-        return [jsonable(value) for value in x]
+        return [_jsonable(value) for value in x]
     if isinstance(x, float):
-        return _short(x) if math.isfinite(x) else None
+        return _shortest_float(x) if math.isfinite(x) else None
     return x
 
 
-def _short(x: float) -> float:
-    """A float32 that Python made longer, as short as its type tells it: 0.1, and not 0.10000000149011612."""
+def _shortest_float(x: float) -> float:
+    """0.1 for 0.10000000149011612, which is a float32 of 0.1 converted to a Python float."""
     with np.errstate(over="ignore"):
         single = np.float32(x)
-    short = float(str(single))
-    return short if float(single) == x and len(repr(short)) + 4 < len(repr(x)) else x
-
-
-def number(value: Any) -> str:
-    """A value for a table: as many digits as float32 tells."""
-    return f"{float(value):.6g}"
+    return float(str(single)) if float(single) == x else x

@@ -1,4 +1,4 @@
-"""`jaxsched find`: the learning-rate range test, and its honest sister."""
+"""`jaxsched find`: a learning rate, by the range test or by a grid of constant rates."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro import conf
 
+from ..inspect.format import number
 from . import files
 from .console import console, print_json
 from .errors import FINDINGS, say
@@ -25,11 +26,11 @@ _MEANINGS = {
     "valley": "about halfway down the longest fall of the loss: a good first choice, robust to noise",
     "steep": "where the loss falls fastest",
     "minimum": "a tenth of the rate at which the loss is lowest",
-    "slide": "the edge before the loss explodes: a limit more than a choice",
-    "best": "the lowest mean validation loss among the rates at which no seed diverged: the one to take",
-    "largest": "at it, and at all smaller rates, no seed diverged: a limit, and no choice",
+    "slide": "the edge before the loss explodes: an upper limit",
+    "best": "the lowest mean validation loss among the rates at which no seed diverged: the recommended rate",
+    "largest": "no seed diverged at it or at any smaller rate: an upper limit",
 }
-"""Of the suggestions; the first that there is, in this order, is the one to take."""
+"""The suggestions, the recommended ones first."""
 
 _STOP_FACTOR = 4.0
 
@@ -50,11 +51,11 @@ def find(
 ) -> None:
     """Find a learning rate for a task file: by the range test, or by a grid of constant rates.
 
-    The range test raises the rate at every step and reads the loss: cheap, and at times misleading. The grid trains
-    many constant rates from the start, side by side in one program. Each suggestion comes with its spread over the
-    seeds. The file is that of `jaxsched sweep`, of which only the `task` is used.
+    The range test raises the rate at every step and records the loss: cheap, and at times misleading. The grid trains
+    many constant rates from the start, in one program. Suggestions have a spread over the seeds. The file is that of
+    `jaxsched sweep`; only its `task` is used.
 
-    Exit codes: 0, 1 if nothing is suggested, 2 if it cannot begin.
+    Exit codes: 0, 1 if there is no suggestion, 2 for invalid input.
 
     Examples:
       jaxsched find task.py
@@ -65,15 +66,15 @@ def find(
         file: The task file.
         min_lr: The smallest rate, above 0.
         max_lr: The largest rate.
-        steps: Of the range test, which are its rates too; of each training of the grid. Also 3ep or 2e9tok.
-        steps_per_epoch: What an epoch (3ep) is (the batches in the arrays of the task).
-        tokens_per_step: What a token (2e9tok) is.
-        seeds: How many trainings of each rate.
+        steps: Steps (and rates) of the range test; steps of each training of the grid. Also 3ep or 2e9tok.
+        steps_per_epoch: Steps in an epoch (the number of batches in the task's arrays).
+        tokens_per_step: Tokens in a step.
+        seeds: Trainings of each rate.
         mode: The range test, or the grid of constant rates.
-        rates: How many rates the grid has (32).
-        key: The random key.
-        output: A picture (png, svg, pdf) to draw the losses into.
-        json: As JSON, with all curves.
+        rates: Number of rates in the grid (32).
+        key: Number of the random key.
+        output: A picture (png, svg, pdf) of the losses.
+        json: Print JSON, with all curves.
     """
     from ..finder import find_lr
 
@@ -87,7 +88,7 @@ def find(
     if json:
         print_json(result.to_dict())
     else:
-        print("\n".join([str(result), *_in_words(result)]))
+        print("\n".join([str(result), *_explained(result)]))
     say(f"jaxsched: compiled in {result.compile_seconds:.1f} s, trained in {result.seconds:.1f} s")
     if output is not None:
         result.plot(output)
@@ -96,8 +97,8 @@ def find(
         raise SystemExit(FINDINGS)
 
 
-def _in_words(result: FinderResult) -> list[str]:
-    """Why seeds stopped, what the suggestions mean, and which one to take."""
+def _explained(result: FinderResult) -> list[str]:
+    """Why seeds stopped, what the suggestions mean, and the recommended rate."""
     lines = []
     if result.stopped_at is not None and (result.stopped_at >= 0).any():
         why = f"its smoothed loss is above {_STOP_FACTOR:g} x the lowest so far"
@@ -106,8 +107,6 @@ def _in_words(result: FinderResult) -> list[str]:
     if not found:
         return [*lines, "", "No rate is suggested: try other --min-lr and --max-lr, or more --steps."]
     width = max(map(len, result.suggestions))
-    lines.append("")
-    lines += [f"  {name:<{width}}  {_MEANINGS[name]}" for name in result.suggestions if name in _MEANINGS]
-    first = found[0]
-    caution = "" if first in ("valley", "best") else ", with care"
-    return [*lines, f"Take {first}{caution}: {result.suggestions[first].lr:.3g}"]
+    meanings = [f"  {name:<{width}}  {_MEANINGS[name]}" for name in result.suggestions if name in _MEANINGS]
+    caution = "" if found[0] in ("valley", "best") else ", with care"
+    return [*lines, "", *meanings, f"Take {found[0]}{caution}: {number(result.suggestions[found[0]].lr, 3)}"]

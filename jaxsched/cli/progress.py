@@ -1,4 +1,4 @@
-"""How far a sweep has come: a live line on a terminal, and elsewhere a line now and then."""
+"""The progress of a sweep: a live line on a terminal, and elsewhere a line every few seconds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..inspect.format import count
+from .._errors import JaxschedWarning
+from ..inspect.format import count, number
 from ..sweep.run import Status
 from .errors import say
 
@@ -17,29 +18,27 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _EVERY_SECONDS = 5.0
-"""A line of progress comes no more often where there is no terminal to show a live one."""
+"""Between two lines where there is no live one."""
 
 _LEAST_SECONDS = 0.5
-"""Of training, before an estimate is shown."""
-
-OURS = ("sweep: ", "sample: ", "Task: ", "Checkpoint: ", "successive_halving: ", "initialize: ", "checkpoints need ")
-"""A warning or an error that begins so was written for the user, and its text says all."""
+"""Of training before an estimate is shown."""
 
 
 class Progress:
-    """Told of every segment, it tells the user: in a live line on a terminal, and elsewhere in a line now and then."""
+    """A callback of `sweep` that prints the progress to a console; calls `on_start` when the first steps are done."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, on_start: Callable[[], None] = lambda: None) -> None:
         from rich import progress
         from rich.table import Column
 
         self.console = console
+        self.on_start = on_start
         self.speed = 0.0
         self._begin = self._last = time.monotonic()
-        self._first: tuple[float, int] | None = None  # when the first segment was done, and the steps until then
+        self._first: tuple[float, int] | None = None  # the time and the steps at the end of the first segment
         self._waiting: str | None = None
         self._resumed = False
-        # One line, cut where the terminal ends: of several a resize would leave some behind.
+        # One line, cut where the terminal ends: a resize would leave pieces of several lines behind.
         words = progress.TextColumn(
             "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
         )
@@ -59,6 +58,8 @@ class Progress:
             say(self._waiting)
 
     def __call__(self, status: Status) -> None:
+        if self._first is None:
+            self.on_start()
         if status.resumed_from and not self._resumed:
             self._resumed = True
             total = f"{status.steps_total:,}"
@@ -77,8 +78,7 @@ class Progress:
             self._waiting = None
 
     def _pace(self, status: Status) -> float | None:
-        """The steps of a second, from the end of the first segment on: it is short, and what it waits for is compiled
-        in it, so that all that it would tell is far too slow. None as long as there is too little to tell."""
+        """Steps per second since the end of the first segment, which includes the compilation; None at first."""
         now = time.monotonic()
         if self._first is None:
             self._first = now, status.steps
@@ -88,11 +88,11 @@ class Progress:
 
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
-    """What the sweep has to say on the way (a full disk, a chunk that did not fit) in one line each."""
+    """Prints warnings of jaxsched (a full disk, a chunk that does not fit) as one line each."""
     before = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if str(message).startswith(OURS):
+        if issubclass(category, JaxschedWarning):
             say(f"jaxsched: {message}")  # a live line moves out of the way
         else:
             before(message, category, *where, **more)
@@ -111,9 +111,9 @@ def _status_text(status: Status, pace: float | None) -> str:
     if status.pruned:
         parts.append(f"{status.pruned} pruned")
     if status.best is not None:
-        parts.append(f"best valid loss {status.best:.4g}")
+        parts.append(f"best valid loss {number(status.best)}")
     if pace is not None and pace > 0:
-        left = status.seconds_left * status.steps_per_second / pace  # its steps that are left, at this pace
+        left = status.seconds_left * status.steps_per_second / pace  # the remaining steps at this pace
         parts.append(f"{count(pace, 3)} steps/s")
         if math.isfinite(left):
             parts.append(f"{_duration(left)} left")

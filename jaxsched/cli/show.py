@@ -1,4 +1,4 @@
-"""`jaxsched show` and `jaxsched lint`: what a schedule does, and what may be wrong with it."""
+"""`jaxsched show` and `jaxsched lint`: the values of a schedule, and findings about it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import Annotated, Any
 
 from tyro import conf
 
+from ..inspect.format import number
 from ..schedules.base import Schedule
 from ..units import Timeline
-from .console import console, number, print_json, print_text, table
+from .console import console, print_json, print_text, table
 from .errors import FINDINGS, refusals
-from .reading import UNKNOWN, Horizon, values, worth_a_look
+from .reading import MOST_STEPS, UNKNOWN, Horizon, notable_steps, outlined, values
+
+DIGITS = 6
+"""As many as a float32 has."""
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -26,11 +30,11 @@ def show(
     b2: B2 = None,
     json: bool = False,
 ) -> None:
-    """Show what a schedule does: its values, its plot, and what may be wrong with it.
+    """Show a schedule: its values, its plot, and findings of lint.
 
-    Without --at the steps are those that matter: the ends, the borders of the phases, the peak, jumps and restarts. The
-    updates of a training of N steps are steps 0 ... N - 1, and step N is what it comes to. Findings are shown and do
-    not change the exit code; those of jaxsched lint do.
+    The default steps are both ends, the boundaries of the phases, the peak, jumps and restarts. A training of N steps
+    makes updates at steps 0 ... N - 1; step N shows the final value. Findings do not change the exit code; jaxsched
+    lint returns 1 for them.
 
     Examples:
       jaxsched show "WarmupCosine(3e-4, warmup_steps='2%', total_steps=10_000)"
@@ -40,31 +44,26 @@ def show(
 
     Args:
         expression: The schedule, as repr prints it and parse reads it.
-        at: The steps to show, such as 0 100 5% 3ep.
-        log: A logarithmic plot.
-        b2: Adam's b2, which a warmup can be too short for.
-        json: As JSON: the expression, the steps, the values, the outline and the findings.
+        at: Steps to show, such as 0 100 5% 3ep.
+        log: Use a logarithmic axis.
+        b2: Adam's b2, to check that the warmup is long enough for it.
+        json: Print JSON: the expression, the steps, the values, the outline and the findings.
     """
-    from ..inspect.lint import lint as findings_of
-    from ..inspect.phases import outline as outline_of
-
     schedule = horizon.read(expression)
     total = horizon.total(schedule)
-    with refusals():
-        outline = outline_of(schedule, total)
-        findings = findings_of(schedule, total, b2=b2)
-    steps = horizon.lengths(at, total) if at else worth_a_look(outline, total)
-    shown = values(schedule, steps)
+    outline = outlined(schedule, total)
+    findings = _findings(schedule, total, b2)
+    steps = horizon.lengths(at, total) if at else notable_steps(outline, total)
+    column = values(schedule, steps)
     if json:
-        ends = {"first_step": 0, "last_step": total - 1}  # of the outline's `first` and `last`: those of the updates
-        course = {**outline._asdict(), **ends}
-        rows = {"steps": steps, "values": shown, "outline": course, "findings": findings}
+        course = {**outline._asdict(), "first_step": 0, "last_step": total - 1}
+        rows = {"steps": steps, "values": column, "outline": course, "findings": findings}
         print_json({"expression": repr(schedule), "total_steps": total, **rows})
         return
     print_text(repr(schedule), style="bold")
-    print_values(steps, [shown], ["value"], horizon.timeline(total))
+    print_values(steps, [column], ["value"], horizon.timeline(total))
     draw([schedule], total, log, [""])
-    print_findings(findings)
+    _print_findings(findings)
 
 
 def lint(
@@ -73,9 +72,9 @@ def lint(
     b2: B2 = None,
     json: bool = False,
 ) -> None:
-    """Tell what may be wrong with a schedule: jumps, a peak that is never reached, a horizon that is not covered.
+    """Find likely mistakes in a schedule: jumps, a peak that is never reached, a horizon that is not covered.
 
-    Exit codes: 1 if there is an error or a warning, 0 if there is none (notes do not count), 2 if EXPR is no schedule.
+    Exit codes: 1 if there is an error or a warning, 0 if there is none (notes do not count), 2 if EXPR is invalid.
 
     Examples:
       jaxsched lint "WarmupCosine(3e-4, warmup_steps=200, total_steps=10_000)" --steps 10000
@@ -83,33 +82,36 @@ def lint(
 
     Args:
         expression: The schedule.
-        b2: Adam's b2, which a warmup can be too short for.
-        json: As JSON, a list of findings.
+        b2: Adam's b2, to check that the warmup is long enough for it.
+        json: Print JSON: a list of findings.
     """
-    from ..inspect.lint import lint as findings_of
-
     schedule = horizon.read(expression)
     total = horizon.total(schedule)
-    with refusals():
-        findings = findings_of(schedule, total, b2=b2)
+    findings = _findings(schedule, total, b2)
     if json:
         print_json(findings)
     else:
-        print_findings(findings, total)
+        _print_findings(findings)
+        if not findings:
+            print_text(f"no findings in steps 0 ... {total:,}")
     if any(finding.severity in ("error", "warning") for finding in findings):
         raise SystemExit(FINDINGS)
 
 
-def print_findings(findings: list[Any], total: int | None = None) -> None:
-    """A line for each, the bad ones in colour; with `total` also that there are none."""
+def _findings(schedule: Schedule, total: int, b2: float | None) -> list[Any]:
+    from ..inspect.lint import lint as findings_of
+
+    with refusals():
+        return findings_of(schedule, total, b2=b2)
+
+
+def _print_findings(findings: list[Any]) -> None:
     for finding in findings:
         print_text(str(finding), style=_STYLES.get(finding.severity, ""))
-    if not findings and total is not None:
-        print_text(f"nothing was found in steps 0 ... {total:,}")
 
 
 def print_values(steps: list[int], columns: list[Any], names: list[str], timeline: Timeline | None) -> None:
-    """A table of values at steps, which are epochs and tokens too where those have a size."""
+    """Prints a table of values at steps, with the epochs and tokens if their sizes are known."""
     units: dict[str, float] = {}
     if timeline is not None and timeline.steps_per_epoch is not None:
         units["epoch"] = 1 / timeline.steps_per_epoch
@@ -118,21 +120,19 @@ def print_values(steps: list[int], columns: list[Any], names: list[str], timelin
     beyond = [timeline is not None and step > timeline.total_steps for step in steps]
     made = table("step", *units, *names, *[""] * any(beyond))
     for i, step in enumerate(steps):
-        sizes = [f"{step * size:,.6g}" for size in units.values()]
+        sizes = [f"{step * size:,.{DIGITS}g}" for size in units.values()]
         marks = ["beyond the end" * beyond[i]] * any(beyond)
-        made.add_row(f"{step:,}", *sizes, *(number(column[i]) for column in columns), *marks)
+        made.add_row(f"{step:,}", *sizes, *(number(column[i], DIGITS) for column in columns), *marks)
     console().print(made)
 
 
 def draw(schedules: list[Schedule], total: int, log: bool, labels: list[str] | None = None) -> None:
-    """The plot of the terminal, as wide as it is."""
+    """Plots schedules over the width of the terminal."""
     from ..inspect import terminal_plot
 
     out = console()
     colour = out.is_terminal and out.color_system is not None
-    scale = "log" if log else "linear"
+    steps, scale = min(total + 1, MOST_STEPS), "log" if log else "linear"
     with refusals():
-        text = terminal_plot(
-            schedules, min(total + 1, 2**31 - 1), width=out.width, scale=scale, color=colour, labels=labels
-        )
+        text = terminal_plot(schedules, steps, width=out.width, scale=scale, color=colour, labels=labels)
     print(text.strip("\n"))

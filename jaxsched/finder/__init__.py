@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import jax
 
-from .._errors import format_value, nearest_name
+from .._errors import FieldError, format_value, nearest_name
 from ..schedules.base import Constant
 from ..schedules.ramps import Exponential
 from ..sweep.engine import Plan, Progress, check_key, check_seeds, check_whole
@@ -162,10 +162,8 @@ def _refuse(mode: str, what: str, **unused: Any) -> None:
     other = "grid" if mode == "range" else "range"
     for name, value in unused.items():
         if value is not None:
-            raise ValueError(
-                f"find_lr: {name}={format_value(value)} in mode={mode!r}, which {what}; leave it out, or write "
-                f"mode={other!r}."
-            )
+            note = f" in mode={mode!r}, which {what}"
+            raise FieldError("find_lr", name, value, f"leave it out, or write mode={other!r}", note=note)
 
 
 def _wrapped(wrap: Callable[[Any], Any] | None, schedule: Any) -> Any:

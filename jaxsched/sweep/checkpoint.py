@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import format_value
+from .._errors import FieldError, JaxschedWarning, format_value
 
 try:
     import fcntl
@@ -42,6 +42,8 @@ except ImportError:  # Windows
     fcntl = None
 
 _COMPLETE = re.compile(r"[0-9]{8}")
+_CORRUPT = re.compile(r"[0-9]{8}\.corrupt")
+_LOCK = re.compile(r"process-[0-9]+\.lock")
 _HALF = re.compile(r"[0-9]{8}\.(orbax-checkpoint-tmp.*|deleted)")
 
 
@@ -238,6 +240,7 @@ class Store:
                 warnings.warn(
                     f"Checkpoint: {self.folder / lost} is broken ({why}) and is set aside as {lost}.corrupt; the run "
                     f"goes on from the one before, {self.folder / name}.",
+                    JaxschedWarning,
                     stacklevel=2,
                 )
             return tree
@@ -261,7 +264,7 @@ class Store:
             why = ", ".join(f"{count} x {kind}" for kind, count in self._kinds.items())
             total = self.failed + self.saved
             text = f"Checkpoint: {self.failed} of {total} saves failed ({why}); {self._newest()}."
-            warnings.warn(text, stacklevel=2)
+            warnings.warn(text, JaxschedWarning, stacklevel=2)
 
     def _write(self, pieces: np.ndarray) -> None:
         """In the thread: one checkpoint more, then the oldest are removed. No error leaves it."""
@@ -293,7 +296,7 @@ class Store:
 
     def _tell(self) -> None:
         while self._news:
-            warnings.warn(self._news.pop(0), stacklevel=3)
+            warnings.warn(self._news.pop(0), JaxschedWarning, stacklevel=3)
 
 
 # --- the folder ------------------------------------------------------------------------------------------------------
@@ -337,6 +340,7 @@ class _Lock:
             warnings.warn(
                 f"Checkpoint: no lock can be had in {directory} ({_reason(error)}); see to it that no other run writes "
                 "there.",
+                JaxschedWarning,
                 stacklevel=4,
             )
 
@@ -366,22 +370,36 @@ def _claim(directory: Path, identity: dict[str, Any], process: int) -> None:
         try:
             then = json.loads(path.read_text(encoding="utf-8"))["identity"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"Checkpoint: directory={str(directory)!r} holds checkpoints, and {path.name} beside them cannot be "
-                f"read ({_reason(error)}), so nothing tells of which run they are; write another directory."
-            ) from error
+            note = f" holds checkpoints of an unknown run: {path.name} beside them cannot be read ({_reason(error)})"
+            raise FieldError("Checkpoint", "directory", str(directory), "write another one", note=note) from error
         if then != identity:
             from .identity import difference  # here, because it brings asyncio along, through jax.extend
 
-            raise ValueError(
-                f"Checkpoint: directory={str(directory)!r} holds checkpoints of another run: "
-                f"{difference(then, identity)}. Write another directory, or delete this one to start anew."
-            )
+            note = f" holds checkpoints of another run: {difference(then, identity)}"
+            instead = "write another directory, or delete this one to start again"
+            raise FieldError("Checkpoint", "directory", str(directory), instead, note=note)
         return
     # A run that saved nothing leaves nothing to protect: its identity gives way.
     half = directory / f"identity.json.{process}.tmp"
     half.write_text(json.dumps({"format": 1, "identity": identity}, indent=1) + "\n", encoding="utf-8")
     os.replace(half, path)
+
+
+def remove(directory: str | os.PathLike[str]) -> None:
+    """Removes the checkpoints of a finished run, and the folders if they are empty then; other files remain.
+
+    Several processes may do so at once.
+    """
+    parts = [path for path in Path(directory).glob("process-*-of-*") if path.is_dir()]
+    for part in parts:
+        for name in [name for pattern in (_COMPLETE, _HALF, _CORRUPT) for name in _names(part, pattern)]:
+            shutil.rmtree(part / name, ignore_errors=True)
+    locks = [path for path in Path(directory).glob("process-*.lock") if _LOCK.fullmatch(path.name)]
+    for path in (*locks, Path(directory) / "identity.json"):
+        path.unlink(missing_ok=True)
+    for path in (*parts, Path(directory)):
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:

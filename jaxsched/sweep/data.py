@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._errors import format_value
+from .._errors import FieldError, FieldTypeError, format_value
 
 _END = object()
 _REMAINDER = "drop the remainder of an epoch in the loader: drop_remainder=True, or drop_last=True"
+_MAKE_ITERATOR = "write a function that makes a new iterator: train=lambda: make_iterator()"
 
 
 class Source:
@@ -70,22 +71,16 @@ class Source:
             if self._opening is None:
                 self._opening = jax.tree.map(np.copy, batch)
             elif not jax.tree.all(jax.tree.map(np.array_equal, self._opening, batch)):
-                raise ValueError(
-                    f"sweep: train={self!r} gives other batches on each pass, and every chunk of trainings begins a "
-                    "pass: settings could not be compared; write a function that makes a loader of one order, "
-                    "train=lambda: loader(seed=0), or one chunk for all."
-                )
+                note = " gives other batches on each pass, and every chunk of trainings begins a pass"
+                instead = "write a function that makes a loader of one order, train=lambda: loader(seed=0)"
+                raise FieldError("sweep", "train", self, instead, note=note)
 
     def begin(self) -> None:
         """Says that a pass is about to begin; an iterator that has had its pass is refused."""
         with self._lock:
             if self.once and self._spent:
-                raise ValueError(
-                    f"sweep: train={format_value(self._train)} is an iterator, which gives its batches once, and "
-                    f"this sweep "
-                    "needs them again, for another chunk of trainings or another sweep; write a function that makes "
-                    "a new one: train=lambda: make_iterator()"
-                )
+                note = " is an iterator, which gives its batches once, and another chunk or sweep needs them again"
+                raise FieldError("sweep", "train", self, _MAKE_ITERATOR, note=note)
             self._spent = True
 
     def batches(self, start: int = 0, closed: Callable[[], bool] = lambda: False) -> Generator[Any, None, None]:
@@ -101,10 +96,9 @@ class Source:
                     if number >= start:
                         batch = _arrays(batch, number)
                         if _form(batch) != form:
-                            raise ValueError(
-                                f"sweep: batch {number} of train has the form {_text(batch)}, and batch 0 had "
-                                f"{_text(self.first)}; all must be alike. If it is the last of an epoch, {_REMAINDER}."
-                            )
+                            note = f": batch {number} of train has the form {_text(batch)}, and batch 0 had "
+                            instead = f"all must be alike. If it is the last of an epoch, {_REMAINDER}"
+                            raise FieldError("sweep", "train", self, instead, note=note + _text(self.first))
                         yield batch
                     number += 1
             finally:
@@ -112,16 +106,11 @@ class Source:
             if closed():
                 return
             if self.once:
-                raise ValueError(
-                    f"sweep: train={format_value(self._train)} ran dry at step {number}: it gave {number} "
-                    f"batches, and every "
-                    "step takes one; write a function, whose iterators follow one another: train=lambda: "
-                    "make_iterator()"
-                )
+                note = f" ran dry at step {number}: it gave {number} batches, and every step takes one"
+                raise FieldError("sweep", "train", self, _MAKE_ITERATOR, note=note)
             if number == before:
-                raise ValueError(
-                    f"sweep: train={format_value(self._train)} ran dry at step {number}: a new pass was empty."
-                )
+                note = f" ran dry at step {number}: a new pass was empty"
+                raise FieldError("sweep", "train", self, "every pass must give at least one batch", note=note)
 
     def _iterator(self) -> Iterator[Any]:
         """The iterator of a new pass."""
@@ -130,16 +119,11 @@ class Source:
         with self._lock:
             made = self._train()
             if not isinstance(made, Iterable):
-                raise TypeError(
-                    f"Task: train() returned {format_value(made)}; it must return an iterator over batches."
-                )
+                raise FieldTypeError("Task", "train()", made, "train() must return an iterator over batches")
             iterator = iter(made)
             if iterator is self._latest:
-                raise ValueError(
-                    f"Task: train() returned the iterator {format_value(made)} a second time; it must make a new "
-                    f"one on each "
-                    "call: train=lambda: make_iterator()"
-                )
+                instead = "it must make a new one on each call: train=lambda: make_iterator()"
+                raise FieldError("Task", "train()", made, instead, note=" was returned a second time")
             self._latest = iterator
             return iterator
 

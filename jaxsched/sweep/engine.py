@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import format_value, nearest_name
+from .._errors import FieldError, FieldTypeError, format_value, nearest_name
 from .program import Programs
 from .prune import Pruner
 from .result import SweepResult
@@ -239,11 +239,9 @@ def _devices(devices: Any) -> list[Any]:
 def check_whole(owner: str, name: str, value: Any, least: int, why: str = "") -> None:
     """Refuses what is no integer from `least` to 2**31 - 1; `why` says why it must be so large."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{owner}: {name}={format_value(value)}; {name} must be an integer, {least} or more.")
+        raise FieldTypeError(owner, name, value, f"{name} must be an integer, {least} or more")
     if value < least or value >= 2**31:
-        raise ValueError(
-            f"{owner}: {name}={format_value(value)}; {name} must be {least} or more, and below 2**31{why}."
-        )
+        raise FieldError(owner, name, value, f"{name} must be {least} or more, and below 2**31{why}")
 
 
 def check_seeds(owner: str, seeds: Any, task: Task) -> tuple[int, ...]:
@@ -252,17 +250,14 @@ def check_seeds(owner: str, seeds: Any, task: Task) -> tuple[int, ...]:
         for seed in seeds:
             check_whole(owner, "seeds", seed, 0)
         if not len(seeds) or len({int(seed) for seed in seeds}) < len(seeds):
-            raise ValueError(f"{owner}: seeds={format_value(seeds)}; write how many, or a list of different integers.")
+            raise FieldError(owner, "seeds", seeds, "write how many, or a list of different integers")
         made = tuple(int(seed) for seed in seeds)
     else:
         check_whole(owner, "seeds", seeds, 1)
         made = tuple(range(int(seeds)))
     if len(made) > 1 and not task.seeded:
-        raise ValueError(
-            f"{owner}: seeds={format_value(seeds)}, but the trainings of this task do not depend on a seed: init "
-            f"and loss use "
-            "no key, and the batches are the same for all; write seeds=1."
-        )
+        note = ", but this task does not depend on a seed: init and loss use no key, and all get the same batches"
+        raise FieldError(owner, "seeds", seeds, "write seeds=1", note=note)
     return made
 
 
@@ -271,5 +266,5 @@ def check_key(owner: str, key: Any) -> jax.Array:
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0:
         return key
     if isinstance(key, bool) or not isinstance(key, (int, np.integer)):
-        raise TypeError(f"{owner}: key={format_value(key)}; key must be an integer or jax.random.key(...).")
+        raise FieldTypeError(owner, "key", key, "key must be an integer or jax.random.key(...)")
     return jax.random.key(int(key))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .._errors import format_value
+from .._errors import FieldError, JaxschedWarning
 from . import resume
 from .program import Programs
 from .result import SweepResult
@@ -122,14 +122,13 @@ class Run:
                     f"sweep: {self.plan.pairs} trainings on {self.sizes.devices} devices, in chunks of "
                     f"{chunks[0].rows}: {padding} rows are filled up with repetitions, whose results are thrown away; "
                     f"write chunk={-(-self.plan.pairs // self.sizes.devices)} or less to spread them.",
+                    JaxschedWarning,
                     stacklevel=2,
                 )
         if self.plan.task.host and self.plan.task.train.once and (len(chunks) > 1 or self.round):
-            raise ValueError(
-                f"sweep: train={format_value(self.plan.task.train)} gives its batches once, and {len(chunks)} "
-                f"chunks of "
-                "trainings need them; write a function that makes a new iterator: train=lambda: make_iterator()"
-            )
+            instead = "write a function that makes a new iterator: train=lambda: make_iterator()"
+            note = f" gives its batches once, and {len(chunks)} chunks of trainings need them"
+            raise FieldError("sweep", "train", self.plan.task.train, instead, note=note)
         self.chunks = chunks[self.processes.index :: self.processes.count]
 
     def _alive(self) -> dict[int, np.ndarray]:
@@ -152,10 +151,9 @@ class Run:
             values = self.table.at(plan.prune.metric, step).reshape(plan.settings, -1).mean(axis=1)
             going = np.asarray(plan.prune.choose(step, values))
             if going.shape != (plan.settings,) or going.dtype != bool:
-                raise ValueError(
-                    f"sweep: prune.choose returned {going.dtype}{list(going.shape)}; it must return a bool for each of "
-                    f"the {plan.settings} settings."
-                )
+                note = f": choose returned {going.dtype}{list(going.shape)}"
+                instead = f"it must return a bool for each of the {plan.settings} settings"
+                raise FieldError("sweep", "prune", plan.prune, instead, note=note)
             self.table.pruned_at[~self.table.out & ~np.repeat(going, len(plan.seeds))] = step
             resume.pool(self)
             if self.table.out.all():

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._errors import JaxschedWarning
 from .program import Programs
 from .stage import Chunk, Stage
 
@@ -118,7 +119,7 @@ class Sizes:
 
     def _say_halved(self, why: str) -> None:
         if not self.facts.get("halved"):
-            warnings.warn(f"sweep: {why}: chunks are halved until they fit.", stacklevel=2)
+            warnings.warn(f"sweep: {why}: chunks are halved until they fit.", JaxschedWarning, stacklevel=2)
         self.facts["halved"] = self.facts.get("halved", 0) + 1
 
     def _tuned(self, g: int, n: int) -> int:

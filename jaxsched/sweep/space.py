@@ -13,7 +13,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from .._errors import format_value, nearest_name
+from .._errors import JaxschedWarning, format_value, nearest_name
 from ..schedules.base import Schedule
 from ..schedules.stacking import stack, unstack
 from .settings import hyperparameters, path_text
@@ -654,7 +654,7 @@ def sample(
         drawn, count, refusal = _draw(plan, points(), share, where)
         told = _told(plan, where, share, len(drawn), count, refusal)
         if told:
-            warnings.warn(told, stacklevel=2)
+            warnings.warn(told, JaxschedWarning, stacklevel=2)
         settings += drawn
     return settings if isinstance(schedule, list) or plans[0].structural else stack(*settings)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from .._errors import format_value
+from .._errors import FieldError, FieldTypeError, format_value
 from ..optim.metrics import listener_names, observe
 from .task import Task
 
@@ -78,10 +78,8 @@ class Training:
         state = self._optimizer(setting).init(params)
         told = {name for name in self.task.metrics if name.startswith("valid_")}
         for name in listener_names(state) - told:
-            raise ValueError(
-                f"Task: named({name!r}, ...) of the optimizer would hear nothing in a sweep; name it after what is "
-                f"measured at the end of every window: {', '.join(sorted(told))}."
-            )
+            instead = f"name it after a metric that is measured at the end of every window: {', '.join(sorted(told))}"
+            raise FieldError("Task", "named", name, instead, note=" of the optimizer gets no values in a sweep")
         return Carry(params, state, sums, jnp.int32(-1), jnp.int32(-1))
 
     def step(self, carry: Carry, setting: Any, key: jax.Array, seed: jax.Array, data: Data, t: jax.Array) -> Carry:
@@ -132,10 +130,8 @@ class Training:
             error.add_note(f"Task: this came from optimizer(setting), and a setting is {format_value(setting)}.")
             raise
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-            raise TypeError(
-                f"Task: optimizer returned {format_value(optimizer)}; it must return an optax optimizer, such as "
-                "optimizer=lambda schedule: optax.adam(schedule)."
-            )
+            instead = "it must return an optax optimizer, such as optimizer=lambda schedule: optax.adam(schedule)"
+            raise FieldTypeError("Task", "optimizer(setting)", optimizer, instead)
         return optax.with_extra_args_support(optimizer)
 
 

@@ -19,12 +19,13 @@ class Timeline:
     Formula: `n st = n`, `n ep = n steps_per_epoch`, `n tok = n / tokens_per_step`, `n % = n total_steps / 100`, in
     exact fractions, and then the nearest integer (of two, the even one).
 
-    Fields:
+    Args:
       total_steps: the horizon, above 0: steps, or a text in any other unit that has a size.
       steps_per_epoch: the steps in an epoch, above 0, or None.
       tokens_per_step: the tokens in a step, above 0, or None.
 
-    Errors: ValueError for a unit without a size, an unknown unit, a length below 0, and one that comes to no step.
+    Raises:
+      ValueError: for a unit without a size, an unknown unit, a length below 0, and one that comes to no step.
 
     Example:
       >>> from jaxsched import Timeline
@@ -34,7 +35,8 @@ class Timeline:
       >>> Timeline("40ep", steps_per_epoch=250).total_steps
       10000
 
-    Source: Composer's time strings, big_vision's units.
+    References:
+      Composer's time strings, big_vision's units.
     """
 
     total_steps: int

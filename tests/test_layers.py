@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -137,8 +138,7 @@ def test_docstrings_say_everything(cls: type[js.Schedule]) -> None:
     if cls.__name__ not in ("Recipe", "Peer"):
         assert "Formula:" in doc
     if cls._fields:
-        assert "Fields:" in doc
-        text = doc.split("Fields:")[1]
+        _, text, *_ = re.split("Args:|Fields:", doc)
         for field in cls._fields:
             assert field.name in text, field.name
 

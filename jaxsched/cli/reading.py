@@ -15,7 +15,7 @@ from .._errors import FieldError, format_value
 from ..inspect.curves import last_step
 from ..inspect.format import cut
 from ..schedules.base import Schedule
-from ..schedules.structure import axes
+from ..schedules.structure import axes, filled
 from ..sweep.task import Task
 from ..text import ParseError, parse
 from ..units import Timeline
@@ -127,28 +127,6 @@ def _needs(error: FieldError) -> str:
 def is_stacked(schedule: Schedule) -> bool:
     """Whether the schedule holds several settings."""
     return not axes(schedule) <= {0}
-
-
-def filled(schedule: Schedule) -> Schedule:
-    """A stacked schedule whose single numbers are repeated for every setting."""
-    if axes(schedule) != {0, 1}:
-        return schedule
-    leaves, tree = jax.tree.flatten(schedule)
-    settings = [np.ndim(x) - int(table) for x, table in zip(leaves, _tables(schedule), strict=True)]
-    sizes = sorted({np.shape(x)[0] for x, stacked in zip(leaves, settings, strict=True) if stacked})
-    if len(sizes) > 1:
-        counts = " and ".join(map(str, sizes))
-        fail(f"{format_value(schedule)} has lists of {counts} numbers; write them equally long")
-    repeated = [np.broadcast_to(x, (sizes[0], *np.shape(x))) for x in leaves]
-    return tree.unflatten(x if stacked else r for x, r, stacked in zip(leaves, repeated, settings, strict=True))
-
-
-def _tables(schedule: Schedule) -> Iterator[bool]:
-    """Whether each leaf of the schedule belongs to a field that holds a table."""
-    for f in schedule._fields:
-        held = [] if f.static else getattr(schedule, f.name)
-        for x in jax.tree.leaves(held, is_leaf=lambda x: isinstance(x, Schedule)):
-            yield from _tables(x) if isinstance(x, Schedule) else [f.table]
 
 
 def natural_steps(schedule: Schedule) -> int:

@@ -102,7 +102,8 @@ def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Fi
       total_steps: the steps of the training, 1 or more.
       b2: Adam's, from 0 to below 1, or None for no check of it.
 
-    Errors: TypeError and ValueError as `outline`, and for a `b2` outside of its range.
+    Raises:
+      TypeError, ValueError: as `outline`, and for a `b2` outside of its range.
 
     Example:
       >>> import jaxsched as js
@@ -114,7 +115,8 @@ def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Fi
       >>> print(*lint(js.PiecewiseConstant([50], [0.1, 0.5]), total_steps=100))
       warning at step 50: jump from 0.1 to 0.5; write a next piece that begins at 0.1, or a ramp to it
 
-    Source: Ma and Yarats (1910.04209) for `b2`.
+    References:
+      Ma and Yarats (1910.04209) for `b2`.
     """
     schedule, total = check_schedule("lint", schedule), check_total("lint", total_steps)
     raw = read("lint", schedule, total)

@@ -67,7 +67,7 @@ class Jump(NamedTuple):
 class Outline(NamedTuple):
     """What a schedule does in the steps `0 ... total_steps - 1` of a training; `outline` makes it.
 
-    Fields:
+    Args:
       phases: all steps, in order. "warmup" is the first rise, "rise" a later one, "decay" a fall (stairs down are
         one), "stable" a plateau. A value that stands alone for one step is in the phase around it.
       restarts: the steps at which the value jumps up again after a decay, or turns up again if it does so more than
@@ -114,8 +114,9 @@ def outline(schedule: Any, total_steps: int) -> Outline:
       schedule: a schedule, a callable or a number; of stacked settings one.
       total_steps: the steps of the training, 1 or more.
 
-    Errors: ValueError for stacked settings and for less than one step; TypeError for what is not a schedule, and for
-    a `total_steps` that is not an integer.
+    Raises:
+      ValueError: for stacked settings and for less than one step.
+      TypeError: for what is not a schedule, and for a `total_steps` that is not an integer.
 
     Example:
       >>> import jaxsched as js

@@ -433,7 +433,7 @@ class Constant(Schedule):
 
     Formula: `s(t) = constant_value`.
 
-    Fields:
+    Args:
       constant_value: the value.
 
     Example:
@@ -441,7 +441,8 @@ class Constant(Schedule):
       >>> float(js.Constant(0.5)(1_000))
       0.5
 
-    Source: torch's ConstantLR with factor 1, optax.constant_schedule.
+    References:
+      torch's ConstantLR with factor 1, optax.constant_schedule.
     """
 
     constant_value: Scalar
@@ -458,7 +459,7 @@ class Lambda(Schedule):
 
     Formula: `s(t) = fn(t)`.
 
-    Fields:
+    Args:
       fn: traceable by JAX. It is part of the structure, so its hyperparameters can be neither swept nor
         differentiated, and another function is another compilation; write a `Schedule` class for that.
 
@@ -469,7 +470,8 @@ class Lambda(Schedule):
       >>> float(s(5))
       0.25
 
-    Source: torch's LambdaLR.
+    References:
+      torch's LambdaLR.
     """
 
     fn: Callable[..., Any]

@@ -55,11 +55,12 @@ class Join(Schedule):
 
     Formula: `s(t) = schedules[i](t - boundaries[i - 1])`, where i is the number of boundaries `<= t`.
 
-    Fields:
+    Args:
       schedules: one or more schedules, callables or numbers.
       boundaries: steps, one fewer than schedules, each larger than the one before.
 
-    Errors: ValueError for wrong counts and for boundaries that collide or are not sorted.
+    Raises:
+      ValueError: for wrong counts and for boundaries that collide or are not sorted.
 
     Example:
       >>> import jaxsched as js
@@ -67,7 +68,8 @@ class Join(Schedule):
       >>> s.table(7).tolist()
       [0.0, 0.5, 1.0, 1.0, 1.0, 0.5, 0.0]
 
-    Source: optax.join_schedules, torch's SequentialLR.
+    References:
+      optax.join_schedules, torch's SequentialLR.
     """
 
     schedules: tuple[Schedule, ...]
@@ -113,7 +115,7 @@ class Sum(Schedule):
 
     Formula: `s(t) = schedules[0](t) + schedules[1](t) + ...`.
 
-    Fields:
+    Args:
       schedules: one or more schedules, callables or numbers.
 
     Example:
@@ -121,7 +123,8 @@ class Sum(Schedule):
       >>> js.Linear(0.0, 1.0, 4) + 1.0
       Linear(init_value=0.0, end_value=1.0, steps=4) + 1.0
 
-    Source: the pointwise sum of functions; a floor under a decay is one.
+    References:
+      the pointwise sum of functions; a floor under a decay is one.
     """
 
     schedules: tuple[Schedule, ...]
@@ -141,7 +144,7 @@ class Product(Schedule):
 
     Formula: `s(t) = schedules[0](t) * schedules[1](t) * ...`.
 
-    Fields:
+    Args:
       schedules: one or more schedules, callables or numbers.
 
     Example:
@@ -149,7 +152,8 @@ class Product(Schedule):
       >>> 0.5 * js.Linear(0.0, 1.0, 4)
       0.5 * Linear(init_value=0.0, end_value=1.0, steps=4)
 
-    Source: torch's ChainedScheduler.
+    References:
+      torch's ChainedScheduler.
     """
 
     schedules: tuple[Schedule, ...]
@@ -172,18 +176,20 @@ class Clip(Method):
 
     Formula: `s(t) = min(max(schedule(t), lo), hi)`.
 
-    Fields:
+    Args:
       schedule: any schedule.
       lo, hi: the bounds; None where there is none.
 
-    Errors: ValueError for `lo > hi`, and for no bound at all.
+    Raises:
+      ValueError: for `lo > hi`, and for no bound at all.
 
     Example:
       >>> import jaxsched as js
       >>> js.Linear(1.0, 0.0, 4).clip(lo=0.3).table(5).tolist()
       [1.0, 0.75, 0.5, 0.30000001192092896, 0.30000001192092896]
 
-    Source: the `min_lr` and `max_lr` of most systems, as numpy.clip.
+    References:
+      the `min_lr` and `max_lr` of most systems, as numpy.clip.
     """
 
     schedule: Schedule
@@ -209,7 +215,7 @@ class Shift(Method):
 
     Formula: `s(t) = schedule(max(t - steps, 0))`.
 
-    Fields:
+    Args:
       schedule: any schedule.
       steps: by how many steps it is delayed; below 0 it is ahead.
 
@@ -218,7 +224,8 @@ class Shift(Method):
       >>> js.Linear(1.0, 0.0, 2).shift(2).table(5).tolist()
       [1.0, 1.0, 1.0, 0.5, 0.0]
 
-    Source: the `last_epoch` of torch's schedulers, ahead; the `delay` of Megatron and Paddle, later.
+    References:
+      the `last_epoch` of torch's schedulers, ahead; the `delay` of Megatron and Paddle, later.
     """
 
     schedule: Schedule
@@ -237,7 +244,7 @@ class Hold(Method):
 
     Formula: `s(t) = schedule(every floor(t / every))`.
 
-    Fields:
+    Args:
       schedule: any schedule.
       every: how many steps a value is held.
 
@@ -246,7 +253,8 @@ class Hold(Method):
       >>> js.Linear(1.0, 0.0, 4).hold(2).table(5).tolist()
       [1.0, 1.0, 0.5, 0.5, 0.0]
 
-    Source: the per-epoch schedulers of Keras and timm (`t_in_epochs`), with every = steps per epoch.
+    References:
+      the per-epoch schedulers of Keras and timm (`t_in_epochs`), with every = steps per epoch.
     """
 
     schedule: Schedule
@@ -264,7 +272,7 @@ class PerEpoch(Method):
 
     Formula: `s(t) = schedule(floor(t / steps_per_epoch))`.
 
-    Fields:
+    Args:
       schedule: any schedule, whose steps are epochs.
       steps_per_epoch: the steps in an epoch.
 
@@ -273,7 +281,8 @@ class PerEpoch(Method):
       >>> js.StepDecay(1.0, decay_rate=0.5, decay_steps=2).per_epoch(3).table(8).tolist()
       [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5]
 
-    Source: torch's schedulers, stepped once an epoch.
+    References:
+      torch's schedulers, stepped once an epoch.
     """
 
     schedule: Schedule
@@ -293,7 +302,7 @@ class Repeat(Method):
     `s(t) = value_mult^i schedule((t - start_i) / period_mult^i)`. After `cycles` cycles it holds
     `value_mult^(cycles - 1) schedule(period)`.
 
-    Fields:
+    Args:
       schedule: any schedule; it is asked for its steps 0 to `period`.
       period: the length of the first cycle, in steps.
       period_mult: 1 or more. An integer is exact at every step; None is 1, with the local clock a plain integer for
@@ -307,7 +316,8 @@ class Repeat(Method):
       >>> [float(s(t)) for t in (0, 3, 12, 39, 363)]
       [1.0, 0.5, 0.25, 0.125, 0.03125]
 
-    Source: SGDR (1608.03983) for any schedule; ParameterSchedulers.jl's Loop.
+    References:
+      SGDR (1608.03983) for any schedule; ParameterSchedulers.jl's Loop.
     """
 
     schedule: Schedule
@@ -332,20 +342,22 @@ class Warmup(Method):
 
     Formula: `s(t) = schedule(t) w(t)`, where w goes from `init_factor` to 1 in `steps`.
 
-    Fields:
+    Args:
       schedule: any schedule.
       steps: the length of the warmup; 0 for none.
       shape: `linear cosine sqrt 1-sqrt square 1-square exponential mirror-cosine`, as in `Ramp`.
       init_factor: the factor at step 0, from 0 to 1.
 
-    Errors: ValueError for an unknown shape, and for an exponential one from 0.
+    Raises:
+      ValueError: for an unknown shape, and for an exponential one from 0.
 
     Example:
       >>> import jaxsched as js
       >>> js.Constant(0.5).warmup(2).table(4).tolist()
       [0.0, 0.25, 0.5, 0.5]
 
-    Source: pytorch_warmup's dampening, Goyal et al. (1706.02677).
+    References:
+      pytorch_warmup's dampening, Goyal et al. (1706.02677).
     """
 
     schedule: Schedule
@@ -374,21 +386,23 @@ class Cooldown(Method):
 
     Formula: `s(t) = schedule(t)` before `at`, then a ramp from `schedule(at)` to `end_value` in `steps`.
 
-    Fields:
+    Args:
       schedule: any schedule; a long run is branched so, at any step, to any length.
       at: the step where the cooldown begins.
       steps: its length; 0 jumps to `end_value`.
       end_value: the value at step `at + steps` and after it.
       shape: `linear cosine sqrt 1-sqrt square 1-square exponential mirror-cosine`, as in `Ramp`.
 
-    Errors: ValueError for an unknown shape, and for an exponential one to 0.
+    Raises:
+      ValueError: for an unknown shape, and for an exponential one to 0.
 
     Example:
       >>> import jaxsched as js
       >>> js.Constant(1.0).cooldown(at=2, steps=2).table(6).tolist()
       [1.0, 1.0, 1.0, 0.5, 0.0, 0.0]
 
-    Source: the cooldown of Haegele et al. (2405.18392); OLMo-core's OverrideDecay.
+    References:
+      the cooldown of Haegele et al. (2405.18392); OLMo-core's OverrideDecay.
     """
 
     schedule: Schedule
@@ -421,7 +435,7 @@ class Noise(Method):
     Formula: `s(t) = schedule(t) (1 + n)`, or `schedule(t) + n` if not `relative`, with
     `n = std (1 + t)^(-decay / 2) z` and z standard normal, drawn again for every step, under `|std z| <= limit`.
 
-    Fields:
+    Args:
       schedule: any schedule.
       std: the standard deviation of the noise (before the limit cuts it), 0 or more.
       seed: an integer; the same seed gives the same noise, in any order of the steps, and after a restart.
@@ -435,7 +449,8 @@ class Noise(Method):
       >>> bool(s(3) == s.table(10)[3]), bool(s(3) == s(4))
       (True, False)
 
-    Source: timm's noise (`noise_pct` is the limit), TF1's noisy_linear_cosine_decay (`variance_decay`).
+    References:
+      timm's noise (`noise_pct` is the limit), TF1's noisy_linear_cosine_decay (`variance_decay`).
     """
 
     schedule: Schedule

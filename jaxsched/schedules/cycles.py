@@ -20,7 +20,7 @@ class CyclicTriangular(Schedule):
     Formula: `s(t) = base + (peak - base) tri(t) f`; `tri` rises from 0 to 1 in `up_steps` and falls in `down_steps`;
     f is 1 (`triangular`), `2^-i` in cycle i = 0, 1, ... (`triangular2`) or `decay_rate^t` (`exp_range`).
 
-    Fields:
+    Args:
       base_value: the value at the bottom.
       peak_value: the value at the top of the first cycle.
       up_steps, down_steps: steps, above 0.
@@ -32,7 +32,8 @@ class CyclicTriangular(Schedule):
       >>> js.CyclicTriangular(0.0, 1.0, up_steps=2, down_steps=2, mode="triangular2").table(8).tolist()
       [0.0, 0.5, 1.0, 0.5, 0.0, 0.25, 0.5, 0.25]
 
-    Source: Smith (1506.01186), torch's CyclicLR.
+    References:
+      Smith (1506.01186), torch's CyclicLR.
     """
 
     base_value: Scalar
@@ -72,7 +73,7 @@ class CosineWarmRestarts(Schedule):
 
     Formula: in cycle i, which is `period period_mult^i` steps long, `Cosine(peak_value peak_mult^i, end_value)`.
 
-    Fields:
+    Args:
       peak_value: the value at the first step of the first cycle.
       period: the length of the first cycle, above 0.
       period_mult: 1 or more; an integer is exact at every step.
@@ -85,7 +86,8 @@ class CosineWarmRestarts(Schedule):
       >>> [float(s(t)) for t in (0, 3, 12, 39, 120, 363)]
       [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
 
-    Source: SGDR (1608.03983); torch's CosineAnnealingWarmRestarts, whose logarithm misses step 363.
+    References:
+      SGDR (1608.03983); torch's CosineAnnealingWarmRestarts, whose logarithm misses step 363.
     """
 
     peak_value: Scalar
@@ -109,7 +111,7 @@ class PolynomialDecay(Schedule):
     Formula: `s(t) = end + (init - end) (1 - t / N)^power` with `N = decay_steps`, after which `end_value` holds; if
     `cycle`, `N = decay_steps max(1, ceil(t / decay_steps))`.
 
-    Fields:
+    Args:
       init_value: the value at step 0.
       decay_steps: steps, above 0.
       end_value: the value at step `decay_steps` (and at its multiples).
@@ -121,7 +123,8 @@ class PolynomialDecay(Schedule):
       >>> [round(float(v), 6) for v in js.PolynomialDecay(1.0, 4, end_value=0.0, cycle=True).table(9)]
       [1.0, 0.75, 0.5, 0.25, 0.0, 0.375, 0.25, 0.125, 0.0]
 
-    Source: tf.compat.v1.train.polynomial_decay.
+    References:
+      tf.compat.v1.train.polynomial_decay.
     """
 
     init_value: Scalar

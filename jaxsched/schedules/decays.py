@@ -22,7 +22,7 @@ class StepDecay(Schedule):
 
     Formula: `s(t) = init decay_rate^floor(t / decay_steps)`.
 
-    Fields:
+    Args:
       init_value: the value of the first `decay_steps` steps.
       decay_rate: the factor, above 0.
       decay_steps: steps between two factors, above 0.
@@ -32,7 +32,8 @@ class StepDecay(Schedule):
       >>> js.StepDecay(1.0, decay_rate=0.5, decay_steps=2).table(6).tolist()
       [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
 
-    Source: torch's StepLR.
+    References:
+      torch's StepLR.
     """
 
     init_value: Scalar
@@ -52,7 +53,7 @@ class ExponentialDecay(Schedule):
     Formula: `s(t) = init decay_rate^(t / decay_steps)`, with the exponent floored if `staircase`; then not beyond
     `end_value`: not below it where the value falls, not above it where it rises.
 
-    Fields:
+    Args:
       init_value: the value at step 0.
       decay_rate: the factor over `decay_steps`, above 0.
       decay_steps: steps, above 0.
@@ -64,7 +65,8 @@ class ExponentialDecay(Schedule):
       >>> js.ExponentialDecay(1.0, decay_rate=0.25, decay_steps=2).table(4).tolist()
       [1.0, 0.5, 0.25, 0.125]
 
-    Source: tf.compat.v1.train.exponential_decay, optax.exponential_decay, torch's ExponentialLR.
+    References:
+      tf.compat.v1.train.exponential_decay, optax.exponential_decay, torch's ExponentialLR.
     """
 
     init_value: Scalar
@@ -95,7 +97,7 @@ class NaturalExpDecay(Schedule):
 
     Formula: `s(t) = init exp(-decay_rate t / decay_steps)`, with `t / decay_steps` floored if `staircase`.
 
-    Fields:
+    Args:
       init_value: the value at step 0.
       decay_rate: 0 or more.
       decay_steps: steps, above 0.
@@ -106,7 +108,8 @@ class NaturalExpDecay(Schedule):
       >>> round(float(js.NaturalExpDecay(1.0, decay_rate=0.5, decay_steps=10)(20)), 6)
       0.367879
 
-    Source: tf.compat.v1.train.natural_exp_decay.
+    References:
+      tf.compat.v1.train.natural_exp_decay.
     """
 
     init_value: Scalar
@@ -127,7 +130,7 @@ class InverseTimeDecay(Schedule):
 
     Formula: `s(t) = init / (1 + decay_rate t / decay_steps)`, with `t / decay_steps` floored if `staircase`.
 
-    Fields:
+    Args:
       init_value: the value at step 0.
       decay_rate: 0 or more.
       decay_steps: steps, above 0.
@@ -138,7 +141,8 @@ class InverseTimeDecay(Schedule):
       >>> js.InverseTimeDecay(1.0, decay_rate=1.0, decay_steps=2)([0, 2, 6]).tolist()
       [1.0, 0.5, 0.25]
 
-    Source: tf.compat.v1.train.inverse_time_decay.
+    References:
+      tf.compat.v1.train.inverse_time_decay.
     """
 
     init_value: Scalar
@@ -159,7 +163,7 @@ class InverseSqrtDecay(Schedule):
 
     Formula: `s(t) = init / sqrt(1 + t / timescale)`.
 
-    Fields:
+    Args:
       init_value: the value at step 0.
       timescale: steps, above 0; after three of them the value has halved.
 
@@ -168,7 +172,8 @@ class InverseSqrtDecay(Schedule):
       >>> float(js.InverseSqrtDecay(1.0, timescale=100)(300))
       0.5
 
-    Source: Vaswani et al. (1706.03762), without the warmup; transformers' inverse_sqrt.
+    References:
+      Vaswani et al. (1706.03762), without the warmup; transformers' inverse_sqrt.
     """
 
     init_value: Scalar
@@ -187,7 +192,7 @@ class PowerDecay(Schedule):
 
     Formula: `s(t) = init (1 + t / timescale)^(-exponent)`.
 
-    Fields:
+    Args:
       init_value: the value at step 0.
       exponent: 0 or more; 1/2 is `InverseSqrtDecay`.
       timescale: steps, above 0.
@@ -197,7 +202,8 @@ class PowerDecay(Schedule):
       >>> float(js.PowerDecay(1.0, exponent=2.0, timescale=10)(10))
       0.25
 
-    Source: Robbins and Monro's conditions; big_vision's rsqrt with exponent 1/2.
+    References:
+      Robbins and Monro's conditions; big_vision's rsqrt with exponent 1/2.
     """
 
     init_value: Scalar

@@ -27,7 +27,7 @@ class MultiStepDecay(Schedule):
 
     Formula: `s(t) = init decay_rate^n`, where n is the number of milestones `<= t`.
 
-    Fields:
+    Args:
       init_value: the value before the first milestone.
       decay_rate: the factor, above 0.
       milestones: steps, each larger than the one before; a float such as 30.0 counts like 30.
@@ -37,7 +37,8 @@ class MultiStepDecay(Schedule):
       >>> js.MultiStepDecay(1.0, decay_rate=0.5, milestones=[2, 3]).table(5).tolist()
       [1.0, 1.0, 0.5, 0.25, 0.25]
 
-    Source: torch's MultiStepLR, in which a milestone between two steps never fires.
+    References:
+      torch's MultiStepLR, in which a milestone between two steps never fires.
     """
 
     init_value: Scalar
@@ -57,18 +58,20 @@ class PiecewiseConstant(Schedule):
 
     Formula: `s(t) = values[i]`, where i is the number of boundaries `<= t`.
 
-    Fields:
+    Args:
       boundaries: (n,) steps, each larger than the one before.
       values: (n + 1,) values.
 
-    Errors: ValueError for boundaries that collide or are not sorted, and for wrong counts.
+    Raises:
+      ValueError: for boundaries that collide or are not sorted, and for wrong counts.
 
     Example:
       >>> import jaxsched as js
       >>> js.PiecewiseConstant([2, 4], [1.0, 0.5, 0.25]).table(6).tolist()
       [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
 
-    Source: optax.piecewise_constant_schedule; TF1's piecewise_constant, whose boundaries belong to the piece before.
+    References:
+      optax.piecewise_constant_schedule; TF1's piecewise_constant, whose boundaries belong to the piece before.
     """
 
     boundaries: StepTable
@@ -91,20 +94,22 @@ class PiecewiseInterpolate(Schedule):
     `values[i]` to `values[i + 1]` as `Linear` and `Cosine` do; `pchip` is the cubic with slopes d,
     `v_i + (v_j - v_i) u^2 (3 - 2u) + h d_i u (1 - u)^2 - h d_j u^2 (1 - u)`, which is smooth and never overshoots.
 
-    Fields:
+    Args:
       knots: (n,) steps, each larger than the one before, n at least 2.
       values: (n,) values.
       kind: `linear`, `cosine` or `pchip`.
 
-    Errors: ValueError for knots that collide or are not sorted, and for wrong counts.
+    Raises:
+      ValueError: for knots that collide or are not sorted, and for wrong counts.
 
     Example:
       >>> import jaxsched as js
       >>> js.PiecewiseInterpolate([0, 2, 6], [0.0, 1.0, 0.0]).table(7).tolist()
       [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
 
-    Source: optax.piecewise_interpolate_schedule, Ignite's PiecewiseLinear; Fritsch and Butland (1984), SciPy's
-    PchipInterpolator.
+    References:
+      optax.piecewise_interpolate_schedule, Ignite's PiecewiseLinear; Fritsch and Butland (1984), SciPy's
+      PchipInterpolator.
     """
 
     knots: StepTable

@@ -29,7 +29,7 @@ class Linear(Interpolation):
 
     Formula: `s(t) = init (1 - u) + end u` with `u = min(t / steps, 1)`.
 
-    Fields:
+    Args:
       init_value: the value at step 0.
       end_value: the value at step `steps` and after it.
       steps: the length, 0 or more steps; with 0 the value is `end_value` at once.
@@ -39,7 +39,8 @@ class Linear(Interpolation):
       >>> js.Linear(1.0, 0.0, steps=4).table(6).tolist()
       [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
 
-    Source: torch's LinearLR, optax.linear_schedule.
+    References:
+      torch's LinearLR, optax.linear_schedule.
     """
 
     def value(self, step: Step) -> Array:
@@ -51,7 +52,7 @@ class Cosine(Interpolation):
 
     Formula: `s(t) = end + (init - end) (1 + cos(pi u)) / 2` with `u = min(t / steps, 1)`.
 
-    Fields:
+    Args:
       init_value, end_value, steps: as in `Linear`.
 
     Example:
@@ -59,7 +60,8 @@ class Cosine(Interpolation):
       >>> [round(float(v), 4) for v in js.Cosine(1.0, 0.0, steps=4).table(6)]
       [1.0, 0.8536, 0.5, 0.1464, 0.0, 0.0]
 
-    Source: SGDR (1608.03983); torch's CosineAnnealingLR, which rises again after its end.
+    References:
+      SGDR (1608.03983); torch's CosineAnnealingLR, which rises again after its end.
     """
 
     def value(self, step: Step) -> Array:
@@ -72,7 +74,7 @@ class Polynomial(Interpolation):
 
     Formula: `s(t) = end + (init - end) (1 - u)^power` with `u = min(t / steps, 1)`.
 
-    Fields:
+    Args:
       init_value, end_value, steps: as in `Linear`.
       power: above 0; 1 is a line, 2 falls fast at first.
 
@@ -81,7 +83,8 @@ class Polynomial(Interpolation):
       >>> js.Polynomial(1.0, 0.0, steps=4, power=2).table(6).tolist()
       [1.0, 0.5625, 0.25, 0.0625, 0.0, 0.0]
 
-    Source: torch's PolynomialLR, optax.polynomial_schedule.
+    References:
+      torch's PolynomialLR, optax.polynomial_schedule.
     """
 
     power: Positive = 1.0
@@ -97,7 +100,7 @@ class KDecay(Interpolation):
     Formula: `s(t) = end + (init - end) w(u^k)` with `u = min(t / steps, 1)`; w is `(1 + cos(pi x)) / 2` (`cosine`) or
     `(1 - x)^power` (`polynomial`).
 
-    Fields:
+    Args:
       init_value, end_value, steps: as in `Linear`.
       k: the exponent of time, above 0; 1 changes nothing.
       shape: `cosine` or `polynomial`.
@@ -108,7 +111,8 @@ class KDecay(Interpolation):
       >>> [round(float(v), 4) for v in js.schedules.KDecay(1.0, 0.0, steps=4, k=2.0).table(5)]
       [1.0, 0.9904, 0.8536, 0.4025, 0.0]
 
-    Source: k-decay (2004.05909), timm's `k_decay`.
+    References:
+      k-decay (2004.05909), timm's `k_decay`.
     """
 
     k: Positive = 1.0
@@ -127,17 +131,19 @@ class Exponential(Interpolation):
 
     Formula: `s(t) = init (end / init)^u` with `u = min(t / steps, 1)`.
 
-    Fields:
+    Args:
       init_value, end_value, steps: as in `Linear`; both values have one sign, and neither is 0.
 
-    Errors: ValueError for a value of 0 or two signs.
+    Raises:
+      ValueError: for a value of 0 or two signs.
 
     Example:
       >>> import jaxsched as js
       >>> [round(float(v), 6) for v in js.Exponential(1.0, 1e-4, steps=4).table(6)]
       [1.0, 0.1, 0.01, 0.001, 0.0001, 0.0001]
 
-    Source: the learning-rate range test; optax.exponential_decay with an end.
+    References:
+      the learning-rate range test; optax.exponential_decay with an end.
     """
 
     def check(self) -> None:
@@ -152,7 +158,7 @@ class Rex(Interpolation):
 
     Formula: `s(t) = end + (init - end) (1 - u) / (1 - (1 - beta) u)` with `u = min(t / steps, 1)`.
 
-    Fields:
+    Args:
       init_value, end_value, steps: as in `Linear`.
       beta: above 0; 1 is a line, smaller stays high for longer.
 
@@ -161,7 +167,8 @@ class Rex(Interpolation):
       >>> [round(float(v), 6) for v in js.Rex(1.0, 0.0, steps=4).table(5)]
       [1.0, 0.857143, 0.666667, 0.4, 0.0]
 
-    Source: REX (2107.04197).
+    References:
+      REX (2107.04197).
     """
 
     beta: Positive = 0.5
@@ -177,18 +184,20 @@ class Tanh(Interpolation):
     Formula: `s(t) = end + (init - end) h(u)`, `h(u) = (tanh(upper) - tanh(x)) / (tanh(upper) - tanh(lower))`,
     `x = lower (1 - u) + upper u`, `u = min(t / steps, 1)`.
 
-    Fields:
+    Args:
       init_value, end_value, steps: as in `Linear`.
       lower, upper: where the tangent is entered and left, `-20 <= lower < upper <= 20`.
 
-    Errors: ValueError unless `-20 <= lower < upper <= 20`.
+    Raises:
+      ValueError: unless `-20 <= lower < upper <= 20`.
 
     Example:
       >>> import jaxsched as js
       >>> [round(float(v), 4) for v in js.Tanh(1.0, 0.0, steps=4).table(5)]
       [1.0, 0.9995, 0.9525, 0.1804, 0.0]
 
-    Source: hyperbolic-tangent decay (1806.01593), which stops short of both ends.
+    References:
+      hyperbolic-tangent decay (1806.01593), which stops short of both ends.
     """
 
     lower: Scalar = -6.0
@@ -215,18 +224,20 @@ class Ramp(Interpolation):
     (1 + cos(pi u)) / 2, `sqrt` (1 - u)^(1/2), `1-sqrt` 1 - u^(1/2), `square` (1 - u)^2, `1-square` 1 - u^2,
     `mirror-cosine` 2 (1 - u) - cosine; `exponential` is `Exponential`.
 
-    Fields:
+    Args:
       init_value, end_value, steps: as in `Linear`.
       shape: one of these names.
 
-    Errors: ValueError for an unknown shape, and for an exponential one with a value of 0 or two signs.
+    Raises:
+      ValueError: for an unknown shape, and for an exponential one with a value of 0 or two signs.
 
     Example:
       >>> import jaxsched as js
       >>> [round(float(v), 4) for v in js.Ramp(1.0, 0.0, steps=4, shape="1-sqrt").table(5)]
       [1.0, 0.5, 0.2929, 0.134, 0.0]
 
-    Source: the cooldowns of Haegele et al. (2405.18392).
+    References:
+      the cooldowns of Haegele et al. (2405.18392).
     """
 
     shape: ShapeName = "linear"

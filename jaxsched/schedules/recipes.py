@@ -34,7 +34,7 @@ class WarmupConstant(Recipe):
 
     Formula: `Linear(init_value, peak_value, warmup_steps)`.
 
-    Fields:
+    Args:
       peak_value: the value from step `warmup_steps` on.
       warmup_steps: 0 or more; with 0 the value is the peak from step 0 on.
       init_value: the value at step 0.
@@ -44,7 +44,8 @@ class WarmupConstant(Recipe):
       >>> js.WarmupConstant(1.0, warmup_steps=2).table(4).tolist()
       [0.0, 0.5, 1.0, 1.0]
 
-    Source: transformers' constant_with_warmup.
+    References:
+      transformers' constant_with_warmup.
     """
 
     peak_value: Scalar
@@ -82,21 +83,23 @@ class WarmupLinear(WarmupDecay):
 
     Formula: `Linear(init, peak, warmup_steps)`, then `Linear(peak, end, total_steps - warmup_steps)`.
 
-    Fields:
+    Args:
       peak_value: the value at step `warmup_steps`.
       warmup_steps: 0 or more; with 0 the schedule starts at its peak.
       total_steps: the horizon, above 0; the value there and after it is `end_value`.
       init_value: the value at step 0.
       end_value: the value at step `total_steps`.
 
-    Errors: ValueError for a warmup longer than the whole.
+    Raises:
+      ValueError: for a warmup longer than the whole.
 
     Example:
       >>> import jaxsched as js
       >>> js.WarmupLinear(1.0, warmup_steps=2, total_steps=4).table(6).tolist()
       [0.0, 0.5, 1.0, 0.5, 0.0, 0.0]
 
-    Source: transformers' linear; to zero, Bergsma et al. (2502.15938), who find it better than a cosine to a tenth.
+    References:
+      transformers' linear; to zero, Bergsma et al. (2502.15938), who find it better than a cosine to a tenth.
     """
 
     def decay(self, steps: Any) -> Schedule:
@@ -108,10 +111,11 @@ class WarmupCosine(WarmupDecay):
 
     Formula: `Linear(init, peak, warmup_steps)`, then `Cosine(peak, end, total_steps - warmup_steps)`.
 
-    Fields:
+    Args:
       peak_value, warmup_steps, total_steps, init_value, end_value: as in `WarmupLinear`.
 
-    Errors: ValueError for a warmup longer than the whole.
+    Raises:
+      ValueError: for a warmup longer than the whole.
 
     Example:
       >>> import jaxsched as js
@@ -119,7 +123,8 @@ class WarmupCosine(WarmupDecay):
       >>> float(s(1_000)) == float(s(2_000)) / 2
       True
 
-    Source: SGDR (1608.03983) with the warmup of 1706.02677; optax.warmup_cosine_decay_schedule.
+    References:
+      SGDR (1608.03983) with the warmup of 1706.02677; optax.warmup_cosine_decay_schedule.
     """
 
     def decay(self, steps: Any) -> Schedule:
@@ -131,18 +136,20 @@ class WarmupPolynomial(WarmupDecay):
 
     Formula: `Linear(init, peak, warmup_steps)`, then `Polynomial(peak, end, total_steps - warmup_steps, power)`.
 
-    Fields:
+    Args:
       peak_value, warmup_steps, total_steps, init_value, end_value: as in `WarmupLinear`.
       power: above 0.
 
-    Errors: ValueError for a warmup longer than the whole.
+    Raises:
+      ValueError: for a warmup longer than the whole.
 
     Example:
       >>> import jaxsched as js
       >>> js.WarmupPolynomial(1.0, warmup_steps=2, total_steps=4, power=2).table(5).tolist()
       [0.0, 0.5, 1.0, 0.25, 0.0]
 
-    Source: transformers' polynomial.
+    References:
+      transformers' polynomial.
     """
 
     power: Positive = 1.0
@@ -156,11 +163,12 @@ class WarmupExponential(WarmupDecay):
 
     Formula: `Linear(init, peak, warmup_steps)`, then `Exponential(peak, end, total_steps - warmup_steps)`.
 
-    Fields:
+    Args:
       peak_value, warmup_steps, total_steps, init_value: as in `WarmupLinear`.
       end_value: the value at step `total_steps`, not 0 and of the sign of the peak; there is no default that works.
 
-    Errors: ValueError for a warmup longer than the whole, and for an end of 0.
+    Raises:
+      ValueError: for a warmup longer than the whole, and for an end of 0.
 
     Example:
       >>> import jaxsched as js
@@ -168,7 +176,8 @@ class WarmupExponential(WarmupDecay):
       >>> [round(float(v), 6) for v in s.table(5)]
       [0.0, 0.5, 1.0, 0.1, 0.01]
 
-    Source: optax.warmup_exponential_decay_schedule with an end.
+    References:
+      optax.warmup_exponential_decay_schedule with an end.
     """
 
     def check(self) -> None:
@@ -184,12 +193,13 @@ class WarmupInverseSqrt(Recipe):
 
     Formula: `Linear(init 0, peak, warmup_steps)`, then `peak / sqrt(1 + (t - warmup_steps) / timescale)`.
 
-    Fields:
+    Args:
       peak_value: the value at step `warmup_steps`.
       warmup_steps: 0 or more.
       timescale: steps, above 0; None: as long as the warmup.
 
-    Errors: ValueError for no warmup and no timescale.
+    Raises:
+      ValueError: for no warmup and no timescale.
 
     Example:
       >>> import jaxsched as js
@@ -197,7 +207,8 @@ class WarmupInverseSqrt(Recipe):
       >>> [float(s(t)) for t in (0, 50, 100, 400)]
       [0.0, 0.5, 1.0, 0.5]
 
-    Source: Vaswani et al. (1706.03762); transformers' inverse_sqrt.
+    References:
+      Vaswani et al. (1706.03762); transformers' inverse_sqrt.
     """
 
     peak_value: Scalar
@@ -219,19 +230,21 @@ class WarmupStableDecay(Recipe):
 
     Formula: up over `warmup_steps`, the peak until step `total_steps - decay_steps`, down over `decay_steps`.
 
-    Fields:
+    Args:
       peak_value, warmup_steps, total_steps, init_value, end_value: as in `WarmupLinear`.
       decay_steps: the length of the cooldown; 0 jumps to `end_value` at step `total_steps`.
       warmup_shape, decay_shape: the shapes of `Ramp`.
 
-    Errors: ValueError for phases longer than the whole, for an unknown shape, and for an exponential one to or from 0.
+    Raises:
+      ValueError: for phases longer than the whole, for an unknown shape, and for an exponential one to or from 0.
 
     Example:
       >>> import jaxsched as js
       >>> js.WarmupStableDecay(1.0, 2, 8, decay_steps=4, decay_shape="linear").table(9).tolist()
       [0.0, 0.5, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
 
-    Source: MiniCPM (2404.06395); Haegele et al. (2405.18392), whose best cooldown is 1-sqrt.
+    References:
+      MiniCPM (2404.06395); Haegele et al. (2405.18392), whose best cooldown is 1-sqrt.
     """
 
     peak_value: Scalar
@@ -257,13 +270,14 @@ class TriStage(Recipe):
 
     Formula: `Linear(init, peak, warmup_steps)`, the peak for `hold_steps`, `Exponential(peak, end, decay_steps)`.
 
-    Fields:
+    Args:
       peak_value: the value of the plateau.
       warmup_steps, hold_steps, decay_steps: the three lengths, 0 or more steps.
       init_value: the value at step 0.
       end_value: the value after the three stages, of the sign of the peak; None: a hundredth of the peak.
 
-    Errors: ValueError for an end of 0.
+    Raises:
+      ValueError: for an end of 0.
 
     Example:
       >>> import jaxsched as js
@@ -271,7 +285,8 @@ class TriStage(Recipe):
       >>> [round(float(v), 6) for v in s.table(7)]
       [0.0, 0.5, 1.0, 1.0, 1.0, 0.1, 0.01]
 
-    Source: SpecAugment (1904.08779), fairseq's tri_stage.
+    References:
+      SpecAugment (1904.08779), fairseq's tri_stage.
     """
 
     peak_value: Scalar
@@ -298,7 +313,7 @@ class InfiniteSchedule(Recipe):
     Formula: `Linear(init, peak, warmup_steps)`, `Cosine(peak, constant_value, cooldown_steps)`, the plateau, and
     `Exponential(constant_value, end_value, decay_steps)` up to step `total_steps`.
 
-    Fields:
+    Args:
       peak_value: the value at step `warmup_steps`.
       constant_value: the value of the plateau.
       warmup_steps, cooldown_steps, decay_steps: lengths, 0 or more steps.
@@ -306,7 +321,8 @@ class InfiniteSchedule(Recipe):
       end_value: the value at step `total_steps`, of the sign of the plateau.
       init_value: the value at step 0.
 
-    Errors: ValueError for phases longer than the whole, and for an end or a plateau of 0.
+    Raises:
+      ValueError: for phases longer than the whole, and for an end or a plateau of 0.
 
     Example:
       >>> import jaxsched as js
@@ -315,7 +331,8 @@ class InfiniteSchedule(Recipe):
       >>> [round(float(v), 6) for v in s.table(9)]
       [0.0, 0.5, 1.0, 0.75, 0.5, 0.5, 0.5, 0.05, 0.005]
 
-    Source: Ibrahim et al. (2403.08763), Singh et al. (2503.02844).
+    References:
+      Ibrahim et al. (2403.08763), Singh et al. (2503.02844).
     """
 
     peak_value: Scalar
@@ -351,7 +368,7 @@ class Noam(Schedule):
 
     Formula: `s(t) = factor d_model^(-1/2) min(n^(-1/2), n warmup_steps^(-3/2))` with `n = t + 1`.
 
-    Fields:
+    Args:
       d_model: the width of the model, above 0.
       warmup_steps: steps, above 0; the peak is at step `warmup_steps - 1`.
       factor: the scale.
@@ -361,7 +378,8 @@ class Noam(Schedule):
       >>> round(float(js.Noam(d_model=512, warmup_steps=4_000)(3_999)), 9)
       0.000698771
 
-    Source: Vaswani et al. (1706.03762), Paddle's NoamDecay.
+    References:
+      Vaswani et al. (1706.03762), Paddle's NoamDecay.
     """
 
     d_model: Positive
@@ -398,7 +416,7 @@ class PowerSchedule(Recipe):
     Formula: `min(peak_value, batch_size amplitude n^exponent)` with `n = t tokens_per_step` tokens, times a linear
     warmup; in the last `decay_steps` down to `end_value`.
 
-    Fields:
+    Args:
       batch_size: sequences in a batch, above 0.
       tokens_per_step: tokens in a batch, above 0.
       total_steps: the horizon, above 0.
@@ -410,7 +428,8 @@ class PowerSchedule(Recipe):
       end_value: the value at step `total_steps`.
       decay_shape: a shape of `Ramp`.
 
-    Errors: ValueError for phases longer than the whole.
+    Raises:
+      ValueError: for phases longer than the whole.
 
     Example:
       >>> import jaxsched as js
@@ -418,7 +437,8 @@ class PowerSchedule(Recipe):
       >>> round(float(s(round(1e11 / 2**22))), 5), round(float(s(round(1e12 / 2**22))), 5)
       (0.01005, 0.00311)
 
-    Source: Shen et al. (2408.13359).
+    References:
+      Shen et al. (2408.13359).
     """
 
     batch_size: Positive
@@ -479,7 +499,7 @@ class OneCycle(Schedule):
     `peak_value / div_factor / final_div_factor` at step `total_steps - 1`. In three phases first down to where it
     began, in as many steps as it took to rise.
 
-    Fields:
+    Args:
       peak_value: the value at the top.
       total_steps: the horizon, above 1; the last value is reached at step `total_steps - 1`.
       pct_start: the share of the rise, from 0 to 1.
@@ -488,7 +508,8 @@ class OneCycle(Schedule):
       shape: `cosine` or `linear`.
       three_phase: whether the fall has two parts.
 
-    Errors: ValueError for a phase that is over before it begins.
+    Raises:
+      ValueError: for a phase that is over before it begins.
 
     Example:
       >>> import jaxsched as js
@@ -496,7 +517,8 @@ class OneCycle(Schedule):
       >>> round(float(s(0)), 6), round(float(s(29)), 6), round(float(s(99)), 9)
       (0.004, 0.1, 4e-07)
 
-    Source: Smith and Topin (1708.07120); torch's OneCycleLR, which bounces up again after its end.
+    References:
+      Smith and Topin (1708.07120); torch's OneCycleLR, which bounces up again after its end.
     """
 
     peak_value: Scalar
@@ -525,12 +547,13 @@ class OneCycleMomentum(Schedule):
     Formula: from `max_momentum` down to `base_momentum` at step `pct_start total_steps - 1`, and up to `max_momentum`
     at step `total_steps - 1` (in three phases at twice the first step, and constant from there).
 
-    Fields:
+    Args:
       base_momentum: the value at the bottom, from 0 to 1.
       max_momentum: the value at both ends, from 0 to 1.
       total_steps, pct_start, shape, three_phase: as in `OneCycle`.
 
-    Errors: ValueError for a phase that is over before it begins.
+    Raises:
+      ValueError: for a phase that is over before it begins.
 
     Example:
       >>> import jaxsched as js
@@ -538,7 +561,8 @@ class OneCycleMomentum(Schedule):
       >>> round(float(s(0)), 6), round(float(s(29)), 6), round(float(s(99)), 6)
       (0.95, 0.85, 0.95)
 
-    Source: Smith and Topin (1708.07120), torch's OneCycleLR with cycle_momentum.
+    References:
+      Smith and Topin (1708.07120), torch's OneCycleLR with cycle_momentum.
     """
 
     base_momentum: Unit
@@ -565,18 +589,20 @@ class ChebyshevSteps(Schedule):
     Formula: `s(t) = 1 / ((M + m) / 2 - (M - m) / 2 cos((j - 1/2) pi / T))`, where `T = period`, M and m are the
     curvatures, and j is entry `t mod T` of the order `o_1 = [1]`, `o_2T = interlace(o_T, 2T + 1 - o_T)`.
 
-    Fields:
+    Args:
       max_curvature, min_curvature: the largest and the smallest eigenvalue of the Hessian, `M > m > 0`.
       period: T, a power of two.
 
-    Errors: ValueError for a period that is not a power of two, and for `m >= M`.
+    Raises:
+      ValueError: for a period that is not a power of two, and for `m >= M`.
 
     Example:
       >>> import jaxsched as js
       >>> [round(float(v), 3) for v in js.schedules.ChebyshevSteps(1.0, 0.05, period=8).table(4)]
       [16.913, 1.009, 2.313, 1.619]
 
-    Source: Agarwal et al. (2103.01338).
+    References:
+      Agarwal et al. (2103.01338).
     """
 
     max_curvature: Positive
@@ -617,7 +643,7 @@ class SilverSteps(Schedule):
 
     Formula: `s(t) = factor (1 + (1 + sqrt 2)^(k - 1))`, where k is the number of times that 2 divides `t + 1`.
 
-    Fields:
+    Args:
       factor: the scale, 1 / L for a function whose gradient has the Lipschitz constant L; above 0.
 
     Example:
@@ -625,7 +651,8 @@ class SilverSteps(Schedule):
       >>> [round(float(v), 6) for v in js.schedules.SilverSteps().table(5)]
       [1.414214, 2.0, 1.414214, 3.414214, 1.414214]
 
-    Source: Altschuler and Parrilo (2309.16530).
+    References:
+      Altschuler and Parrilo (2309.16530).
     """
 
     factor: Positive = 1.0

@@ -16,7 +16,8 @@ from .structure import children
 def stack(*schedules: Schedule) -> Any:
     """Schedules of one structure as one schedule whose leaves have a new first axis, for `jax.vmap`.
 
-    Errors: ValueError if the structures differ.
+    Raises:
+      ValueError: if the structures differ.
 
     Example:
       >>> import jax
@@ -81,8 +82,10 @@ def grid(schedule: Any, /, **values: Any) -> Any:
       schedule: a schedule class, or a schedule whose other fields stay as they are.
       **values: for each field a list (of lists, where the field is a table) or a single value.
 
-    Errors: TypeError for a name that is not a field; ValueError for a combination that the class refuses, and for a
-    list of structure (a `shape`, a flag), which is another program: make a grid of each.
+    Raises:
+      TypeError: for a name that is not a field.
+      ValueError: for a combination that the class refuses, and for a list of structure (a `shape`, a flag), which is
+        another program: make a grid of each.
 
     Example:
       >>> import jax, jax.numpy as jnp

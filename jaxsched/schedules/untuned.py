@@ -26,19 +26,21 @@ class UntunedWarmup(Schedule):
       radam: `sqrt((r - 4) (r - 2) R / ((R - 4) (R - 2) r))` where `r > 4`, else 0, with `R = 2 / d - 1` and
       `r = R - 2 t b2^t / (1 - b2^t)`; it is 0 in the first four steps.
 
-    Fields:
+    Args:
       b2: the decay of the second moment, from 0 to below 1; above 0.6 for radam.
       kind: which of the three.
 
-    Errors: ValueError for a `b2` outside of its range, and for a kind that there is not.
+    Raises:
+      ValueError: for a `b2` outside of its range, and for a kind that there is not.
 
     Example:
       >>> import jaxsched as js
       >>> js.schedules.UntunedWarmup(0.5).table(5).tolist()
       [0.25, 0.5, 0.75, 1.0, 1.0]
 
-    Source: Ma and Yarats (1910.04209) for linear and exponential, Liu et al. (1908.03265) for RAdam's rectification;
-    pytorch_warmup's UntunedLinearWarmup, UntunedExponentialWarmup and RAdamWarmup.
+    References:
+      Ma and Yarats (1910.04209) for linear and exponential, Liu et al. (1908.03265) for RAdam's rectification;
+      pytorch_warmup's UntunedLinearWarmup, UntunedExponentialWarmup and RAdamWarmup.
     """
 
     b2: Decay
@@ -66,11 +68,12 @@ class UntunedWarmup(Schedule):
 def untuned_warmup(b2: Any = 0.999, kind: Kind = "linear") -> Schedule:
     """The warmup that needs no tuning, as a factor: `schedule * untuned_warmup(b2)`; see `UntunedWarmup`.
 
-    Fields:
+    Args:
       b2: Adam's, from 0 to below 1; above 0.6 for radam.
       kind: "linear" (over `2 / (1 - b2)` steps), "exponential", or "radam" (0 in the first four steps).
 
-    Errors: ValueError for a `b2` outside of its range, and for a kind that there is not.
+    Raises:
+      ValueError: for a `b2` outside of its range, and for a kind that there is not.
 
     Example:
       >>> import jaxsched as js
@@ -80,7 +83,8 @@ def untuned_warmup(b2: Any = 0.999, kind: Kind = "linear") -> Schedule:
       >>> s
       0.001 * UntunedWarmup(b2=0.999)
 
-    Source: Ma and Yarats (1910.04209); Liu et al. (1908.03265).
+    References:
+      Ma and Yarats (1910.04209); Liu et al. (1908.03265).
     """
     return UntunedWarmup(b2, kind)
 

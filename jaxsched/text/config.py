@@ -18,13 +18,15 @@ class ScheduleConfig:
     It holds nothing but texts and numbers, so `tyro.cli(ScheduleConfig)`, `ml_collections.ConfigDict` (of its
     `dataclasses.asdict`), OmegaConf and JSON take it as a part of a config of your own.
 
-    Fields:
+    Args:
       expression: as `parse` reads it.
       total_steps: the horizon, a number of steps or a text with a unit; None if no length needs it.
       steps_per_epoch: the steps in an epoch, for lengths such as '3ep'.
       tokens_per_step: the tokens in a step, for lengths such as '2e9tok'.
 
-    Errors: from `build`, ParseError as `parse`, and ValueError as `Timeline`.
+    Raises:
+      ParseError: from `build`, as `parse`.
+      ValueError: from `build`, as `Timeline`.
 
     Example:
       >>> import dataclasses

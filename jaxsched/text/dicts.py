@@ -33,7 +33,8 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
     `jaxsched`. Fields that are None are left out. Arrays are lists; those of another type than JAX's default say it:
     `{"dtype": "bfloat16", "values": 0.1}`.
 
-    Errors: TypeError for what a file cannot hold, by its place: traced numbers, and functions without a name.
+    Raises:
+      TypeError: for what a file cannot hold, by its place: traced numbers, and functions without a name.
 
     Example:
       >>> import jaxsched as js
@@ -57,7 +58,8 @@ def from_dict(
       data: what `json.load`, `yaml.safe_load` or `tomllib.load` return.
       timeline, known: as in `parse`.
 
-    Errors: ParseError that names the place in the dict.
+    Raises:
+      ParseError: with the place in the dict.
 
     Example:
       >>> import tomllib

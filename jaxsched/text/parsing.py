@@ -34,10 +34,12 @@ def parse(text: str, *, timeline: Timeline | None = None, known: Iterable[Any] |
       timeline: what the units of lengths are.
       known: classes and functions of yours that the expression may name, or a dict of them by name.
 
-    Returns: the schedule; `parse(repr(s))` is `s` again, for numbers of JAX's default type.
+    Returns:
+      The schedule; `parse(repr(s))` is `s` again, for numbers of JAX's default type.
 
-    Errors: ParseError, and nothing else, for what is not such an expression; `column` says where, and the message
-    points at it. TypeError for a `text` that is no text.
+    Raises:
+      ParseError: if it is not such an expression; `column` is the place, and the message points at it.
+      TypeError: if `text` is not a string.
 
     Example:
       >>> import jaxsched as js

@@ -259,7 +259,7 @@ def test_plot_writes_pictures_and_pages(run, refusal, folder):
     assert said.endswith(", .html\n")
     assert not Path("new").exists()
     assert "--unit epoch needs --steps-per-epoch N" in refusal(["plot", WARMUP, "-o", "a.png", "--unit", "epoch"])
-    assert "lists of 2 and 3 numbers" in refusal(["plot", "Linear([1, 2], [1, 2, 3], 10)", "-o", "a.png"])
+    assert "write lists of one length" in refusal(["plot", "Linear([1, 2], [1, 2, 3], 10)", "-o", "a.png"])
     assert "there is nothing to draw" in refusal("plot -o a.png")
 
 
@@ -327,13 +327,13 @@ def test_an_error_is_a_sentence_and_debug_shows_the_traceback(refusal, run, monk
     def wrong(*args, **named):
         raise KeyError("peek")
 
-    monkeypatch.setattr(sys.modules["jaxsched.lint"], "lint", wrong)
+    monkeypatch.setattr(sys.modules["jaxsched.inspect.lint"], "lint", wrong)
     assert refusal(["show", WARMUP], code=70) == "unexpected KeyError: 'peek'; run with --debug for the traceback\n"
 
     def stopped(*args, **named):
         raise KeyboardInterrupt  # as Ctrl-C; a signal itself is ignored where the tests run in the background
 
-    monkeypatch.setattr(sys.modules["jaxsched.lint"], "lint", stopped)
+    monkeypatch.setattr(sys.modules["jaxsched.inspect.lint"], "lint", stopped)
     assert refusal(["show", WARMUP], code=130) == "stopped\n"
 
 

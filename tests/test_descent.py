@@ -15,7 +15,7 @@ import pytest
 
 import jaxsched as js
 from jaxsched.fields import shortest
-from jaxsched.predict import bounds, convex, descent, falling, fixed, fixed_peak, knots, optimize
+from jaxsched.predict import bounds, convex, falling, fixed, fixed_peak, knots, optimize
 
 T = 100
 
@@ -418,15 +418,6 @@ def test_what_a_class_refuses_costs_only_the_way_beyond_it() -> None:
     assert "3 refused" in repr(found)
     assert found.history.min() < -100
     assert found.values.max() <= -90
-
-
-def test_of_a_long_way_some_places_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descent, "_PLACES", 60)
-    s = js.WarmupCosine(1.0, 30.0, 100.0)
-    found = optimize(minus_warmup, s, steps=48, constraints=fixed("total_steps"))  # 4 numbers move: every fourth place
-    assert 50 < found.schedule.warmup_steps <= 100
-    assert found.value in found.history[::4]
-    assert float(minus_warmup(found.schedule)) == pytest.approx(found.value, rel=1e-6)
 
 
 @pytest.mark.trial

@@ -9,12 +9,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import format_value
-from ..fields import Number
+from .._errors import FieldError
+from ..fields import Number, Positive, Scalar
 from ..schedules.base import Constant, Schedule
 from ..schedules.pieces import PiecewiseConstant
-from .rates import checked_steps
-from .runs import FINITE, POSITIVE, SAME, checked_choice, checked_number, horizon_of, rates_seen, short
+from .arguments import check_choice, check_count, check_number
+from .horizon import SAME, short
+from .rates import concrete_rates
 
 BatchRule: TypeAlias = Literal["linear", "sqrt"]
 Value = TypeVar("Value")
@@ -56,19 +57,19 @@ def scale_batch(
     Source: Goyal et al. (1706.02677) for `linear`; Malladi et al. (2205.10287) for `sqrt`; McCandlish et al.
     (1812.06162) for the critical batch.
     """
-    checked_choice("plan.scale_batch", "rule", rule, BatchRule)
+    check_choice("plan.scale_batch", "rule", rule, BatchRule)
     old, new = (
-        checked_number("plan.scale_batch", name, x, POSITIVE)
+        check_number("plan.scale_batch", name, x, Positive)
         for name, x in (("batch_size", batch_size), ("new_batch_size", new_batch_size))
     )
     if critical_batch is None:
         factor = new / old
     else:
-        critical = checked_number("plan.scale_batch", "critical_batch", critical_batch, POSITIVE)
+        critical = check_number("plan.scale_batch", "critical_batch", critical_batch, Positive)
         factor = (1 + critical / old) / (1 + critical / new)
     if rule == "sqrt":
         factor = math.sqrt(factor) if isinstance(factor, float) else jnp.sqrt(factor)
-    number: Any = value if isinstance(value, Schedule) else checked_number("plan.scale_batch", "value", value, FINITE)
+    number: Any = value if isinstance(value, Schedule) else check_number("plan.scale_batch", "value", value, Scalar)
     return number * factor
 
 
@@ -188,21 +189,21 @@ def seesaw(
     arXiv 2510.14717; Smith et al. (1711.00489) for `linear`.
     """
     owner = "plan.seesaw"
-    checked_choice(owner, "rule", rule, BatchRule)
-    batch_size = checked_steps(owner, "batch_size", batch_size)
-    multiple_of = checked_steps(owner, "multiple_of", multiple_of)
+    check_choice(owner, "rule", rule, BatchRule)
+    batch_size = check_count(owner, "batch_size", batch_size)
+    multiple_of = check_count(owner, "multiple_of", multiple_of)
     for name, value in (("batch_size", batch_size), ("multiple_of", multiple_of)):
         if not _is_exact(value):
-            raise ValueError(
-                f"{owner}: {name}={value} cannot be told by a schedule of {jnp.result_type(float)}; write "
-                f"{_told(value, 1) or 'less'}, or set jax_enable_x64."
-            )
-    if not checked_number(owner, "cut", cut, POSITIVE) > 1:
-        raise ValueError(f"{owner}: cut={format_value(cut)}; cut must be above 1, such as 2.0.")
-    most = math.inf if max_batch_size is None else checked_steps(owner, "max_batch_size", max_batch_size)
+            instead = f"write {_exact(value, 1) or 'less'}, or set jax_enable_x64"
+            note = f" cannot be represented in {jnp.result_type(float)}"
+            raise FieldError(owner, name, value, instead, note=note)
+    if not check_number(owner, "cut", cut, Positive) > 1:
+        raise FieldError(owner, "cut", cut, "cut must be above 1, such as 2.0")
+    most = math.inf if max_batch_size is None else check_count(owner, "max_batch_size", max_batch_size)
     if most < batch_size:
-        raise ValueError(f"{owner}: max_batch_size={most} is below batch_size={batch_size}; write a larger one.")
-    rates = rates_seen(owner, schedule, horizon_of(owner, schedule, total_steps))
+        note = f" is below batch_size={batch_size}"
+        raise FieldError(owner, "max_batch_size", most, "write a larger one", note=note)
+    rates = concrete_rates(owner, schedule, total_steps)
     top = _last_peak(owner, rates)
     rows = _stages(rates, top, batch_size, float(cut), most, multiple_of)
     stages = [
@@ -228,9 +229,10 @@ def _last_peak(owner: str, rates: np.ndarray) -> int:
     rises = np.flatnonzero(np.diff(rates[top:]) > SAME * rates[top])
     if rises.size:
         step = top + int(rises[0]) + 1
-        raise ValueError(
-            f"{owner}: the rate rises at step {step}, from {rates[step - 1]:g} to {rates[step]:g}, after its peak at "
-            f"step {top}; write a schedule that only falls from its peak on."
+        note = f" is above that of the step before, {rates[step - 1]:g}, and after the peak at step {top}"
+        value = float(f"{rates[step]:g}")
+        raise FieldError(
+            owner, f"schedule({step})", value, "write a schedule that only falls from its peak on", note=note
         )
     return top
 
@@ -249,7 +251,7 @@ def _stages(
     for i, begin in enumerate(begins):
         until = (top + int(begins[i + 1])) * batch_size if i + 1 < len(begins) else examples
         grown = batch_size * cut ** float(min(cuts[begin], math.log(examples) / math.log(cut) + 1))
-        grown = _told(int(min(grown + 0.5 if multiple_of == 1 else grown, most)), multiple_of)
+        grown = _exact(int(min(grown + 0.5 if multiple_of == 1 else grown, most)), multiple_of)
         # The last batches are not to hold more than there is left.
         batch = max(batch, grown) if grown <= examples - seen and cuts[begin] < np.inf else batch
         steps = max(-(-(until - seen) // batch), 0)
@@ -259,7 +261,7 @@ def _stages(
     return rows
 
 
-def _told(batch: int, multiple_of: int) -> int:
+def _exact(batch: int, multiple_of: int) -> int:
     """The next multiple, `batch` or below it, that the type of rates holds exactly; 0 where there is none."""
     batch = batch // multiple_of * multiple_of
     while not _is_exact(batch):

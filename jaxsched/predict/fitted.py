@@ -13,28 +13,61 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import format_value
+from .._errors import FieldError, FieldTypeError, UnknownArgumentError, format_value, nearest_name
+from ..fields import Domain, NonNegative, Positive
 from ..schedules.base import Schedule, axes
 from ..schedules.stacking import unstack
-from .curves import Curve, admit_curves, in_float64, warmup_of
-from .rates import rates_of
+from .arguments import check_count, check_number
+from .curves import Curve, check_curves, in_float64
+from .rates import rates_of, warmup_of
 
 _SLACK = 0.01
 """By how much of itself a number may be outside of what was fitted, and still count as inside."""
 _ROWS = 512
+"""Schedules of a ranking that are compared with all others at once."""
+_CONFIDENCE = Domain("a number between 0 and 1, such as 0.95", lambda x: (x > 0) & (x < 1))
 
 
-class Settings(NamedTuple):
-    """The arguments of a fit, apart from the curves; `MultiPowerLaw.fit` says what they are."""
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+    """The options of `MultiPowerLaw.fit` and `AnnealingLaw.fit`.
 
-    starts: int
-    seed: int
-    huber: float
-    prior: float
-    bootstrap: int
-    max_steps: int
-    block: int | None
-    confidence: float
+    Args:
+      starts: the number of random starts, 1 or more.
+      seed: of the starts and of the bootstrap; the same seed gives the same law.
+      huber: the residual of the log loss above which it counts linearly, above 0.
+      prior: `huber * prior * log(2 x)^2` is added for each point, for x each of `beta` and `gamma`: few curves hardly
+        determine them. 0 or more. The default was chosen in sight of recorded trainings of two models, see
+        bench/records/power_law.md.
+      bootstrap: the number of laws that are fitted to resampled residuals, 2 or more.
+      max_steps: of each start, 1 or more.
+      block: the number of neighbouring residuals that are resampled together; None: from their correlation.
+      confidence: of all intervals, between 0 and 1.
+    """
+
+    starts: int = 64
+    seed: int = 0
+    huber: float = 1e-3
+    prior: float = 1e-4
+    bootstrap: int = 200
+    max_steps: int = 300
+    block: int | None = None
+    confidence: float = 0.95
+
+    @classmethod
+    def checked(cls, owner: str, options: dict[str, Any]) -> FitOptions:
+        """Returns the options of a call; its errors begin with `owner`."""
+        names = [f.name for f in dataclasses.fields(cls)]
+        for name in options.keys() - set(names):
+            raise UnknownArgumentError(owner, name, options[name], nearest_name(name, names))
+        self = cls(**options)
+        for name, least in (("starts", 1), ("seed", 0), ("bootstrap", 2), ("max_steps", 1), ("block", 1)):
+            if name != "block" or self.block is not None:
+                check_count(owner, name, getattr(self, name), least)
+        check_number(owner, "huber", self.huber, Positive)
+        check_number(owner, "prior", self.prior, NonNegative)
+        check_number(owner, "confidence", self.confidence, _CONFIDENCE)
+        return self
 
 
 class Prediction(NamedTuple):
@@ -105,13 +138,13 @@ class FittedLaw:
     curves: tuple[Curve, ...]
     at: tuple[np.ndarray, ...]
     residuals: tuple[np.ndarray, ...]
-    settings: Settings
+    options: FitOptions
 
     def __repr__(self) -> str:
         return (
             f"<FittedLaw: {type(self.law).__name__} of {len(self.curves)} curves, {sum(a.size for a in self.at)} "
             f"losses, residual {self.residual:.2%}, {'converged' if self.converged else 'NOT CONVERGED'}, reached by "
-            f"{self.agreeing} of {self.settings.starts} starts>"
+            f"{self.agreeing} of {self.options.starts} starts>"
         )
 
     def predict(self, lrs: Any, at: Any = None, *, total_steps: int | None = None) -> Prediction:
@@ -190,10 +223,11 @@ class FittedLaw:
         - `extrapolates`: as in `Prediction`.
         """
         rows = []
-        for curve in admit_curves(f"{type(self).__name__}.score", curves):
+        for curve in check_curves(f"{type(self).__name__}.score", curves):
             keep = curve.steps >= max(curve.warmup_steps, 1)
             if not keep.any():
-                raise ValueError(f"{type(self).__name__}.score: {curve!r} has no losses after its warmup.")
+                note = " has no losses after its warmup"
+                raise FieldError(f"{type(self).__name__}.score", "curves", curve, "leave it out", note=note)
             losses = curve.losses[keep]
             told = self.predict(curve.lrs, curve.steps[keep])
             missed = float(np.sum((told.loss - losses) ** 2))
@@ -220,11 +254,11 @@ class FittedLaw:
 
     @property
     def _t(self) -> float:
-        return student(self.settings.confidence, max(1, len(self.misfits)))
+        return student(self.options.confidence, max(1, len(self.misfits)))
 
     @property
     def _z(self) -> float:
-        return statistics.NormalDist().inv_cdf((1 + self.settings.confidence) / 2)
+        return statistics.NormalDist().inv_cdf((1 + self.options.confidence) / 2)
 
     def _rates(self, owner: str, lrs: Any, total_steps: int | None) -> np.ndarray:
         with in_float64():
@@ -406,27 +440,21 @@ class Ranking:
 
 
 def _named(owner: str, schedules: Any) -> list[tuple[Any, Any]]:
-    """Each schedule with its name; stacked ones one by one."""
-    if isinstance(schedules, Mapping):
-        pairs = list(schedules.items())
-    elif isinstance(schedules, Schedule):
-        pairs = [(0, schedules)]
-    elif isinstance(schedules, Iterable) and not isinstance(schedules, str):
-        pairs = list(enumerate(schedules))
-        if pairs and all(np.ndim(s) == 0 and not isinstance(s, Schedule) for _, s in pairs):
-            raise TypeError(
-                f"{owner}: schedules={format_value(schedules)}; write a list of schedules (or of their rates)."
-            )
-    else:
-        raise TypeError(f"{owner}: schedules={format_value(schedules)}; write a list of schedules.")
+    """The single schedules with their names."""
+    instead = "write a list of schedules (or of their rates)"
+    if isinstance(schedules, Schedule):
+        schedules = [schedules]
+    if not isinstance(schedules, Iterable) or isinstance(schedules, str):
+        raise FieldTypeError(owner, "schedules", schedules, instead)
+    pairs = list(schedules.items() if isinstance(schedules, Mapping) else enumerate(schedules))
+    if pairs and all(np.ndim(s) == 0 and not isinstance(s, Schedule) for _, s in pairs):
+        raise FieldTypeError(owner, "schedules", schedules, instead)
     every: list[tuple[Any, Any]] = []
     for name, schedule in pairs:
         stacked = isinstance(schedule, Schedule) and axes(schedule) == {1}
-        parts = unstack(schedule) if stacked else [schedule]
-        if isinstance(schedules, Mapping):
-            every += [(f"{name}[{i}]" if stacked else name, part) for i, part in enumerate(parts)]
-        else:
-            every += [(len(every) + i, part) for i, part in enumerate(parts)]
+        for i, part in enumerate(unstack(schedule) if stacked else [schedule]):
+            label = (f"{name}[{i}]" if stacked else name) if isinstance(schedules, Mapping) else len(every)
+            every.append((label, part))
     if not every:
-        raise ValueError(f"{owner}: no schedules; write one at least.")
+        raise FieldError(owner, "schedules", schedules, "write at least one schedule")
     return every

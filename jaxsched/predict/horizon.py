@@ -1,4 +1,4 @@
-"""How to prolong a run: how much longer to cool down, or how far to lower the rate."""
+"""Plans for other horizons: extending a run, and transferring its peak."""
 
 from __future__ import annotations
 
@@ -6,36 +6,32 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ..fields import Domain
-from ..schedules.base import Schedule, ShapeName
-from .rates import checked_steps
-from .runs import (
-    FINITE,
-    POSITIVE,
-    SAME,
-    best_of_run,
-    checked_choice,
-    checked_number,
-    horizon_of,
-    level_and_cooldown,
-    padded,
-    rates_seen,
-    refuse_all_warmup,
-    short,
-    tuned_scale,
-)
+from .._errors import FieldError, FieldTypeError
+from ..fields import Positive, Scalar, Unit, shortest
+from ..schedules import shapes
+from ..schedules.base import Constant, Schedule, ShapeName
+from . import convex
+from .arguments import check_choice, check_count, check_number
+from .rates import concrete_rates, refuse_unfinished_warmup
 
 ExtensionRule: TypeAlias = Literal["tuned", "least"]
 
-_SHARE = Domain("a number from 0 to 1", lambda x: (x >= 0) & (x <= 1))
-_POINTS = 16  # that are looked at before a search narrows
-_FACTORS = math.log(64.0)  # a rate is lowered by 64 at most
-_PLATEAU = 0.05  # of the horizon: a peak that is held for longer is a plateau, what follows it a cooldown
+SAME = 1e-6
+"""Rates of one plateau differ by less than this share."""
+_SMALLEST = 4096
+"""Steps of a program: a shorter one takes as long."""
+_POINTS = 16
+"""Points of a search before it narrows."""
+_FACTORS = math.log(64.0)
+"""The logarithm of the largest factor by which a rate is lowered."""
+_PLATEAU = 0.05
+"""A peak that is held for more than this share of the horizon is a plateau, followed by a cooldown."""
 
 
 class Ways(NamedTuple):
@@ -179,25 +175,22 @@ def extend(
     Source: Schaipp et al., 2025, arXiv 2501.18965, section 5.1.
     """
     owner = "plan.extend"
-    checked_choice(owner, "rule", rule, ExtensionRule)
-    total = horizon_of(owner, schedule, total_steps)
-    rates = rates_seen(owner, schedule, total)
-    at, new_total = checked_steps(owner, "at", at, 0), checked_steps(owner, "new_total", new_total)
+    check_choice(owner, "rule", rule, ExtensionRule)
+    rates = concrete_rates(owner, schedule, total_steps)
+    at, new_total = check_count(owner, "at", at, 0), check_count(owner, "new_total", new_total)
     cooldown = _check_run(owner, rates, at, new_total)
     cooling: ShapeName = shape or getattr(schedule, "decay_shape", "linear")
-    fraction = cooldown / total if cooldown > 1 else 0.2
+    fraction = cooldown / rates.size if cooldown > 1 else 0.2
     if cooldown_fraction is not None:
-        fraction = float(checked_number(owner, "cooldown_fraction", cooldown_fraction, _SHARE))
-    end_value = float(checked_number(owner, "end_value", end_value, FINITE))
+        fraction = check_number(owner, "cooldown_fraction", cooldown_fraction, Unit)
+    end_value = check_number(owner, "end_value", end_value, Scalar)
     if not 0 <= end_value <= rates[at]:
-        raise ValueError(f"{owner}: end_value={end_value:g}; write one from 0 to the rate at step {at}, {rates[at]:g}.")
-    level_and_cooldown(rates[at], 0, 1, end_value, cooling)  # refuses what does not go together, while it can be seen
+        raise FieldError(owner, "end_value", end_value, f"write 0 to the rate at step {at}, {rates[at]:g}")
+    level_and_cooldown(rates[at], 0, 1, end_value, cooling)  # checks the shape while nothing is traced
     if distance is None:
         distance = 1 / tuned_scale(rates, new_total, cooling)
-    run = _Run(
-        schedule, rates, at, new_total, cooling, end_value, float(checked_number(owner, "distance", distance, POSITIVE))
-    )
-    return _planned(owner, run, fraction, rule)
+    distance = check_number(owner, "distance", distance, Positive)
+    return _planned(owner, _Run(schedule, rates, at, new_total, cooling, end_value, distance), fraction, rule)
 
 
 class _Run(NamedTuple):
@@ -246,21 +239,16 @@ def _planned(owner: str, run: _Run, fraction: float, rule: ExtensionRule) -> Ext
     cooldown = _crossing(by_cooldown, 1, run.left, within=1) if tuned else None
     change = _crossing(by_factor, 0.0, -_FACTORS, within=1e-6) if tuned else None
     if tuned and cooldown is None and change is None:
-        raise ValueError(
-            f"{owner}: the rates until step {run.at} are too high, {1 / unchanged.scale:.3g} times the best ones: no "
-            'cooldown and no lower rate makes up for that; take up the run at an earlier step, or write rule="least" '
-            "for the least bound there is."
-        )
+        note = f": the rates until this step are too high, {1 / unchanged.scale:.3g} times the best ones"
+        raise FieldError(owner, "at", run.at, 'write an earlier step, or rule="least" for the least bound', note=note)
     if cooldown is None:
         cooldown = _lowest(by_cooldown, 1, run.left, within=max(1, 1e-4 * run.left))
     if change is None:
         change = _lowest(by_factor, -_FACTORS, math.log(room), within=1e-3)
     cooldown, factor = round(cooldown), math.exp(change)
     if unchanged.scale > 1 and cooldown <= 1 and room < 1 + SAME:
-        raise ValueError(
-            f"{owner}: the rates until step {run.at} are too low, {1 / unchanged.scale:.3g} times the best ones: no "
-            "cooldown helps; the run takes a higher peak."
-        )
+        note = f": the rates until this step are too low, {1 / unchanged.scale:.3g} times the best ones"
+        raise FieldError(owner, "at", run.at, "no cooldown helps: train with a higher peak", note=note)
     ways = (unchanged, judged(cooldown, 1.0), judged(same, factor))
     return Extension(
         longer_cooldown=run.prolonged(cooldown, 1.0),
@@ -304,35 +292,128 @@ def _lowest(judged: Callable[[float], _Judged], start: float, stop: float, withi
 
 
 def _check_run(owner: str, rates: np.ndarray, at: int, new_total: int) -> int:
-    """The steps of the cooldown that the old run has, 0 for none, if it can be taken up at step `at`."""
+    """Returns the length of the cooldown of the old run, 0 without one, if the run can be extended from step `at`."""
     total, peak = rates.size, rates.max()
-    refuse_all_warmup(owner, "total_steps", rates)
+    refuse_unfinished_warmup(owner, rates)
     if at >= total:
-        raise ValueError(
-            f"{owner}: at={at} is not before the end of the old horizon of {total} steps, where all is "
-            f"done; write a step before {total}, from which the run is to go on otherwise."
-        )
+        note = f" is not before the end of the old horizon of {total} steps"
+        raise FieldError(owner, "at", at, f"write a step before {total}", note=note)
     if new_total <= total:
-        raise ValueError(
-            f"{owner}: new_total={new_total} is not longer than the old horizon of {total} steps; to end a run earlier "
-            "write schedule.cooldown(at, steps)."
-        )
+        note = f" is not longer than the old horizon of {total} steps"
+        raise FieldError(owner, "new_total", new_total, "to end earlier write schedule.cooldown(at, steps)", note=note)
     held = np.flatnonzero(rates >= peak * (1 - SAME))
-    if at < held[0]:
-        raise ValueError(
-            f"{owner}: at={at} is in the warmup: the rate rises until step {held[0]}; write at={held[0]}, or a later "
-            "step."
-        )
-    last = int(held[-1])
+    first, last = int(held[0]), int(held[-1])
+    if at < first:
+        note = f" is in the warmup: the rate rises until step {first}"
+        raise FieldError(owner, "at", at, f"write at={first}, or a later step", note=note)
     plateau = held.size > max(_PLATEAU * total, 2)
     if plateau and at > last:
-        raise ValueError(
-            f"{owner}: at={at} is in the cooldown, which began at step {last}: the run has already cooled, to "
-            f"{rates[at] / peak:.3g} of its plateau; take up the run at step {last} or before it."
-        )
+        note = f" is in the cooldown, which began at step {last}: the rate is {rates[at] / peak:.3g} of its plateau"
+        raise FieldError(owner, "at", at, f"write at={last}, or an earlier step", note=note)
     if not rates[at] > 0:
-        raise ValueError(
-            f"{owner}: the rate at step at={at} is 0, so that nothing is left to go on with; take up the "
-            f"run at step {int(np.flatnonzero(rates)[-1])} or before it."
-        )
+        instead = f"write at={int(np.flatnonzero(rates)[-1])}, or an earlier step"
+        raise FieldError(owner, "at", at, instead, note=": the rate at this step is 0")
     return total - last if plateau else 0
+
+
+def transfer_peak(
+    shape: Schedule | Callable[[int], Schedule],
+    from_steps: int,
+    to_steps: int,
+    peak_value: Any = 1.0,
+    *,
+    to_shape: Schedule | Callable[[int], Schedule] | None = None,
+) -> Any:
+    """The peak for another horizon, or another shape, of a schedule whose peak was tuned for this one.
+
+    Formula: `peak_value P(to) / P(from)`, where `P = gamma* max(rates)` is the peak that has the least bound. A linear
+    decay goes with `1 / sqrt(steps)`. The height of the shapes does not count, nor do the units of the bound.
+
+    Args:
+      shape: a function that makes the schedule of a horizon, `lambda steps: js.WarmupCosine(1.0, 100, steps)`; or a
+        schedule, whose field `total_steps` (else `steps`) is `from_steps` and becomes the horizon: the other lengths,
+        such as the warmup, stay as many steps as they are.
+      from_steps, to_steps: the two horizons, in steps.
+      peak_value: the peak that is tuned for `from_steps`, above 0, or an array of them; 1: the factor is returned.
+      to_shape: the shape of the new horizon, if it is another one.
+
+    Returns: the new peak, like `peak_value`.
+
+    Errors: ValueError for a schedule without such a field or with another horizon in it, for a horizon that is shorter
+    than the warmup, and for one without a rate above 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.predict import plan
+      >>> f"{plan.transfer_peak(js.Linear(1.0, 0.0, 400), 400, 4_000, peak_value=0.05):.4f}"
+      '0.0159'
+      >>> wsd = lambda steps: js.WarmupStableDecay(1.0, 40, steps, decay_steps=steps // 5)
+      >>> f"{plan.transfer_peak(wsd, 400, 4_000, peak_value=3e-4):.2e}"
+      '9.23e-05'
+
+    Source: Schaipp et al., 2025, arXiv 2501.18965, section 5.
+    """
+    owner = "plan.transfer_peak"
+    peak_value, bests = check_number(owner, "peak_value", peak_value, Positive), []
+    field = _horizon_field(shape)
+    if field is not None and not np.array_equal(getattr(shape, field), check_count(owner, "from_steps", from_steps)):
+        instead = "write the schedule at its old horizon, or a function: shape=lambda steps: ..."
+        note = f" beside a shape whose {field} is {getattr(shape, field)}"
+        raise FieldError(owner, "from_steps", from_steps, instead, note=note)
+    other = ("shape", shape) if to_shape is None else ("to_shape", to_shape)
+    for name, make, argument, steps in (("shape", shape, "from_steps", from_steps), (*other, "to_steps", to_steps)):
+        schedule = _of_horizon(owner, name, make, check_count(owner, argument, steps))
+        rates = concrete_rates(owner, schedule, steps)
+        refuse_unfinished_warmup(owner, rates, argument)
+        bests.append(tuned_scale(rates, rates.size) * float(rates.max()))
+    return peak_value * (bests[1] / bests[0])
+
+
+def _horizon_field(schedule: Any) -> str | None:
+    names = [field.name for field in schedule._fields] if isinstance(schedule, Schedule) else []
+    return next((name for name in ("total_steps", "steps") if name in names), None)
+
+
+def _of_horizon(owner: str, name: str, make: Any, steps: int) -> Schedule:
+    instead = f"write {name}=lambda steps: ..., a function that returns the schedule of a horizon"
+    if isinstance(make, Schedule):
+        if (field := _horizon_field(make)) is not None:
+            return make.replace(**{field: steps})
+        raise FieldError(owner, name, make, instead, note=" has no field total_steps")
+    schedule = make(steps) if callable(make) else make
+    if not isinstance(schedule, Schedule):
+        note = f"({steps}) is not a schedule" if callable(make) else " is not a schedule"
+        raise FieldTypeError(owner, name, schedule, instead, note=note)
+    return schedule
+
+
+def short(rate: Any) -> float:
+    """The shortest number that the dtype of rates reads back as `rate`."""
+    return float(shortest(jnp.result_type(float).type(rate)))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def best_of_run(
+    kept: jax.Array, at: Any, total: Any, cooldown: Any, level: Any, end_value: Any, *, shape: ShapeName
+) -> convex.BestScale:
+    """The best scale of a run with the rates `kept` before step `at`, and then a level and a cooldown."""
+    steps = jnp.arange(kept.size)
+    tail = level_and_cooldown(level, total - at - cooldown, cooldown, end_value, shape)
+    rates = jnp.where(steps < at, kept, tail.value(shapes.elapsed(steps, at)))
+    return convex.best_scale(jnp.where(steps < total, rates, 0))
+
+
+def tuned_scale(rates: np.ndarray, size: int, shape: ShapeName = "linear") -> float:
+    """gamma* of given rates, by the program for runs of `size` steps."""
+    best = best_of_run(padded(rates, size), rates.size, rates.size, 1, 1.0, 0.0, shape=shape)
+    return float(best.scale)
+
+
+def level_and_cooldown(level: Any, at: Any, cooldown: Any, end_value: Any, shape: ShapeName) -> Schedule:
+    return Constant(level).cooldown(at=at, steps=cooldown, end_value=end_value, shape=shape)
+
+
+def padded(rates: np.ndarray, least: int = 0) -> jax.Array:
+    """Rates padded with 0, which changes no bound, to a power of two: few programs serve all horizons."""
+    size = max(1 << (max(rates.size, least) - 1).bit_length(), _SMALLEST)
+    return jnp.asarray(np.pad(rates, (0, size - rates.size)))

@@ -1,4 +1,4 @@
-"""A sweep over predictions: an objective of a hundred thousand settings, in chunks that fit."""
+"""Sweeps over predictions: an objective of a hundred thousand settings, in chunks that fit into memory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import format_value
-from ..sweep.engine import check_whole
+from .._errors import FieldError, FieldTypeError
 from ..sweep.result import SweepResult
 from ..sweep.settings import Group, grouped_settings, merged
 from ..sweep.space import drawn_from, sample
+from .arguments import check_count
 from .objectives import Objective, check_objective, scalar, traced
-from .rates import checked_steps
 
 _ROWS = {"cpu": 6_000}
 """Settings side by side: on a CPU as many as have their sums in the caches."""
@@ -84,9 +83,11 @@ def sweep(
       '0.05 0.101'
     """
     began = time.perf_counter()
-    total_steps = 1 if total_steps is None else checked_steps("predict.sweep", "total_steps", total_steps)
+    total_steps = 1 if total_steps is None else check_count("predict.sweep", "total_steps", total_steps)
     check_objective("predict.sweep", objective, "a setting")
-    _check(chunk, name)
+    most = _ROWS.get(jax.default_backend(), _MOST_ROWS) if chunk == "auto" else _check_chunk(chunk)
+    if not (isinstance(name, str) and name):
+        raise FieldTypeError("predict.sweep", "name", name, "write the name of the metric")
     groups = _settings(space, n, method, seed, where)
     sampled = time.perf_counter() - began
     found: dict[str, np.ndarray] = {}
@@ -94,7 +95,7 @@ def sweep(
     compiling = 0.0
     count = sum(len(group.index) for group in groups)
     for group in groups:
-        rows, program, seconds = _fitting(objective, name, group, chunk)
+        rows, program, seconds = _fitting(objective, name, group, most, fixed=chunk != "auto")
         values = _run(program, group, rows)
         _place(found, values, group.index, count)
         facts["chunk"], compiling = max(facts["chunk"], rows), compiling + seconds
@@ -113,29 +114,22 @@ def sweep(
     )
 
 
-def _check(chunk: Any, name: Any) -> None:
-    if isinstance(chunk, str) and chunk != "auto":
-        raise ValueError(f'predict.sweep: chunk={chunk!r}; write how many settings, 1 or more, or "auto".')
-    if chunk != "auto":
-        check_whole("predict.sweep", "chunk", chunk, 1)
-    if not (isinstance(name, str) and name):
-        raise TypeError(f"predict.sweep: name={format_value(name)}; write the name of the metric.")
-
-
 def _settings(space: Any, n: int | None, method: Any, seed: int, where: Any) -> list[Group]:
-    """The settings that are there, or that are drawn."""
+    """The given settings, or those drawn from a space."""
     drawn = drawn_from(space) or isinstance(space, type)
     if drawn and n is None:
-        raise ValueError(
-            f"predict.sweep: {format_value(space)} is a space; write n=100_000 for how many are drawn from it."
-        )
+        raise FieldError("predict.sweep", "n", n, "write n=100_000, how many settings are drawn from the space")
     if not drawn and (n is not None or where is not None):
-        raise ValueError(
-            f"predict.sweep: n={format_value(n)} and where={format_value(where)} beside settings, which are not "
-            f"drawn; leave them "
-            "out, or write a space: space(schedule, peak_value=log_uniform(1e-4, 1.0))."
-        )
+        instead = "leave them out, or write a space: space(schedule, peak_value=log_uniform(1e-4, 1.0))"
+        note = " beside settings, which are not drawn"
+        raise FieldError("predict.sweep", ("n", "where"), (n, where), instead, note=note)
     return grouped_settings(sample(space, n, method, seed, where) if n is not None else space)
+
+
+def _check_chunk(chunk: Any) -> int:
+    if isinstance(chunk, str):
+        raise FieldError("predict.sweep", "chunk", chunk, 'write how many settings, 1 or more, or "auto"')
+    return check_count("predict.sweep", "chunk", chunk)
 
 
 def _lanes() -> int:
@@ -145,14 +139,13 @@ def _lanes() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _fitting(objective: Objective, name: str, group: Group, chunk: int | str) -> tuple[int, Any, float]:
+def _fitting(objective: Objective, name: str, group: Group, most: int, fixed: bool) -> tuple[int, Any, float]:
     """The rows of a chunk, the program for them, and the seconds that it took to compile."""
     began = time.perf_counter()
     count = len(group.index)
-    most = _ROWS.get(jax.default_backend(), _MOST_ROWS) if chunk == "auto" else int(chunk)
     rows = _even(count, most)
     program, size = _program(objective, name, group.settings, rows)
-    if chunk == "auto" and size * _lanes() > _BYTES and rows > 1:
+    if not fixed and size * _lanes() > _BYTES and rows > 1:
         rows = _even(count, max(1, rows * _BYTES // (size * _lanes())))
         program, _ = _program(objective, name, group.settings, rows)
     return rows, program, time.perf_counter() - began
@@ -174,7 +167,7 @@ def _values(objective: Objective, name: str, settings: Any) -> dict[str, jax.Arr
         if not isinstance(found, dict):
             return {name: scalar("predict.sweep", "objective(setting)", found)}
         if not found or not all(isinstance(key, str) for key in found):
-            raise TypeError(f"predict.sweep: objective(setting) has the keys {format_value(list(found))}; write names.")
+            raise FieldTypeError("predict.sweep", "objective(setting)", list(found), "write names as its keys")
         return {key: scalar("predict.sweep", f"objective(setting)[{key!r}]", x) for key, x in found.items()}
 
     return jax.vmap(one)(settings)
@@ -216,9 +209,7 @@ def _run(program: Any, group: Group, rows: int) -> dict[str, np.ndarray]:
 def _place(found: dict[str, np.ndarray], values: dict[str, np.ndarray], index: np.ndarray, count: int) -> None:
     """Puts the values of a group where its settings stand in the sweep."""
     if found and set(found) != set(values):
-        raise ValueError(
-            f"predict.sweep: objective(setting) has the metrics {', '.join(found)} for one structure of settings and "
-            f"{', '.join(values)} for another; write the same names for all."
-        )
+        note = f" are the metrics of one structure of settings, and {list(values)} those of another"
+        raise FieldError("predict.sweep", "objective(setting)", list(found), "return the same names for all", note=note)
     for key, x in values.items():
         found.setdefault(key, np.full(count, np.nan, x.dtype))[index] = x

@@ -345,7 +345,7 @@ TABLE = js.PiecewiseInterpolate([0, 10], [0.5, 1.0])
         (lambda: optimize(far, LINE, constraints=bounds(steps=(1, 20))), "write a float, such as steps=400.0"),
         (lambda: optimize(far, LINE, constraints=bounds(init_value=(2, 3))), "init_value=1.0 is outside"),
         (lambda: optimize(far, LINE, constraints={"init_value": "fixd"}), "did you mean 'fixed'"),
-        (lambda: optimize(far, LINE, constraints=["fixed"]), "constraints hold 'fixed'"),
+        (lambda: optimize(far, LINE, constraints=["fixed"]), r"constraints\[0\]='fixed'"),
         (
             lambda: optimize(far, LINE, constraints={"init_value": ["fixed"]}),
             r"\['fixed'\]; write a pair \(lo, hi\), or",
@@ -364,7 +364,7 @@ TABLE = js.PiecewiseInterpolate([0, 10], [0.5, 1.0])
         (lambda: optimize(far, LINE, constraints=fixed_peak("init_value")), "init_value=1.0, which is one number"),
         (
             lambda: optimize(far, LINE, constraints=[fixed_peak(total_steps=5), fixed_peak(total_steps=6)]),
-            r"total_steps=5\) beside fixed_peak\(total_steps=6\)",
+            r"total_steps=5\) beside fixed_peak",
         ),
         (
             lambda: optimize(far, LINE, constraints=[fixed_peak(total_steps=5), bounds(end_value=(0.1, 1))]),
@@ -395,9 +395,9 @@ TABLE = js.PiecewiseInterpolate([0, 10], [0.5, 1.0])
         (lambda: bounds(init_value=(2, 1)), "lo < hi"),
         (lambda: bounds(init_value=(None, None)), "lo < hi"),
         (lambda: bounds(init_value=1.0), "a pair of numbers"),
-        (lambda: bounds(), "no fields"),
+        (lambda: bounds(), "at least one"),
         (lambda: fixed(), "the names of fields"),
-        (lambda: fixed_peak(), "write one of them"),
+        (lambda: fixed_peak(), "write one"),
         (lambda: fixed_peak(total_steps=0), "total_steps=0"),
         (lambda: knots(1.0, total_steps=4, n=5), "n=5"),
         (lambda: knots(1.0, total_steps=1), "total_steps=1"),

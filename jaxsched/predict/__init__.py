@@ -12,6 +12,7 @@ from .curves import Curve as Curve
 from .descent import Optimized as Optimized
 from .descent import knots as knots
 from .descent import optimize as optimize
+from .fitted import FitOptions as FitOptions
 from .fitted import FittedLaw as FittedLaw
 from .fitted import Prediction as Prediction
 from .fitted import Ranking as Ranking

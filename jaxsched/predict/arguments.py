@@ -52,7 +52,8 @@ def check_setting(owner: str, name: str, setting: Any, instead: str) -> None:
 def is_number(x: Any) -> bool:
     """Whether `x` is a real number or an array of them."""
     numeric = isinstance(x, (int, float, np.ndarray, np.generic, jax.Array)) and not isinstance(x, bool)
-    return numeric and (is_float(x) or jnp.issubdtype(jnp.result_type(x), jnp.integer))
+    dtype = getattr(x, "dtype", np.dtype(type(x) if isinstance(x, (int, float)) else object))
+    return numeric and (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer))
 
 
 def is_float(x: Any) -> bool:

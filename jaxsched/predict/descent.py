@@ -27,23 +27,19 @@ from .objectives import Objective, check_objective, scalar, traced
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Optimized:
-    """What a descent found.
+    """The result of `optimize`.
 
-    Fields:
-      schedule: the best that was seen, on any start at any step; the given one if nothing was better.
+    Args:
+      schedule: the best one, of any start at any step; the given one if nothing was better.
       value: its objective.
-      before: the objective of the schedule that was given; NaN or inf if it was not finite.
+      before: the objective of the given schedule.
       values: (starts,), the best of each start; NaN for one that failed.
-      history: (steps + 1,), the objective on the way of the best start: before the first update, and after each.
-      start: which start that is; 0 is the schedule that was given, and the others are spread around it.
-      failed: how many starts were dropped: their objective was not finite from the first step on, or their class
-        refuses all numbers on their way.
-      stopped: how many others met an objective or a gradient that was not finite later, and stopped there; the best
-        that they had seen counts.
-      refused: how many starts came to numbers that their class refuses, such as a decay longer than the horizon; the
-        best on their way that it takes counts. Those whose best is worse than that of the winner are not looked at.
-
-    Example: see `optimize`.
+      history: (steps + 1,), the objective of the best start before the first update, and after each.
+      start: the best start; 0 is the given schedule.
+      failed: the number of starts without a finite objective, or whose class refused all numbers on their way.
+      stopped: the number of others that stopped at an objective or a gradient that was not finite.
+      refused: the number of starts whose best numbers were refused by their class, such as a decay longer than the
+        horizon; the best accepted ones on their way count. Starts whose best is worse than the winner are not checked.
     """
 
     schedule: Any
@@ -58,7 +54,7 @@ class Optimized:
 
     @property
     def improved(self) -> bool:
-        """Whether the schedule is better than the one that was given."""
+        """Whether the schedule is better than the given one."""
         return bool(self.value < self.before) or not math.isfinite(self.before)
 
     def __repr__(self) -> str:
@@ -84,39 +80,34 @@ def optimize(
     spread: float = 1.0,
     seed: int = 0,
 ) -> Optimized:
-    """Gradient descent on the numbers of a schedule: its hyperparameters, or the values of a free table (`knots`).
+    """Gradient descent on the hyperparameters of a schedule, or on the values of a free table (`knots`).
 
-    All floats move that no constraint keeps. Without bounds a number keeps its sign and moves by factors: a rate
-    stays above 0, and a 0 stays 0. What a class takes only from 0 to 1, or from 1 on, stays so. Integers and tables of
-    steps stay: write `total_steps=400.5` for a number of steps that is to move. No step leaves the constraints.
+    All floats move unless a constraint fixes them. Without bounds a number moves by factors and keeps its sign, and 0
+    stays 0; fields of a class from 0 to 1, or from 1 on, keep these bounds. Integers and tables of steps do not move:
+    write `total_steps=400.5` for one that does. No update leaves the constraints. All starts run in one program, which
+    is compiled once for an objective (the same function), a structure of the schedule and the kinds of constraints.
 
-    - A schedule is looked at on whole steps, so that an objective has kinks where a length is whole: its slope there
-      is that of one side, and may have the other sign beyond. Begin between two steps, 100.5, or with several `starts`.
-    - What no field refuses alone its class may refuse: a decay that grew longer than the horizon. The best on the way
-      that it takes is what comes out, and `refused` counts it; `bounds(decay_steps=(1, 300))` keep the others going.
-
-    All starts run side by side in one program, which is compiled once for an objective (the same function, not a new
-    lambda), a structure, the constraints' kinds, an optimizer and a number of steps and of starts.
+    The objective has kinks where a length is a whole number of steps, and the gradient there is that of one side: start
+    between two steps, or with several `starts`.
 
     Args:
-      objective: `objective(schedule) -> scalar`, smaller is better; anything that JAX can trace and differentiate,
-        such as `lambda s: convex.bound(s, total_steps=400)`.
-      schedule: where the descent begins: a schedule of any kind, or a pytree of schedules and numbers.
-      steps: the updates, 1 or more.
+      objective: `objective(schedule) -> scalar`, smaller is better; differentiable by JAX.
+      schedule: the start: a schedule, or a pytree of schedules and numbers.
+      steps: the number of updates.
       constraints: one or several of `bounds`, `fixed`, `falling` and `fixed_peak`; or a dict by field, such as
-        `{"peak_value": (1e-4, 1.0), "end_value": "fixed"}`. Fields are named as in the tables of a sweep:
-        `peak_value`, or `schedules.0.peak_value` inside of a composition.
-      optimizer: of optax; it sees coordinates (logarithms of what moves by factors), and gets the value and the
-        function too, so that `optax.lbfgs()` works. None: Adam, its rate 0.1 with a warmup and a cosine to 0.
-      starts: how many, 1 or more. The first is the schedule itself.
-      spread: the standard deviation of the others around it, 0 or more; for a number that moves by factors 1.0 is a
-        factor of e.
+        `{"peak_value": (1e-4, 1.0), "end_value": "fixed"}`. A field in a composition is `schedules.0.peak_value`.
+      optimizer: of Optax, on the coordinates (logarithms of what moves by factors); `optax.lbfgs()` works too. None:
+        Adam, with the rate 0.1, a warmup and a cosine decay to 0.
+      starts: the number of starts. The first is the schedule itself.
+      spread: the standard deviation of the others around it, 0 or more; 1.0 is a factor of e.
       seed: of the spread.
 
-    Returns: an `Optimized`, with the best schedule that was seen, not the last.
+    Returns:
+      An `Optimized`, with the best schedule of all steps.
 
-    Errors: TypeError and ValueError that name the argument; for an objective that is no scalar or cannot be traced;
-    for a field that there is not or that takes no gradient; and if all starts fail, with the value.
+    Raises:
+      FieldError, FieldTypeError: for bad arguments, an objective that is not a scalar or cannot be traced, a constraint
+        of a field that does not exist or takes no gradient, and if all starts fail.
 
     Example:
       >>> import jaxsched as js
@@ -128,8 +119,8 @@ def optimize(
       >>> f"{best.before:.3f} -> {best.value:.3f}"
       '0.189 -> 0.101'
 
-    Source: Schaipp et al., 2025, arXiv 2501.18965, where schedules are found by descent on the bound; Adam: Kingma and
-    Ba, 2015.
+    References:
+      Schaipp et al., 2025, arXiv 2501.18965, where schedules are found by descent on the bound; Kingma and Ba, 2015.
     """
     check_objective("optimize", objective, "a schedule")
     check_setting("optimize", "schedule", schedule, "write one, and starts=8")
@@ -161,17 +152,13 @@ def optimize(
 
 
 def knots(like: Any, total_steps: int, n: int = 16, kind: str = "linear") -> PiecewiseInterpolate:
-    """A free table to begin an `optimize` with: `n` knots from the first step to the last, with the values of `like`.
+    """Returns a free table for `optimize`: `n` knots from the first step to the last, with the values of `like`.
 
     Args:
       like: a schedule, a callable or a number.
       total_steps: the horizon, 2 steps or more.
-      n: how many knots, from 2 to `total_steps`; with `total_steps` of them every rate is free.
-      kind: between the knots, `linear`, `cosine` or `pchip`, as of `PiecewiseInterpolate`.
-
-    Returns: a `PiecewiseInterpolate`.
-
-    Errors: ValueError for another `n` and for fewer steps.
+      n: the number of knots, from 2 to `total_steps`.
+      kind: between the knots, `linear`, `cosine` or `pchip`, as in `PiecewiseInterpolate`.
 
     Example:
       >>> import jaxsched as js
@@ -215,7 +202,7 @@ def _descend(
     numbers: Any,
     points: Any,
 ) -> dict[str, Any]:
-    """All starts side by side: the best value and leaves of each, its history, and to `keep` the leaves of all steps."""
+    """All starts side by side: the best value and leaves of each, its history, and with `keep` all leaves."""
     wide = optax.with_extra_args_support(optimizer)
 
     def value_of(leaves: Any) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The gradient of a final loss in the hyperparameters of a schedule, through a whole training."""
+"""Gradients of the final loss of a training in the hyperparameters of its schedule."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .objectives import Objective
 class UnrolledGradient(NamedTuple):
     """A final validation loss, and its gradient in the hyperparameters of the schedule.
 
-    Fields:
+    Args:
       loss: the mean over the seeds, a scalar.
-      gradient: its gradient, in the form of the schedule. An integer has none: JAX's `float0` stands there.
-      losses: of each seed, (seeds,).
-      gradients: of each seed, in the form of a stacked schedule: (seeds, ...).
-      schedule: the setting that it was taken at.
+      gradient: its gradient, with the structure of the schedule; JAX's `float0` for integers.
+      losses: for each seed, (seeds,).
+      gradients: for each seed, as a stacked schedule, (seeds, ...).
+      schedule: the setting.
       seeds: the seeds, in the order of `losses`.
     """
 
@@ -42,11 +42,10 @@ class UnrolledGradient(NamedTuple):
     seeds: tuple[int, ...]
 
     def table(self) -> list[dict[str, Any]]:
-        """One row for each float hyperparameter; one for each entry of a table of them, `values.0`, `values.1` ...
+        """Returns a dict for each float hyperparameter, and each entry of a table: `values.0`, `values.1` ...
 
-        A row is a dict: the `hyperparameter`, its `value`, the `gradient`, its standard `error` over the seeds (NaN for
-        one seed), and `per_log = value gradient`, the gradient in the logarithm: 1 % more of the hyperparameter adds
-        `0.01 per_log` to the loss.
+        A row has the `hyperparameter`, its `value`, the `gradient`, its standard `error` over the seeds (NaN for one
+        seed), and `per_log = value gradient`: 1 % more of the hyperparameter adds `0.01 per_log` to the loss.
         """
         slopes, rows = hyperparameters(self.gradients), []
         for name, leaf in hyperparameters(self.schedule).items():

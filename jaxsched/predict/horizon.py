@@ -35,9 +35,9 @@ _PLATEAU = 0.05
 
 
 class Ways(NamedTuple):
-    """A number for each way to prolong a run.
+    """A number for each way to extend a run.
 
-    Fields:
+    Args:
       unchanged: at the same rate, with a cooldown of the same share of the run.
       longer_cooldown: at the same rate, with a cooldown of another length.
       lowered: at another rate from step `at` on, with a cooldown of the same share of the run.
@@ -50,18 +50,18 @@ class Ways(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Extension:
-    """Two ways to prolong a run, each a schedule of the whole run that is the old one before step `at`.
+    """Two ways to extend a run, each a schedule of the whole run that equals the old one before step `at`.
 
-    Fields:
-      longer_cooldown: the rate stays as it is at step `at`, and then cools down for longer.
-      cooldown_steps, cooldown_fraction: how long, in steps, and as a share of all `new_total` steps.
+    Args:
+      longer_cooldown: the rate is held from step `at`, and then cools down for longer.
+      cooldown_steps: the length of that cooldown.
       lowered: the rate changes at step `at`, and then cools down for the old share of the run.
-      factor: by what; below 1 the rate is lowered. Above 1 it is raised, as it may be after most of a cosine, at most
-        to the peak of the old schedule.
-      same_cooldown_steps: the steps of that cooldown.
+      factor: of that change; above 1 the rate is raised, as it may be after most of a cosine, at most to the old peak.
+      same_cooldown_steps: the length of that cooldown.
       bounds: the bound of each way, `Ways(unchanged, longer_cooldown, lowered)`, in units of `distance * grad_norm`.
-      scales: what the rates of each way would best be multiplied with: 1 where they are tuned.
-      at, new_total: as they were given.
+      scales: the best factor for the rates of each way; 1 where they are tuned.
+      at: the first step that may change.
+      new_total: the new horizon.
     """
 
     longer_cooldown: Schedule
@@ -76,7 +76,7 @@ class Extension:
 
     @property
     def cooldown_fraction(self) -> float:
-        """The share of the whole run that the longer cooldown takes."""
+        """The share of the longer cooldown in the whole run."""
         return self.cooldown_steps / self.new_total
 
     @property
@@ -118,44 +118,41 @@ def extend(
     rule: ExtensionRule = "tuned",
     distance: float | None = None,
 ) -> Extension:
-    """How to prolong a run: how much longer to cool down, or how far to lower the rate.
+    """Plans to extend a run: with a longer cooldown, or with a lower rate.
 
-    A rate that is tuned for one horizon is too high for a longer one. Two ways keep the steps before `at`, which are
-    done (or fixed), and make up for it; no run has to be tuned again:
+    A rate that is tuned for one horizon is too high for a longer one. Two ways compensate for it without another tuning
+    run, and keep the steps before `at`:
 
     - `longer_cooldown`: the rate stays `schedule(at)`, and the cooldown takes a larger share of the run.
     - `lowered`: the rate becomes `factor schedule(at)` at step `at`; the cooldown takes its old share of the run.
 
-    Formula: with `gamma*` as in `convex.best_scale`, c the share of the run that the cooldown takes, f the factor,
-    and `s'` the prolonged schedule: `tuned` takes the smallest c, or the f next to 1, with `gamma*(s') = gamma*(s)`,
-    so that the base rate which is the best one for s is the best one for s' too. `least` takes the c, or the f, with
-    the least `convex.bound(s')` at the distance at which s is tuned. From a WSD of 4,000 steps with 20 %
-    linear cooldown `tuned` gives c = .45, .63, .77, .88 at 1.5, 2, 2.5, 3 times the horizon (where `at` is before the
-    cooldown begins: at .36 of the old horizon for the last), and f = .64, .53, .47, .43, .40, .38 at 1.5 ... 4 times
-    with `at` at .8 of it; from one of 400 steps c is .44, .62, .76, .87, and f up to .01 more.
-    Where `tuned` is out of reach, as a cooldown cannot begin before `at`, or the rate is not too high to begin with,
-    the way has the least bound instead, and its `scales` tell how far off its rate is.
+    With `gamma*` as in `convex.best_scale`, the share c of the cooldown, the factor f and the extended schedule `s'`:
+    `tuned` takes the smallest c, or the f nearest to 1, with `gamma*(s') = gamma*(s)`, so that the best base rate of s
+    is that of s' too. `least` minimizes `convex.bound(s')` at the distance at which s is tuned. From a WSD of 4,000
+    steps with 20 % linear cooldown, `tuned` gives c = .45, .63, .77, .88 at 1.5, 2, 2.5, 3 times the horizon, and
+    f = .64, .53, .47, .43, .40, .38 at 1.5 ... 4 times with `at` at .8 of it. Where `tuned` is out of reach, or the
+    rate is not too high to begin with, the way has the least bound, and its `scales` show how far its rate is off.
 
     Args:
-      schedule: the old schedule, at its old horizon and its tuned rate. If it holds its peak for at least 5 % of the
-        steps (a plateau), what comes after is its cooldown, and `at` must not be in it. Any other, such as a cosine,
-        may be left at any step of its decay; its rate there is then held.
+      schedule: the old schedule, at its old horizon and its tuned rate. If it holds its peak for more than 5 % of the
+        steps (a plateau), its cooldown follows, and `at` must not be in it. Any other, such as a cosine, may be left at
+        any step of its decay; its rate there is then held.
       at: the first step whose rate may change, after the warmup.
       new_total: the new horizon, in steps.
       total_steps: the old horizon; None: the field of the schedule of that name.
       shape: of the cooldown, as in `Ramp`; None: the field `decay_shape` of the schedule, else `linear`.
       end_value: the rate at step `new_total`, 0 or more.
-      cooldown_fraction: the share of the run that the cooldown of `lowered` takes, from 0 to 1; None: that of the old
-        schedule, or 0.2 where it has none.
+      cooldown_fraction: the share of the cooldown of `lowered`, from 0 to 1; None: that of the old schedule, or 0.2.
       rule: `tuned` or `least`.
-      distance: from the start to the minimum by what gradient norms are at most (D / G of the bound), if it is known;
-        None: such that the old schedule is tuned.
+      distance: from the start to the minimum, divided by the largest gradient norm; None: such that the old schedule is
+        tuned.
 
-    Returns: an `Extension`.
+    Returns:
+      An `Extension`.
 
-    Errors: ValueError for an `at` in the warmup, in the cooldown or past the old horizon, for a rate of 0 there, for a
-    new horizon that is not longer than the old one, for a horizon shorter than the warmup, and where the rate is too
-    high for either way to make up for, or too low for any cooldown to help (it says which).
+    Raises:
+      FieldError: for an `at` in the warmup, in the cooldown or past the old horizon, for a rate of 0 there, for a new
+        horizon that is not longer than the old one, and where no way compensates for a rate that is too high or low.
 
     Example:
       >>> import jaxsched as js
@@ -172,7 +169,8 @@ def extend(
       >>> longer.best.schedules[1]
       Constant(constant_value=0.001).cooldown(at=17, steps=263)
 
-    Source: Schaipp et al., 2025, arXiv 2501.18965, section 5.1.
+    References:
+      Schaipp et al., 2025, arXiv 2501.18965, section 5.1.
     """
     owner = "plan.extend"
     check_choice(owner, "rule", rule, ExtensionRule)
@@ -185,7 +183,9 @@ def extend(
         fraction = check_number(owner, "cooldown_fraction", cooldown_fraction, Unit)
     end_value = check_number(owner, "end_value", end_value, Scalar)
     if not 0 <= end_value <= rates[at]:
-        raise FieldError(owner, "end_value", end_value, f"write 0 to the rate at step {at}, {rates[at]:g}")
+        raise FieldError(
+            owner, "end_value", end_value, f"write a number from 0 to the rate at step {at}, {rates[at]:g}"
+        )
     level_and_cooldown(rates[at], 0, 1, end_value, cooling)  # checks the shape while nothing is traced
     if distance is None:
         distance = 1 / tuned_scale(rates, new_total, cooling)
@@ -194,7 +194,7 @@ def extend(
 
 
 class _Run(NamedTuple):
-    """A run that is to be prolonged. A way to do it has a cooldown, in steps, and a factor of the rate."""
+    """A run to extend. A way to do it has a cooldown, in steps, and a factor of the rate."""
 
     schedule: Schedule
     rates: np.ndarray
@@ -208,7 +208,7 @@ class _Run(NamedTuple):
     def left(self) -> int:
         return self.new_total - self.at
 
-    def prolonged(self, cooldown: int, factor: float) -> Schedule:
+    def extended(self, cooldown: int, factor: float) -> Schedule:
         level = short(self.rates[self.at]) * factor
         tail = level_and_cooldown(level, self.left - cooldown, cooldown, self.end_value, self.shape)
         return self.schedule.then(tail, at=self.at) if self.at else tail
@@ -216,13 +216,13 @@ class _Run(NamedTuple):
     def judged(self, kept: jax.Array, cooldown: int, factor: float) -> _Judged:
         level = short(self.rates[self.at]) * factor
         best = best_of_run(kept, self.at, self.new_total, cooldown, level, self.end_value, shape=self.shape)
-        scale, bound = map(float, jax.device_get(best))  # at once: a search waits for every one of them
+        scale, bound = map(float, jax.device_get(best))  # one transfer: a search waits for each
         scale *= self.distance
-        return _Judged(scale, bound * (scale + 1 / scale) / 2)  # the bound, by the least one
+        return _Judged(scale, bound * (scale + 1 / scale) / 2)  # the bound from the least one
 
 
 class _Judged(NamedTuple):
-    """What the rates are best multiplied with, and the bound of them as they are, in units of the distance."""
+    """The best factor for the rates, and their bound, in units of the distance."""
 
     scale: float
     bound: float
@@ -233,7 +233,7 @@ def _planned(owner: str, run: _Run, fraction: float, rule: ExtensionRule) -> Ext
     kept = padded(run.rates[: run.at], run.new_total)
     judged = functools.cache(functools.partial(run.judged, kept))
     unchanged, room = judged(same, 1.0), float(run.rates.max() / run.rates[run.at])
-    # A rate that is not too high has nothing to be made up for: the least bound is all that can be asked for then.
+    # A rate that is not too high needs no compensation: then the bound is minimized.
     tuned = rule == "tuned" and unchanged.scale < 1
     by_cooldown, by_factor = lambda x: judged(round(x), 1.0), lambda x: judged(same, math.exp(x))
     cooldown = _crossing(by_cooldown, 1, run.left, within=1) if tuned else None
@@ -251,9 +251,9 @@ def _planned(owner: str, run: _Run, fraction: float, rule: ExtensionRule) -> Ext
         raise FieldError(owner, "at", run.at, "no cooldown helps: train with a higher peak", note=note)
     ways = (unchanged, judged(cooldown, 1.0), judged(same, factor))
     return Extension(
-        longer_cooldown=run.prolonged(cooldown, 1.0),
+        longer_cooldown=run.extended(cooldown, 1.0),
         cooldown_steps=cooldown,
-        lowered=run.prolonged(same, factor),
+        lowered=run.extended(same, factor),
         factor=factor,
         same_cooldown_steps=same,
         bounds=Ways(*(way.bound for way in ways)),
@@ -324,23 +324,25 @@ def transfer_peak(
     *,
     to_shape: Schedule | Callable[[int], Schedule] | None = None,
 ) -> Any:
-    """The peak for another horizon, or another shape, of a schedule whose peak was tuned for this one.
+    """Returns the peak for another horizon, or another shape, from a peak that was tuned for this one.
 
-    Formula: `peak_value P(to) / P(from)`, where `P = gamma* max(rates)` is the peak that has the least bound. A linear
-    decay goes with `1 / sqrt(steps)`. The height of the shapes does not count, nor do the units of the bound.
+    It is `peak_value P(to) / P(from)`, where `P = gamma* max(rates)` is the peak with the least bound. For linear decay
+    the factor is about `1 / sqrt(steps)`. The scale of the shapes and the units of the bound do not matter.
 
     Args:
-      shape: a function that makes the schedule of a horizon, `lambda steps: js.WarmupCosine(1.0, 100, steps)`; or a
-        schedule, whose field `total_steps` (else `steps`) is `from_steps` and becomes the horizon: the other lengths,
-        such as the warmup, stay as many steps as they are.
-      from_steps, to_steps: the two horizons, in steps.
+      shape: a function from the horizon to a schedule, `lambda steps: js.WarmupCosine(1.0, 100, steps)`; or a schedule
+        whose field `total_steps` (else `steps`) is `from_steps` and is replaced: its warmup keeps its steps.
+      from_steps: the old horizon, in steps.
+      to_steps: the new horizon, in steps.
       peak_value: the peak that is tuned for `from_steps`, above 0, or an array of them; 1: the factor is returned.
       to_shape: the shape of the new horizon, if it is another one.
 
-    Returns: the new peak, like `peak_value`.
+    Returns:
+      The new peak, like `peak_value`.
 
-    Errors: ValueError for a schedule without such a field or with another horizon in it, for a horizon that is shorter
-    than the warmup, and for one without a rate above 0.
+    Raises:
+      FieldError: for a schedule without such a field or with another horizon in it, for a horizon that is shorter than
+        the warmup, and for one without a rate above 0.
 
     Example:
       >>> import jaxsched as js
@@ -351,7 +353,8 @@ def transfer_peak(
       >>> f"{plan.transfer_peak(wsd, 400, 4_000, peak_value=3e-4):.2e}"
       '9.23e-05'
 
-    Source: Schaipp et al., 2025, arXiv 2501.18965, section 5.
+    References:
+      Schaipp et al., 2025, arXiv 2501.18965, section 5.
     """
     owner = "plan.transfer_peak"
     peak_value, bests = check_number(owner, "peak_value", peak_value, Positive), []
@@ -380,10 +383,9 @@ def _of_horizon(owner: str, name: str, make: Any, steps: int) -> Schedule:
         if (field := _horizon_field(make)) is not None:
             return make.replace(**{field: steps})
         raise FieldError(owner, name, make, instead, note=" has no field total_steps")
-    schedule = make(steps) if callable(make) else make
+    field, schedule = (f"{name}({steps})", make(steps)) if callable(make) else (name, make)
     if not isinstance(schedule, Schedule):
-        note = f"({steps}) is not a schedule" if callable(make) else " is not a schedule"
-        raise FieldTypeError(owner, name, schedule, instead, note=note)
+        raise FieldTypeError(owner, field, schedule, instead, note=" is not a schedule")
     return schedule
 
 

@@ -22,14 +22,13 @@ from .arguments import check_count
 from .objectives import Objective, check_objective, scalar, traced
 
 _ROWS = {"cpu": 6_000}
-"""Settings side by side: on a CPU as many as have their sums in the caches."""
+"""Settings side by side on a CPU: their sums fit into the caches."""
 
 _MOST_ROWS = 32_768
-"""The same on an accelerator. It is a guess that no accelerator was measured for: `chunk` says another."""
+"""The same on an accelerator; not measured."""
 
 _BYTES = 2**28
-"""What the chunks that run at once may take together, beside their settings; an objective that takes more gets smaller
-chunks."""
+"""The memory of the chunks that run at once, without their settings; above it chunks get smaller."""
 
 
 def sweep(
@@ -44,31 +43,29 @@ def sweep(
     chunk: int | Literal["auto"] = "auto",
     name: str = "predicted_loss",
 ) -> SweepResult:
-    """Predicts what every setting will come to, without a training, and returns it as the result of a sweep.
+    """Evaluates an objective for every setting, without training, and returns it as the result of a sweep.
 
-    Settings of one structure are one program, which runs over chunks of them, on a CPU as many at a time as there are
-    cores. The memory follows the chunk and not the number of settings; the values do not follow the chunk.
+    Settings of one structure share a program, which runs over chunks of them; a CPU runs one chunk per core at a time.
+    The memory depends on the chunk and not on the number of settings; the values do not depend on the chunk.
 
     Args:
-      space: what is drawn from, as `sample` takes it (a `space(...)`, a pytree or a list of them), with `n`; or the
-        settings themselves, as `jaxsched.sweep` takes them: stacked, or a list.
-      objective: `objective(setting) -> scalar`, or a dict of scalars by name, each a metric. Anything that JAX can
-        trace, such as `lambda s: convex.bound(s, total_steps=4_000)`.
-      n: how many settings are drawn; None for settings.
-      total_steps: a label only, of the values in tables and figures: the horizon that is predicted, if there is one.
-        It changes no value: the objective has its own. None: 1.
-      method, seed, where: how settings are drawn, as in `sample`.
-      chunk: the most settings that run side by side in one program. `"auto"`: 6,000 on a CPU and 32,768 on an
-        accelerator, and fewer where those that run at once would take more than 256 MiB.
-      name: of the metric, where the objective is a scalar. The smallest of a name that ends in `loss` is best.
+      space: a space, as `sample` takes it, with `n`; or settings, stacked or a list, as `jaxsched.sweep` takes them.
+      objective: `objective(setting) -> scalar`, or a dict of scalars by name, each a metric; traceable by JAX.
+      n: the number of settings to draw; None for settings.
+      total_steps: the horizon that is predicted, a label in tables and figures. None: 1.
+      method: how settings are drawn, as `seed` and `where`; see `sample`.
+      seed: see `sample`.
+      where: see `sample`.
+      chunk: the most settings of one program. `"auto"`: 6,000 on a CPU and 32,768 on an accelerator, and fewer where
+        the programs that run at once would take more than 256 MiB.
+      name: of the metric, for a scalar. A metric whose name ends in `loss` is minimized.
 
-    Returns: a `SweepResult` of one seed and one window: `final[name]` (settings, 1), `metrics[name]` (settings, 1, 1).
-    A setting with a prediction that is not finite has diverged at step 0, and ranks last by any metric; the values are
-    as the objective gave them, inf and NaN too. Its `steps` are `total_steps`, none of which was trained:
-    `run["predicted"]` is True.
+    Returns:
+      A `SweepResult` of one seed and one window: `final[name]` (settings, 1). A setting with a prediction that is not
+      finite has diverged at step 0 and ranks last. `run["predicted"]` is True.
 
-    Errors: TypeError and ValueError that name the argument; for an objective that is neither a scalar nor a dict of
-    them, or cannot be traced.
+    Raises:
+      FieldError, FieldTypeError: for bad arguments, and for an objective of another type or that cannot be traced.
 
     Example:
       >>> import jaxsched as js
@@ -133,14 +130,14 @@ def _check_chunk(chunk: Any) -> int:
 
 
 def _lanes() -> int:
-    """How many chunks run at a time: a scan of XLA runs on one core, and an accelerator is one."""
+    """The number of chunks that run at once: XLA runs a scan on one core."""
     if jax.default_backend() != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _fitting(objective: Objective, name: str, group: Group, most: int, fixed: bool) -> tuple[int, Any, float]:
-    """The rows of a chunk, the program for them, and the seconds that it took to compile."""
+    """The rows of a chunk, its program, and the seconds of the compilation."""
     began = time.perf_counter()
     count = len(group.index)
     rows = _even(count, most)
@@ -152,7 +149,7 @@ def _fitting(objective: Objective, name: str, group: Group, most: int, fixed: bo
 
 
 def _even(count: int, most: int) -> int:
-    """The rows of chunks that are as long as each other and keep all lanes busy to the end."""
+    """The rows of chunks of equal length that keep all lanes busy."""
     lanes = _lanes()
     chunks = -(-count // (most * lanes)) * lanes
     return -(-count // chunks)
@@ -174,10 +171,9 @@ def _values(objective: Objective, name: str, settings: Any) -> dict[str, jax.Arr
 
 
 def _program(objective: Objective, name: str, settings: Any, rows: int) -> tuple[Any, int]:
-    """The values of a chunk of `rows` settings as a compiled program, and the bytes that it takes beside them.
+    """The compiled program for `rows` settings, and its temporary bytes.
 
-    JAX keeps it, by everything that is set in this thread: precision, x64, the device. Other threads have settings of
-    their own, and are given the program and not the function.
+    The worker threads call the program and not the function, because JAX's configuration is per thread.
     """
     form = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), jnp.result_type(x)), settings)
     compiled = _values.lower(objective, name, form).compile()
@@ -186,17 +182,17 @@ def _program(objective: Objective, name: str, settings: Any, rows: int) -> tuple
 
 
 def _run(program: Any, group: Group, rows: int) -> dict[str, np.ndarray]:
-    """The values of a group, chunk by chunk; the last one is filled up with the last setting."""
+    """The values of a group, chunk by chunk; the last chunk is padded with the last setting."""
     count, parts, jobs = len(group.index), [], collections.deque()
 
-    def settings(start: int) -> Any:  # made in this thread, which knows of which types numbers are
+    def settings(start: int) -> Any:  # made in this thread, for its x64 setting
         at = np.minimum(np.arange(start, start + rows), count - 1)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[at]), group.settings)
 
     with ThreadPoolExecutor(_lanes()) as pool:
         try:
             for start in range(0, count, rows):
-                if len(jobs) > _lanes():  # one waits for each that runs, and the others are not there yet
+                if len(jobs) > _lanes():  # one waiting chunk per lane
                     parts.append(jobs.popleft().result())
                 jobs.append(pool.submit(lambda chunk: jax.device_get(program(chunk)), settings(start)))
             parts += [job.result() for job in jobs]
@@ -207,7 +203,7 @@ def _run(program: Any, group: Group, rows: int) -> dict[str, np.ndarray]:
 
 
 def _place(found: dict[str, np.ndarray], values: dict[str, np.ndarray], index: np.ndarray, count: int) -> None:
-    """Puts the values of a group where its settings stand in the sweep."""
+    """Writes the values of a group to the places of its settings."""
     if found and set(found) != set(values):
         note = f" are the metrics of one structure of settings, and {list(values)} those of another"
         raise FieldError("predict.sweep", "objective(setting)", list(found), "return the same names for all", note=note)

@@ -48,6 +48,6 @@ def scalar(owner: str, name: str, value: Any) -> jax.Array:
     except (TypeError, ValueError):
         raise FieldTypeError(owner, name, value, "the objective must return one number") from None
     if value.shape != () or not is_number(value):
-        note = f" has the shape {value.shape} and the type {value.dtype}"
-        raise FieldTypeError(owner, name, value, "return one number, such as the mean of a curve", note=note)
+        form = jax.ShapeDtypeStruct(value.shape, value.dtype)
+        raise FieldTypeError(owner, name, form, "return one number, such as the mean of a curve")
     return value.astype(jnp.result_type(float))

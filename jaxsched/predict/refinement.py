@@ -83,6 +83,9 @@ def refine(
 
 def _norms(grad_norms: Any, total_steps: int | None) -> tuple[np.ndarray, np.ndarray, int]:
     """The steps and the norms there, and the number of all steps."""
+    if isinstance(grad_norms, list) and len(grad_norms) == 2 and all(np.ndim(x) for x in grad_norms):
+        instead = "write a tuple, (steps, norms), or an array (trainings, n)"
+        raise FieldTypeError("refine", "grad_norms", grad_norms, instead, note=" is a list of two")
     own = isinstance(grad_norms, tuple) and len(grad_norms) == 2 and all(np.ndim(x) for x in grad_norms)
     norms = _numbers("grad_norms", grad_norms[1] if own else grad_norms)
     if norms.ndim == 0 or norms.size == 0 or norms.shape[-1] < 2:
@@ -97,6 +100,9 @@ def _norms(grad_norms: Any, total_steps: int | None) -> tuple[np.ndarray, np.nda
         if not np.all(np.isfinite(steps) & (np.diff(steps, prepend=-1e-9) > 0)):
             raise FieldError("refine", "steps", steps, "steps must be 0 or more, each larger than the one before")
         least = int(np.ceil(steps[-1])) + 1
+        if total is None and not np.all(np.diff(steps) == 1):
+            instead = f"the steps do not tell where the training ended: write total_steps={least} or more"
+            raise FieldError("refine", "total_steps", total, instead)
     else:
         least = count
         steps = (np.arange(count) + 0.5) * ((total or count) / count) - 0.5  # the middle of each stretch

@@ -320,5 +320,5 @@ def test_other_functions_of_the_step_are_schedules_too() -> None:
     np.testing.assert_allclose(
         convex.bound(plain, total_steps=400), convex.bound(js.Cosine(0.05, 0.0, 400), total_steps=400), rtol=1e-5
     )
-    with pytest.raises(TypeError, match="lrs=.*Cosine.* is a class; write a schedule of it"):
+    with pytest.raises(TypeError, match=r"lrs=.*Cosine.* is a class; write a schedule of it"):
         convex.bound(js.Cosine, total_steps=400)

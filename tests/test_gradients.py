@@ -491,7 +491,7 @@ def test_unroll_grad_refuses(unrolled: Any, arguments: dict[str, Any], error: ty
 def test_batches_from_python_code_are_refused() -> None:
     x, y = linear_data()
     task = dataclasses.replace(LINEAR, train=lambda: iter([(x[:4], y[:4])]), batch_size=None)
-    with pytest.raises(ValueError, match="unrolled_loss: train=.* comes from Python code"):
+    with pytest.raises(ValueError, match=r"unrolled_loss: train=.* comes from Python code"):
         unrolled_loss(task, 4)
 
 

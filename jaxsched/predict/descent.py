@@ -217,7 +217,7 @@ def _descend(
         value, slope = jax.value_and_grad(value_at)(z)
         better = going & (value < best)  # a NaN is not
         best_z = jax.tree.map(lambda new, old: jnp.where(better, new, old), z, best_z)
-        seen = {"history": jnp.where(going, value, jnp.nan)}
+        seen: dict[str, Any] = {"history": jnp.where(going, value, jnp.nan)}
         if keep:
             seen["way"] = form.at(z, leaves, numbers)
         going &= jnp.isfinite(value) & jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in slope]))

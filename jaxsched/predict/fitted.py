@@ -108,7 +108,6 @@ class FittedLaw:
       misfits: for each curve, the mean error of the log loss over the last tenth of its losses, for the law of
         the other curves; empty for a single curve. Then the `residual` is used, with one degree of freedom.
       curves: the curves.
-      at: for each curve, the steps that were fitted: those after its warmup.
       residuals: for each curve, its log losses less those of the law.
       options: the options of the fit.
 
@@ -135,9 +134,13 @@ class FittedLaw:
     agreeing: int
     misfits: tuple[float, ...]
     curves: tuple[Curve, ...]
-    at: tuple[np.ndarray, ...]
     residuals: tuple[np.ndarray, ...]
     options: FitOptions
+
+    @property
+    def at(self) -> tuple[np.ndarray, ...]:
+        """For each curve, the steps that were fitted: those after its warmup."""
+        return tuple(curve.fitted_steps for curve in self.curves)
 
     def __repr__(self) -> str:
         return (

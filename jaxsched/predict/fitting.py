@@ -131,7 +131,7 @@ def fit(cls: Any, fixed: dict[str, float], curves: Any, options: dict[str, Any])
     converged = bool(np.isfinite(angle) and angle <= _ANGLE)
     law = problem.law(theta)
     _warn(owner, converged, law, rms, angle, agreeing, chosen.starts)
-    return FittedLaw(law, laws, converged, rms, agreeing, misfits, curves, tuple(at), tuple(residuals), chosen)
+    return FittedLaw(law, laws, converged, rms, agreeing, misfits, curves, tuple(residuals), chosen)
 
 
 def _facts(curves: tuple[Curve, ...], target: np.ndarray, fixed: dict[str, float]) -> Facts:

@@ -187,9 +187,8 @@ def extend(
             owner, "end_value", end_value, f"write a number from 0 to the rate at step {at}, {rates[at]:g}"
         )
     level_and_cooldown(rates[at], 0, 1, end_value, cooling)  # checks the shape while nothing is traced
-    if distance is None:
-        distance = 1 / tuned_scale(rates, new_total, cooling)
-    distance = check_number(owner, "distance", distance, Positive)
+    tuned = 1 / tuned_scale(rates, new_total, cooling) if distance is None else distance
+    distance = float(check_number(owner, "distance", tuned, Positive))
     return _planned(owner, _Run(schedule, rates, at, new_total, cooling, end_value, distance), fraction, rule)
 
 
@@ -363,8 +362,12 @@ def transfer_peak(
         instead = "write the schedule at its old horizon, or a function: shape=lambda steps: ..."
         note = f" beside a shape whose {field} is {getattr(shape, field)}"
         raise FieldError(owner, "from_steps", from_steps, instead, note=note)
-    other = ("shape", shape) if to_shape is None else ("to_shape", to_shape)
-    for name, make, argument, steps in (("shape", shape, "from_steps", from_steps), (*other, "to_steps", to_steps)):
+    other = "shape" if to_shape is None else "to_shape"
+    to_shape = shape if to_shape is None else to_shape
+    for name, make, argument, steps in (
+        ("shape", shape, "from_steps", from_steps),
+        (other, to_shape, "to_steps", to_steps),
+    ):
         schedule = _of_horizon(owner, name, make, check_count(owner, argument, steps))
         rates = concrete_rates(owner, schedule, steps)
         refuse_unfinished_warmup(owner, rates, argument)

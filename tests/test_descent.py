@@ -383,7 +383,7 @@ TABLE = js.PiecewiseInterpolate([0, 10], [0.5, 1.0])
         (lambda: optimize(LINE, LINE), "write a function of a schedule"),
         (lambda: optimize(Same(), LINE), "has no hash.*made once"),
         (lambda: optimize(far, "Linear"), "write a schedule"),
-        (lambda: optimize(lambda s: s(jnp.arange(3)), LINE), r"shape \(3,\)"),
+        (lambda: optimize(lambda s: s(jnp.arange(3)), LINE), r"shape=\(3,\)"),
         (lambda: optimize(lambda s: "low", LINE), "'low'"),
         (lambda: optimize(lambda s: float(s(0)), LINE), "cannot be traced"),
         (lambda: optimize(lambda s: s(0) if s(0) > 1 else 0.0, LINE), "cannot be traced"),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import FieldError, FieldTypeError, is_traced, nearest_name
-from ..fields import validate
+from ..fields import shortest, validate
 from ..schedules.base import Schedule, axes
 from ..sweep.settings import is_schedule
 
@@ -31,6 +31,14 @@ def check_choice(owner: str, name: str, value: Any, choices: Any) -> None:
     """Refuses a value that is not among those of a `Literal`."""
     if value not in get_args(choices):
         raise FieldError(owner, name, value, nearest_name(str(value), get_args(choices)))
+
+
+def refuse_where(owner: str, name: str, values: np.ndarray, bad: np.ndarray, instead: str, note: str = "") -> None:
+    """Raises FieldError for the first of the values where `bad` is true."""
+    if bad.any():
+        i = int(np.argmax(bad))
+        value = float(shortest(values[i])) if is_float(values) else values[i]
+        raise FieldError(owner, f"{name}[{i}]", value, instead, note=note)
 
 
 def check_single(owner: str, name: str, schedule: Schedule, instead: str) -> None:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from .._errors import FieldError, FieldTypeError
+from .arguments import refuse_where
 from .rates import rates_of, refuse_unfinished_warmup, warmup_of
 
 
@@ -99,24 +100,19 @@ def check_curves(owner: str, curves: Any) -> tuple[Curve, ...]:
     return curves
 
 
-def _refuse(owner: str, name: str, values: np.ndarray, bad: np.ndarray, instead: str, note: str = "") -> None:
-    """Raises FieldError for the first value that is `bad`."""
-    if bad.any():
-        i = int(np.argmax(bad))
-        raise FieldError(owner, f"{name}[{i}]", values[i], instead, note=note)
-
-
 def _steps(owner: str, steps: Any, total: int) -> np.ndarray:
     raw = np.asarray(steps)
     if raw.ndim != 1 or raw.size == 0 or raw.dtype.kind not in "iuf":
         raise FieldError(owner, "steps", steps, "steps must be a list of steps, (n,)")
-    _refuse(owner, "steps", raw, ~np.isfinite(raw) | (raw != np.floor(raw)), "steps must be integers")
+    refuse_where(owner, "steps", raw, ~np.isfinite(raw) | (raw != np.floor(raw)), "steps must be integers")
     ints = raw.astype(np.int64)
-    _refuse(owner, "steps", ints, ints < 0, "steps count from 0")
+    refuse_where(owner, "steps", ints, ints < 0, "steps count from 0")
     rises = np.diff(ints, prepend=-1) > 0
-    _refuse(owner, "steps", ints, ~rises, "each step must be larger than the one before: sort them with np.argsort")
+    refuse_where(
+        owner, "steps", ints, ~rises, "each step must be larger than the one before: sort them with np.argsort"
+    )
     note = f" is beyond the {total} rates"
-    _refuse(owner, "steps", ints, ints >= total, "write lrs with the rates of all steps, measured or not", note)
+    refuse_where(owner, "steps", ints, ints >= total, "write lrs with the rates of all steps, measured or not", note)
     return ints
 
 
@@ -128,6 +124,8 @@ def _losses(owner: str, losses: Any, steps: np.ndarray) -> np.ndarray:
     if values.shape != steps.shape:
         note = f" has the shape {values.shape} beside {steps.size} steps"
         raise FieldError(owner, "losses", losses, "write one loss for each step", note=note)
-    _refuse(owner, "losses", values, ~np.isfinite(values), "leave out steps without a finite loss: np.isfinite(losses)")
-    _refuse(owner, "losses", values, values <= 0, "losses must be above 0")
+    refuse_where(
+        owner, "losses", values, ~np.isfinite(values), "leave out steps without a finite loss: np.isfinite(losses)"
+    )
+    refuse_where(owner, "losses", values, values <= 0, "losses must be above 0")
     return values

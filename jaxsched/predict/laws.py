@@ -14,7 +14,8 @@ import numpy as np
 from .._errors import FieldError, FieldTypeError, format_value, is_traced
 from ..fields import Domain, Number, shortest, validate
 from ..schedules.shapes import floating
-from .rates import rates_of, refuse_rate, refuse_unfinished_warmup
+from .arguments import refuse_where
+from .rates import rates_of, refuse_unfinished_warmup
 
 _NUMBER = Domain("a finite number, 0 or more", lambda x: x >= 0)
 _DECAY = Domain("a number from 0 to below 1, such as 0.999", lambda x: (x >= 0) & (x < 1))
@@ -138,7 +139,7 @@ class Law(abc.ABC):
             zeros = rates == 0
             zeros[: int(np.argmax(~zeros))] = False
             instead = "only the first rates may be 0: write an end_value above 0, such as schedule.clip(1e-8)"
-            refuse_rate(owner, rates, zeros, instead)
+            refuse_where(owner, "lrs", rates, zeros, instead)
 
     @abc.abstractmethod
     def _losses(self, rates: jax.Array, at: jax.Array) -> jax.Array:

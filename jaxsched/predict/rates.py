@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import FieldError, FieldTypeError, is_traced
-from ..fields import shortest
 from ..schedules.base import Schedule, as_schedule
 from ..schedules.shapes import floating
-from .arguments import check_count, check_single, is_number
+from .arguments import check_count, check_single, is_number, refuse_where
 
 
 def rates_of(owner: str, lrs: Any, total_steps: int | None = None) -> jax.Array:
@@ -56,20 +55,13 @@ def rates_of(owner: str, lrs: Any, total_steps: int | None = None) -> jax.Array:
 
 def _check(owner: str, given: Any, rates: np.ndarray) -> None:
     of = f" of {given!r}" if isinstance(given, Schedule) else ""
-    refuse_rate(owner, rates, ~np.isfinite(rates), "write finite rates", of)
-    refuse_rate(owner, rates, rates < 0, "write rates of 0 or more, such as schedule.clip(0.0, 1.0)", of)
+    refuse_where(owner, "lrs", rates, ~np.isfinite(rates), "write finite rates", of)
+    refuse_where(owner, "lrs", rates, rates < 0, "write rates of 0 or more, such as schedule.clip(0.0, 1.0)", of)
     if not rates.any():
         raise FieldError(owner, "lrs", given, "write one above 0", note=f": all {rates.size} rates are 0")
     if rates.max() < jnp.finfo(rates.dtype).tiny:
         note = f": the largest rate is {rates.max():g}, and {rates.dtype} rounds it to 0"
         raise FieldError(owner, "lrs", given, "write rates in a larger unit", note=note)
-
-
-def refuse_rate(owner: str, rates: np.ndarray, bad: np.ndarray, instead: str, note: str = "") -> None:
-    """Raises FieldError for the first step at which `bad` is true."""
-    if bad.any():
-        step = int(np.argmax(bad))
-        raise FieldError(owner, f"lrs[{step}]", float(shortest(rates[step])), instead, note=note)
 
 
 def warmup_of(rates: np.ndarray) -> int:

@@ -5,7 +5,7 @@ import importlib
 import subprocess
 import sys
 
-TABLES = tuple("table call pieces step plateau imports accuracy sweep scale predict plan refine".split())
+TABLES = tuple("table call pieces step plateau imports accuracy sweep scale predict plan".split())
 
 
 def main() -> int:

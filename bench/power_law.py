@@ -170,7 +170,7 @@ def fit_rows(cases: list[Case]) -> list[Row]:
         row("seconds of the fit, 64 starts and 200 laws of the bootstrap, compilation counted", cases,
             lambda c: span(c.first), "", "< 60 s", all(c.first < 60 for c in cases)),
         row("the same, compiled", cases, lambda c: span(c.again)),
-        row("starts that came to the best value", cases, lambda c: f"{c.fit.agreeing} of {c.fit.settings.starts}"),
+        row("starts that came to the best value", cases, lambda c: f"{c.fit.agreeing} of {c.fit.options.starts}"),
         row("rates made by jaxsched: furthest from the files'", cases, lambda c: f"{c.furthest:.1g} of the rate"),
     ]  # fmt: skip
     for name in MultiPowerLaw.fitted:

@@ -15,7 +15,7 @@ import pytest
 
 import jaxsched as js
 from jaxsched.fields import shortest
-from jaxsched.predict import bounds, convex, descent, falling, fixed, fixed_peak, knots, optimize
+from jaxsched.predict import bounds, convex, falling, fixed, fixed_peak, knots, optimize
 
 T = 100
 
@@ -345,7 +345,7 @@ TABLE = js.PiecewiseInterpolate([0, 10], [0.5, 1.0])
         (lambda: optimize(far, LINE, constraints=bounds(steps=(1, 20))), "write a float, such as steps=400.0"),
         (lambda: optimize(far, LINE, constraints=bounds(init_value=(2, 3))), "init_value=1.0 is outside"),
         (lambda: optimize(far, LINE, constraints={"init_value": "fixd"}), "did you mean 'fixed'"),
-        (lambda: optimize(far, LINE, constraints=["fixed"]), "constraints hold 'fixed'"),
+        (lambda: optimize(far, LINE, constraints=["fixed"]), r"constraints\[0\]='fixed'"),
         (
             lambda: optimize(far, LINE, constraints={"init_value": ["fixed"]}),
             r"\['fixed'\]; write a pair \(lo, hi\), or",
@@ -364,7 +364,7 @@ TABLE = js.PiecewiseInterpolate([0, 10], [0.5, 1.0])
         (lambda: optimize(far, LINE, constraints=fixed_peak("init_value")), "init_value=1.0, which is one number"),
         (
             lambda: optimize(far, LINE, constraints=[fixed_peak(total_steps=5), fixed_peak(total_steps=6)]),
-            r"total_steps=5\) beside fixed_peak\(total_steps=6\)",
+            r"total_steps=5\) beside fixed_peak",
         ),
         (
             lambda: optimize(far, LINE, constraints=[fixed_peak(total_steps=5), bounds(end_value=(0.1, 1))]),
@@ -383,7 +383,7 @@ TABLE = js.PiecewiseInterpolate([0, 10], [0.5, 1.0])
         (lambda: optimize(LINE, LINE), "write a function of a schedule"),
         (lambda: optimize(Same(), LINE), "has no hash.*made once"),
         (lambda: optimize(far, "Linear"), "write a schedule"),
-        (lambda: optimize(lambda s: s(jnp.arange(3)), LINE), r"shape \(3,\)"),
+        (lambda: optimize(lambda s: s(jnp.arange(3)), LINE), r"shape=\(3,\)"),
         (lambda: optimize(lambda s: "low", LINE), "'low'"),
         (lambda: optimize(lambda s: float(s(0)), LINE), "cannot be traced"),
         (lambda: optimize(lambda s: s(0) if s(0) > 1 else 0.0, LINE), "cannot be traced"),
@@ -395,9 +395,9 @@ TABLE = js.PiecewiseInterpolate([0, 10], [0.5, 1.0])
         (lambda: bounds(init_value=(2, 1)), "lo < hi"),
         (lambda: bounds(init_value=(None, None)), "lo < hi"),
         (lambda: bounds(init_value=1.0), "a pair of numbers"),
-        (lambda: bounds(), "no fields"),
+        (lambda: bounds(), "at least one"),
         (lambda: fixed(), "the names of fields"),
-        (lambda: fixed_peak(), "write one of them"),
+        (lambda: fixed_peak(), "write one"),
         (lambda: fixed_peak(total_steps=0), "total_steps=0"),
         (lambda: knots(1.0, total_steps=4, n=5), "n=5"),
         (lambda: knots(1.0, total_steps=1), "total_steps=1"),
@@ -418,15 +418,6 @@ def test_what_a_class_refuses_costs_only_the_way_beyond_it() -> None:
     assert "3 refused" in repr(found)
     assert found.history.min() < -100
     assert found.values.max() <= -90
-
-
-def test_of_a_long_way_some_places_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descent, "_PLACES", 60)
-    s = js.WarmupCosine(1.0, 30.0, 100.0)
-    found = optimize(minus_warmup, s, steps=48, constraints=fixed("total_steps"))  # 4 numbers move: every fourth place
-    assert 50 < found.schedule.warmup_steps <= 100
-    assert found.value in found.history[::4]
-    assert float(minus_warmup(found.schedule)) == pytest.approx(found.value, rel=1e-6)
 
 
 @pytest.mark.trial

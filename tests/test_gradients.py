@@ -289,8 +289,8 @@ def test_a_rate_that_is_too_small_by_100_is_repaired(kind: str, rate: float, bet
         ({"max_lr": 0.01}, ValueError, "begin within the bounds"),
         ({"multiplicative": 1}, TypeError, "multiplicative=1; multiplicative must be True or False"),
         ({"optimizer": optax.adam(1e-3)}, TypeError, "which has its rate already"),
-        ({"optimizer": lambda rate: rate}, TypeError, "optimizer\\(1.0\\) returned 1.0, which is no optimizer"),
-        ({"optimizer": "adam"}, TypeError, "optimizer='adam', which is no optimizer"),
+        ({"optimizer": lambda rate: rate}, TypeError, "optimizer\\(1.0\\)=1.0 is not an optimizer"),
+        ({"optimizer": "adam"}, TypeError, "optimizer='adam' is not an optimizer"),
     ],
 )
 def test_hypergradient_refuses(arguments: dict[str, Any], error: type[Exception], says: str) -> None:
@@ -467,21 +467,17 @@ def test_a_training_that_diverges_has_no_gradient(unrolled: Any) -> None:
         ({"task": WARM}, TypeError, "task must be a Task"),
         ({"steps": 0}, ValueError, "steps=0; steps must be an integer, 1 or more"),
         ({"steps": 7.0}, ValueError, "steps=7.0"),
-        (
-            {"checkpoint_every": 0},
-            ValueError,
-            "checkpoint_every=0; checkpoint_every must be an integer, 1 or more",
-        ),
-        ({"chunk": 0}, ValueError, "chunk=0; chunk must be 1 or more"),
+        ({"checkpoint_every": 0}, ValueError, "checkpoint_every=0; checkpoint_every must be an integer, 1 or more"),
+        ({"chunk": 0}, ValueError, "chunk=0; chunk must be an integer, 1 or more"),
         ({"seeds": [0, 0]}, ValueError, "a list of different integers"),
         ({"key": 0.5}, TypeError, "key=0.5"),
-        ({"schedule": {**SETTING, "rate": "cosine"}}, TypeError, "schedule holds 'cosine'"),
+        ({"schedule": {**SETTING, "rate": "cosine"}}, TypeError, "schedule='cosine' is not a number"),
         ({"schedule": js.stack(WARM, WARM)}, ValueError, r"stacked; write jax.vmap\(unrolled_loss\(task, steps\)\)"),
         ({"schedule": {}}, ValueError, "holds no number"),
         (
             {"schedule": {"rate": 1, "momentum": 1}},
             ValueError,
-            "has no float, .* write 1.0 for 1, and 100.5 for a length of 100",
+            "has no float; .* write 1.0 for 1, and 100.5 for a length of 100",
         ),
     ],
 )
@@ -495,7 +491,7 @@ def test_unroll_grad_refuses(unrolled: Any, arguments: dict[str, Any], error: ty
 def test_batches_from_python_code_are_refused() -> None:
     x, y = linear_data()
     task = dataclasses.replace(LINEAR, train=lambda: iter([(x[:4], y[:4])]), batch_size=None)
-    with pytest.raises(ValueError, match="unrolled_loss: the batches of this task come from Python code"):
+    with pytest.raises(ValueError, match=r"unrolled_loss: train=.* comes from Python code"):
         unrolled_loss(task, 4)
 
 
@@ -611,7 +607,7 @@ def test_adam_without_an_eps_in_its_root_is_told_of() -> None:
 def test_an_optimizer_that_listens_to_the_validation_is_refused() -> None:
     listener = js.optim.named("valid_loss", js.reduce_on_plateau())
     task = dataclasses.replace(LINEAR, optimizer=lambda s: optax.chain(optax.sgd(s), listener))
-    with pytest.raises(ValueError, match="listens to the validation, which is not measured within"):
+    with pytest.raises(ValueError, match="listens to the validation; leave it out"):
         unroll_grad(task, js.Constant(0.1), 4)
 
 

@@ -1,8 +1,4 @@
-"""What a schedule will do before it is run: bounds, laws, plans and gradients of the hyperparameters.
-
-`convex`, `power_law`, `annealing` and `plan` are modules, by the theory that they come from; what goes with all of them
-stands here.
-"""
+"""Predicting schedules before training: bounds, laws of loss curves, plans, descent on schedules and hypergradients."""
 
 from . import annealing as annealing
 from . import convex as convex
@@ -16,6 +12,7 @@ from .curves import Curve as Curve
 from .descent import Optimized as Optimized
 from .descent import knots as knots
 from .descent import optimize as optimize
+from .fitted import FitOptions as FitOptions
 from .fitted import FittedLaw as FittedLaw
 from .fitted import Prediction as Prediction
 from .fitted import Ranking as Ranking
@@ -25,8 +22,4 @@ from .gradients import unrolled_loss as unrolled_loss
 from .hypergradients import HypergradientState as HypergradientState
 from .hypergradients import hypergradient as hypergradient
 from .many import sweep as sweep
-from .refinement import GradNorms as GradNorms
-from .refinement import GradNormState as GradNormState
-from .refinement import record_grad_norms as record_grad_norms
-from .refinement import recorded_grad_norms as recorded_grad_norms
 from .refinement import refine as refine

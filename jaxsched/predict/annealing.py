@@ -1,4 +1,4 @@
-"""The annealing law: what a decay gains is the area under its falls, remembered with a momentum."""
+"""The annealing law of loss curves."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..fields import Number
-from .fitted import FittedLaw, Settings
+from .fitted import FittedLaw
 from .fitting import Facts, fit
-from .laws import Law, law, settled
+from .laws import Law, law
 from .sums import Sum
 
 
 @law
 class AnnealingLaw(Law):
-    """The loss as a function of the sum of the rates and of the area of their falls.
+    """The annealing law: the loss from the sum of the rates and the area of their decays.
 
-    Formula: with the rates `e_k` and `S1(t) = e_0 + ... + e_t`, the momentum `m_k = decay m_{k-1} + (e_{k-1} - e_k)`,
+    With the rates `e_k` and `S1(t) = e_0 + ... + e_t`, the momentum `m_k = decay m_{k-1} + (e_{k-1} - e_k)`,
     `m_0 = 0`, and `S2(t) = m_1 + ... + m_t`: `L(t) = L0 + A S1(t)^-alpha - C S2(t)`.
 
-    The warmup counts: its rises are falls below 0. Rates of 0 are taken. One number less deep than the
-    `MultiPowerLaw`: what a fall gains grows without regard to the rate that it falls to.
+    The rises of the warmup count as negative decays. Rates may be 0. The law is simpler than the `MultiPowerLaw`: the
+    gain of a decay grows without regard to the rate that it ends at.
 
-    Fields: numbers of 0 or more.
-      L0: what the loss comes to after endless training, without a decay.
-      A, alpha: how a constant rate lowers the loss.
-      C: what the decay gains.
-      decay: how much of a fall is still felt a step later, from 0 to below 1.
+    Args:
+      L0: the loss after endless training without a decay; all numbers are 0 or more.
+      A: the scale of the loss that a constant rate removes.
+      alpha: the exponent of that loss.
+      C: the gain of the decay.
+      decay: the share of the momentum that remains after one step, from 0 to below 1.
 
     Example:
       >>> import jaxsched as js
@@ -39,49 +40,43 @@ class AnnealingLaw(Law):
       >>> print(f"{law.final(s, total_steps=24_000):.2f}")
       3.43
 
-    Source: Tissue, Wang and Wang, "Scaling Law with Learning Rate Annealing", 2024, arXiv 2408.11029.
+    References:
+      Tissue, Wang and Wang, "Scaling Law with Learning Rate Annealing", 2024, arXiv 2408.11029.
     """
 
     C: Number
     decay: Number = 0.999
 
     fitted: ClassVar[tuple[str, ...]] = ("L0", "A", "alpha", "C")
-    usual: ClassVar[dict[str, float]] = {}
 
     @classmethod
-    def fit(
-        cls,
-        curves: Any,
-        *,
-        decay: float = 0.999,
-        starts: int = 64,
-        seed: int = 0,
-        huber: float = 1e-3,
-        bootstrap: int = 200,
-        max_steps: int = 300,
-        block: int | None = None,
-        confidence: float = 0.95,
-    ) -> FittedLaw:
-        """The law of the curves, for a given `decay`; the rest is as in `MultiPowerLaw.fit`.
+    def fit(cls, curves: Any, *, decay: float = 0.999, **options: Any) -> FittedLaw:
+        """Fits the law to curves, for a given `decay`.
 
         Args:
-          curves: a list of `Curve`, with 5 losses or more after their warmups, of which one decays.
+          curves: a list of `Curve`, with 5 losses or more after their warmups; the rate of at least one decays.
           decay: from 0 to below 1; it is not fitted. Compare the `residual` of some, such as 0.99, 0.999 and 0.9995.
-          starts, seed, huber, bootstrap, max_steps, block, confidence: see `MultiPowerLaw.fit`.
+          **options: the fields of `FitOptions`, such as `starts=16`; `prior` has no effect.
 
-        Errors: TypeError and ValueError for arguments and for curves of which the law cannot be told.
-        Warns: RuntimeWarning if the fit did not converge, or if no other start came to its result.
+        Returns:
+          A `FittedLaw`.
+
+        Raises:
+          FieldError, FieldTypeError: for bad arguments, and for curves that do not determine the law.
+
+        Warns:
+          RuntimeWarning: if the fit did not converge, or only one of the starts reached the result.
         """
         fixed = {"decay": cls(L0=0.0, A=0.0, alpha=0.0, C=0.0, decay=decay).numbers()["decay"]}
-        return fit(cls, fixed, curves, Settings(starts, seed, huber, 0.0, bootstrap, max_steps, block, confidence))
+        return fit(cls, fixed, curves, options)
 
     def _losses(self, rates: jax.Array, at: jax.Array) -> jax.Array:
         total, area = self._sums(rates)
-        return settled(self, total[at]) - self.C * area[at]
+        return self._settled(total[at]) - self.C * area[at]
 
     def _last(self, rates: jax.Array) -> jax.Array:
         total, area = self._sums(rates)
-        return settled(self, total[-1]) - self.C * area[-1]
+        return self._settled(total[-1]) - self.C * area[-1]
 
     def _sums(self, rates: jax.Array) -> tuple[jax.Array, jax.Array]:
         """S1 and S2 at every step."""
@@ -97,8 +92,6 @@ class AnnealingLaw(Law):
 
         return jax.lax.scan(up, (none.value, none, none), (rates, falls))[1]
 
-    # --- what the fit asks for ---------------------------------------------------------------------------------------
-
     @classmethod
     def _data(cls, rates: list[np.ndarray], at: list[np.ndarray], fixed: dict[str, float]) -> dict[str, np.ndarray]:
         """S1 and S2 of each point."""
@@ -110,7 +103,7 @@ class AnnealingLaw(Law):
         }
 
     def _of_data(self, data: dict[str, jax.Array]) -> jax.Array:
-        return settled(self, data["total"]) - self.C * data["area"]
+        return self._settled(data["total"]) - self.C * data["area"]
 
     @classmethod
     def _draw(cls, rng: np.random.Generator, starts: int, facts: Facts) -> dict[str, np.ndarray]:

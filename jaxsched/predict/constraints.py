@@ -1,4 +1,4 @@
-"""What holds on the way of a descent: bounds, what stays, what never rises, and a peak."""
+"""Constraints of an `optimize`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .._errors import format_value, nearest_name
-from .rates import checked_steps
+from .._errors import FieldError, FieldTypeError, nearest_name
+from .arguments import check_count
 
-# Constraints are classes in lower case, as the distributions are: written like functions, printed as they are written.
+# Constraints are classes in lower case, as the distributions are: they are written and printed like functions.
 
 
 @dataclasses.dataclass(frozen=True, init=False)
 class bounds:
-    """Numbers stay from `lo` to `hi`: `bounds(peak_value=(1e-4, 1.0))`.
+    """Bounds of numbers: `bounds(peak_value=(1e-4, 1.0))`.
 
-    Between two bounds above 0 a number moves by factors, else by differences. A side that is None is open.
+    Between two bounds above 0 a number moves by factors, else by differences.
 
     Args:
-      fields: a dict of pairs (lo, hi) by name, for names with dots, such as `{"schedules.0.init_value": (0.0, 1.0)}`.
-      **named: the same as keywords. In a table the pair holds for each number.
+      fields: pairs (lo, hi) by name, for names with dots, such as `{"schedules.0.init_value": (0.0, 1.0)}`; None is no
+        bound. In a table the pair holds for each number.
+      **named: the same as keywords.
 
     Example:
       >>> from jaxsched.predict import bounds
@@ -34,7 +35,7 @@ class bounds:
     def __init__(self, fields: Mapping[str, Any] | None = None, /, **named: Any) -> None:
         pairs = {**(fields or {}), **named}
         if not pairs:
-            raise ValueError("bounds: no fields; write bounds(peak_value=(1e-4, 1.0)).")
+            raise FieldError("bounds", "fields", fields, "write at least one: bounds(peak_value=(1e-4, 1.0))")
         object.__setattr__(self, "fields", tuple((name, _pair(name, pair)) for name, pair in pairs.items()))
 
     def __repr__(self) -> str:
@@ -44,7 +45,7 @@ class bounds:
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False)
 class _Names:
-    """A constraint of fields that needs no more than their names."""
+    """A constraint that only names its fields."""
 
     names: tuple[str, ...]
 
@@ -56,7 +57,7 @@ class _Names:
 
 
 class fixed(_Names):
-    """Fields that stay what they are: `fixed("end_value")`; `fixed("schedules.0")` is all of a part.
+    """Fields that do not change: `fixed("end_value")`, or all fields of a part: `fixed("schedules.0")`.
 
     Example:
       >>> from jaxsched.predict import fixed
@@ -68,7 +69,7 @@ class fixed(_Names):
 class falling(_Names):
     """Tables whose values never rise from one to the next: `falling("values")`.
 
-    Formula: in the coordinate of a table (the logarithm of a rate) each value is the one before less `softplus(x)`.
+    In the coordinate of a table (the logarithm of a rate) each value is the one before less `softplus(x)`.
 
     Example:
       >>> from jaxsched.predict import falling
@@ -79,13 +80,12 @@ class falling(_Names):
 
 @dataclasses.dataclass(frozen=True)
 class fixed_peak:
-    """The largest value stays what it is, and only the shape changes.
+    """The largest value does not change, only the shape.
 
     Args:
-      name: a table: `fixed_peak("values")`.
-      total_steps: or, without a name, how many steps of the schedule are looked at: it is multiplied by what brings
-        its largest value back, and comes out as `0.9 * schedule`. What is `fixed` is fixed inside of the schedule,
-        before it is multiplied; `bounds` of a rate would not hold, and are refused.
+      name: the name of a table.
+      total_steps: or the number of steps of a whole schedule, which is scaled to its old peak and returned as
+        `0.9 * schedule`. `bounds` of a rate in it are refused, because the factor would break them.
 
     Example:
       >>> from jaxsched.predict import fixed_peak
@@ -98,15 +98,12 @@ class fixed_peak:
 
     def __post_init__(self) -> None:
         if (self.name is None) == (self.total_steps is None):
-            raise ValueError(
-                f"fixed_peak: name={format_value(self.name)} and total_steps={format_value(self.total_steps)}; "
-                f"write one of them: "
-                'fixed_peak("values") for a table, fixed_peak(total_steps=400) for a whole schedule.'
-            )
+            instead = 'write one: fixed_peak("values") for a table, fixed_peak(total_steps=400) for a whole schedule'
+            raise FieldError("fixed_peak", ("name", "total_steps"), (self.name, self.total_steps), instead)
         if self.name is not None:
             _texts("fixed_peak", (self.name,))
         else:
-            checked_steps("fixed_peak", "total_steps", self.total_steps)
+            check_count("fixed_peak", "total_steps", self.total_steps)
 
 
 _KINDS = (bounds, fixed, falling, fixed_peak)
@@ -117,43 +114,41 @@ def _pair(name: str, pair: Any) -> tuple[float, float]:
         lo, hi = pair
         low, high = -math.inf if lo is None else float(lo), math.inf if hi is None else float(hi)
     except (TypeError, ValueError):
-        raise TypeError(f"bounds: {name}={format_value(pair)}; write a pair of numbers, such as (1e-4, 1.0).") from None
+        raise FieldTypeError("bounds", name, pair, "write a pair of numbers, such as (1e-4, 1.0)") from None
     if not low < high or low == math.inf or high == -math.inf or (low, high) == (-math.inf, math.inf):
-        raise ValueError(f"bounds: {name}={format_value(pair)}; write lo < hi, and fixed({name!r}) for what stays.")
+        raise FieldError("bounds", name, pair, f"write lo < hi, or fixed({name!r}) for a constant")
     return low, high
 
 
 def _texts(owner: str, names: tuple[Any, ...]) -> tuple[str, ...]:
     if not names or not all(isinstance(name, str) for name in names):
-        raise TypeError(f'{owner}: {format_value(list(names))}; write the names of fields, such as {owner}("values").')
+        raise FieldTypeError(owner, "names", list(names), f'write the names of fields, such as {owner}("values")')
     return names
 
 
-def listed(constraints: Any) -> list[Any]:
-    """The constraints one by one; a dict says them by field."""
+def constraint_list(constraints: Any) -> list[Any]:
+    """Returns the constraints of an `optimize`, which are one, several, or a dict by field, as a list."""
     if isinstance(constraints, Mapping):
         return [_of_field(name, what) for name, what in constraints.items()]
-    one_by_one = [constraints] if isinstance(constraints, _KINDS) else list(constraints)
-    for one in one_by_one:
+    constraints = [constraints] if isinstance(constraints, _KINDS) else list(constraints)
+    for i, one in enumerate(constraints):
         if not isinstance(one, _KINDS):
-            raise TypeError(
-                f"optimize: constraints hold {format_value(one)}; write bounds(peak_value=(1e-4, 1.0)), "
-                'fixed("end_value"), falling("values") or fixed_peak("values").'
+            instead = (
+                'write bounds(peak_value=(1e-4, 1.0)), fixed("end_value"), falling("values") or fixed_peak("values")'
             )
-    return one_by_one
+            raise FieldTypeError("optimize", f"constraints[{i}]", one, instead)
+    return constraints
 
 
 def _of_field(name: str, what: Any) -> Any:
-    """What a dict of constraints says of a field: a name of one, or a pair."""
+    """The constraint of a field that a dict holds: the name of a constraint, or a pair."""
     kinds = {"fixed": fixed, "falling": falling, "fixed_peak": fixed_peak}
+    field = f"constraints[{name!r}]"
     if isinstance(what, str):
         if what not in kinds:
-            raise ValueError(f"optimize: constraints[{name!r}]={what!r}; {nearest_name(what, kinds)}")
+            raise FieldError("optimize", field, what, nearest_name(what, kinds))
         return kinds[what](name)
     if not isinstance(what, (tuple, list)) or len(what) != 2 or any(isinstance(side, str) for side in what):
-        raise TypeError(
-            f"optimize: constraints[{name!r}]={format_value(what)}; write a pair (lo, hi), or one of "
-            f"{', '.join(map(repr, kinds))}; for several of one field write a list: "
-            f"[falling({name!r}), bounds({{{name!r}: (lo, hi)}})]."
-        )
+        instead = f"write a pair (lo, hi), or one of {', '.join(map(repr, kinds))}; a list of constraints for several"
+        raise FieldTypeError("optimize", field, what, instead)
     return bounds({name: what})

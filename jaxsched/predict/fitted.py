@@ -1,4 +1,4 @@
-"""What a fit knows: the law, how far it may be wrong, where it was never tried, and which schedules it tells apart."""
+"""Fitted laws: predictions with intervals, warnings about extrapolation, and rankings of schedules."""
 
 from __future__ import annotations
 
@@ -13,40 +13,73 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import format_value
+from .._errors import FieldError, FieldTypeError, UnknownArgumentError, format_value, nearest_name
+from ..fields import Domain, NonNegative, Positive
 from ..schedules.base import Schedule
 from ..schedules.stacking import unstack
 from ..schedules.structure import axes
-from .curves import Curve, admit_curves, in_float64, warmup_of
-from .rates import rates_of
+from .arguments import check_count, check_number
+from .curves import Curve, check_curves, in_float64
+from .rates import rates_of, warmup_of
 
 _SLACK = 0.01
-"""By how much of itself a number may be outside of what was fitted, and still count as inside."""
+"""The relative tolerance for a number to be inside of the fitted range."""
 _ROWS = 512
+"""Schedules of a ranking that are compared with all others at once."""
+_CONFIDENCE = Domain("a number between 0 and 1, such as 0.95", lambda x: (x > 0) & (x < 1))
 
 
-class Settings(NamedTuple):
-    """The arguments of a fit, apart from the curves; `MultiPowerLaw.fit` says what they are."""
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+    """The options of `MultiPowerLaw.fit` and `AnnealingLaw.fit`.
 
-    starts: int
-    seed: int
-    huber: float
-    prior: float
-    bootstrap: int
-    max_steps: int
-    block: int | None
-    confidence: float
+    Args:
+      starts: the number of random starts, 1 or more.
+      seed: of the starts and of the bootstrap; the same seed gives the same law.
+      huber: the residual of the log loss above which it counts linearly, above 0.
+      prior: `huber * prior * log(2 x)^2` is added for each point, for x each of `beta` and `gamma`: few curves hardly
+        determine them. 0 or more. The default was chosen in sight of recorded trainings of two models, see
+        bench/records/power_law.md.
+      bootstrap: the number of laws that are fitted to resampled residuals, 2 or more.
+      max_steps: of each start, 1 or more.
+      block: the number of neighbouring residuals that are resampled together; None: from their correlation.
+      confidence: of all intervals, between 0 and 1.
+    """
+
+    starts: int = 64
+    seed: int = 0
+    huber: float = 1e-3
+    prior: float = 1e-4
+    bootstrap: int = 200
+    max_steps: int = 300
+    block: int | None = None
+    confidence: float = 0.95
+
+    @classmethod
+    def checked(cls, owner: str, options: dict[str, Any]) -> FitOptions:
+        """Returns the options of a call; its errors begin with `owner`."""
+        names = [f.name for f in dataclasses.fields(cls)]
+        for name in options.keys() - set(names):
+            raise UnknownArgumentError(owner, name, options[name], nearest_name(name, names))
+        self = cls(**options)
+        for name, least in (("starts", 1), ("seed", 0), ("bootstrap", 2), ("max_steps", 1), ("block", 1)):
+            if name != "block" or self.block is not None:
+                check_count(owner, name, getattr(self, name), least)
+        check_number(owner, "huber", self.huber, Positive)
+        check_number(owner, "prior", self.prior, NonNegative)
+        check_number(owner, "confidence", self.confidence, _CONFIDENCE)
+        return self
 
 
 class Prediction(NamedTuple):
-    """Losses with their intervals, arrays of the shape of the steps that they were asked for.
+    """Predicted losses with their intervals, arrays of the shape of the steps.
 
-    Fields:
-      loss: what the law says.
-      low, high: the interval in which a new training should lie, at the `confidence` of the fit.
-      extrapolates: what of these rates and steps lies outside of all fitted curves, in words; empty if nothing does.
-        The interval is not wider for it, and cannot be relied on: not inside of a warmup, and not at steps before the
-        first that was fitted.
+    Args:
+      loss: the losses of the law.
+      low: the lower ends of the intervals for a new training, at the `confidence` of the fit.
+      high: the upper ends.
+      extrapolates: descriptions of what lies outside of all fitted curves. The intervals are not wider for it, and do
+        not hold in a warmup or before the first step that was fitted.
     """
 
     loss: np.ndarray
@@ -57,29 +90,27 @@ class Prediction(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class FittedLaw:
-    """A law that was fitted, and how far it may be wrong: what `MultiPowerLaw.fit` and `AnnealingLaw.fit` return.
+    """The result of `MultiPowerLaw.fit` or `AnnealingLaw.fit`: a law and its uncertainty.
 
-    Two things make it wrong. Its numbers might be others: `laws` are those of residuals drawn again. And no law of few
-    numbers is true: what it misses by is alike along a curve and differs from curve to curve, so no number of points
-    tells it. Each curve is left out in turn, and `misfits` are by how much the law of the others misses its end. Three
-    curves are three such numbers, so intervals take the quantile of Student's t for them.
+    There are two errors. The numbers of the law are uncertain: `laws` are fitted to resampled residuals. And the law is
+    an approximation, with an error that is correlated along a curve: `misfits` are the errors of the law of the other
+    curves at the end of each curve. They are few, so intervals use Student's t for them.
 
-    Formula, of an interval of the logarithm of a loss: `+- sqrt(t_n^2 M^2 + z^2 (P^2 + R^2))`, with M the root mean
-    square of the n `misfits`, P that of the differences between `laws` and `law`, R the `residual`, and the quantiles
-    t_n of Student's t with n degrees of freedom and z of a normal.
+    The interval of a log loss is `+- sqrt(t_n^2 M^2 + z^2 (P^2 + R^2))`, with M the root mean square of the n
+    `misfits`, P that of the differences between `laws` and `law`, R the `residual`, t_n the quantile of Student's t
+    with n degrees of freedom, and z that of a normal.
 
-    Fields:
+    Args:
       law: the law.
-      laws: of the bootstrap, one law with stacked numbers: `jax.vmap(lambda law: law.final(lrs))(fitted.laws)`.
-      converged: whether the best start came to a minimum; where not, the fit has warned.
-      residual: root mean square of the differences between the logarithms of the losses and of the law.
-      agreeing: how many of the starts came to the same value as the best.
-      misfits: of each curve, the logarithm of the loss less that of the law of the other curves, mean over the last
-        tenth of its losses; empty for a single curve. Then the `residual` stands for it, with one degree of freedom.
+      laws: those of the bootstrap, one law with stacked numbers: `jax.vmap(lambda law: law.final(lrs))(fitted.laws)`.
+      converged: whether the best start converged to a minimum; if not, the fit has warned.
+      residual: root mean square of the differences between the log losses and those of the law.
+      agreeing: the number of starts with the same result as the best one.
+      misfits: for each curve, the mean error of the log loss over the last tenth of its losses, for the law of
+        the other curves; empty for a single curve. Then the `residual` is used, with one degree of freedom.
       curves: the curves.
-      at: of each curve, the steps that were fitted: those after its warmup.
-      residuals: of each curve, the logarithms of its losses less those of the law.
-      settings: the arguments of the fit.
+      residuals: for each curve, its log losses less those of the law.
+      options: the options of the fit.
 
     Example:
       >>> import jaxsched as js
@@ -104,25 +135,31 @@ class FittedLaw:
     agreeing: int
     misfits: tuple[float, ...]
     curves: tuple[Curve, ...]
-    at: tuple[np.ndarray, ...]
     residuals: tuple[np.ndarray, ...]
-    settings: Settings
+    options: FitOptions
+
+    @property
+    def at(self) -> tuple[np.ndarray, ...]:
+        """For each curve, the steps that were fitted: those after its warmup."""
+        return tuple(curve.fitted_steps for curve in self.curves)
 
     def __repr__(self) -> str:
         return (
             f"<FittedLaw: {type(self.law).__name__} of {len(self.curves)} curves, {sum(a.size for a in self.at)} "
             f"losses, residual {self.residual:.2%}, {'converged' if self.converged else 'NOT CONVERGED'}, reached by "
-            f"{self.agreeing} of {self.settings.starts} starts>"
+            f"{self.agreeing} of {self.options.starts} starts>"
         )
 
     def predict(self, lrs: Any, at: Any = None, *, total_steps: int | None = None) -> Prediction:
-        """The losses at the steps `at` with their intervals; for the losses alone, traceable, see `law.predict`.
+        """Returns the losses at the steps `at` with their intervals; `law.predict` is traceable.
 
-        Args: as those of `law.predict`; the whole spread at every step of a long training takes its time, so name some.
+        Args:
+          lrs: see `law.predict`.
+          at: see `law.predict`. Intervals for every step of a long training take long.
+          total_steps: see `law.predict`.
 
-        Returns: a `Prediction`.
-
-        Errors: as those of `law.predict`.
+        Returns:
+          A `Prediction`.
         """
         owner = f"{type(self).__name__}.predict"
         rates = self._rates(owner, lrs, total_steps)
@@ -136,22 +173,18 @@ class FittedLaw:
         return Prediction(loss, loss * np.exp(-half), loss * np.exp(half), self._outside(rates, steps.reshape(-1)))
 
     def rank(self, schedules: Any, *, total_steps: int | None = None) -> Ranking:
-        """The schedules by what they come to, in groups of which the law tells nothing more.
+        """Ranks schedules by their predicted final loss, in groups that the law can distinguish.
 
-        Two schedules are told apart if the difference of the logarithms of their losses is beyond
-        `sqrt(2 t_n^2 M^2 + z^2 P^2)`, with P the root mean square of what the laws of the bootstrap say of that
-        difference, and M and t_n as in `FittedLaw`: the law misses each of two trainings by its own M. Schedules of
-        different groups are told apart, each from each. Within a group neighbours are not, and their order means
-        nothing: train them, and see.
+        Two schedules are distinguished if the difference of their log losses exceeds `sqrt(2 t_n^2 M^2 + z^2 P^2)`,
+        with P the root mean square of that difference over the laws of the bootstrap, and M and t_n as in `FittedLaw`.
+        Schedules of different groups are all distinguished from each other; the order in a group is meaningless.
 
         Args:
-          schedules: a list of schedules of any classes, a stacked one, or a dict with a name for each; rates (T,)
-            stand for a schedule.
-          total_steps: how long they are run; if they are schedules. Another length is another comparison.
+          schedules: a list of schedules (or of their rates), a stacked schedule, or a dict with a name for each.
+          total_steps: the horizon of the schedules.
 
-        Returns: a `Ranking`; `print` it.
-
-        Errors: as those of `law.final`, with the number or the name of the schedule.
+        Returns:
+          A `Ranking`.
         """
         owner = f"{type(self).__name__}.rank"
         named = _named(owner, schedules)
@@ -182,7 +215,7 @@ class FittedLaw:
         return self.score(self.curves)
 
     def score(self, curves: Any) -> list[dict[str, Any]]:
-        """How well the law tells curves, a dict for each: of the losses after its warmup.
+        """Returns the errors of the law on curves, over their losses after the warmup, a dict for each.
 
         - `name`, `points`.
         - `mae`: mean absolute error; `r2`: the share of the variance that the law explains.
@@ -191,10 +224,11 @@ class FittedLaw:
         - `extrapolates`: as in `Prediction`.
         """
         rows = []
-        for curve in admit_curves(f"{type(self).__name__}.score", curves):
+        for curve in check_curves(f"{type(self).__name__}.score", curves):
             keep = curve.steps >= max(curve.warmup_steps, 1)
             if not keep.any():
-                raise ValueError(f"{type(self).__name__}.score: {curve!r} has no losses after its warmup.")
+                note = " has no losses after its warmup"
+                raise FieldError(f"{type(self).__name__}.score", "curves", curve, "leave it out", note=note)
             losses = curve.losses[keep]
             told = self.predict(curve.lrs, curve.steps[keep])
             missed = float(np.sum((told.loss - losses) ** 2))
@@ -213,19 +247,17 @@ class FittedLaw:
             )
         return rows
 
-    # --- how far it may be wrong -------------------------------------------------------------------------------------
-
     @property
     def _misfit(self) -> float:
         return float(np.sqrt(np.mean(np.square(self.misfits)))) if self.misfits else self.residual
 
     @property
     def _t(self) -> float:
-        return student(self.settings.confidence, max(1, len(self.misfits)))
+        return student(self.options.confidence, max(1, len(self.misfits)))
 
     @property
     def _z(self) -> float:
-        return statistics.NormalDist().inv_cdf((1 + self.settings.confidence) / 2)
+        return statistics.NormalDist().inv_cdf((1 + self.options.confidence) / 2)
 
     def _rates(self, owner: str, lrs: Any, total_steps: int | None) -> np.ndarray:
         with in_float64():
@@ -234,7 +266,7 @@ class FittedLaw:
         return rates
 
     def _away(self, rates: list[np.ndarray], at: list[np.ndarray]) -> np.ndarray:
-        """The logarithms of the losses of `laws` less those of `law`, (laws, points)."""
+        """The log losses of `laws` less those of `law`, (laws, points)."""
         fixed = {name: x for name, x in self.law.numbers().items() if name not in self.law.fitted}
         with in_float64(), np.errstate(invalid="ignore"):
             data = self.law._data(rates, at, fixed)
@@ -242,24 +274,24 @@ class FittedLaw:
             return np.asarray(log_losses(self.laws, data)) - np.asarray(log_losses(one, data))
 
     def _outside(self, rates: np.ndarray, at: np.ndarray) -> tuple[str, ...]:
-        """What of these rates up to the steps `at` lies outside of all fitted curves."""
-        warmup, said = warmup_of(rates), []
+        """Descriptions of what lies outside of all fitted curves, for these rates up to the steps `at`."""
+        warmup, outside = warmup_of(rates), []
         if at.size and at.min() < warmup:
-            said.append(f"step {at.min()} in a warmup of {warmup} steps, of which the law says nothing")
+            outside.append(f"step {at.min()} in a warmup of {warmup} steps, where the law does not hold")
         at = at[at >= warmup]
         if not at.size:
-            return tuple(said)
+            return tuple(outside)
         known = [_traits(curve.lrs, a) for curve, a in zip(self.curves, self.at, strict=True) if a.size]
         own = _traits(rates, at)
-        for name, says in _SAYS.items():
+        for name, text in _OUTSIDE.items():
             least, most = min(t[name] for t in known), max(t[name] for t in known)
             below, above = own[name] < least * (1 - _SLACK), own[name] > most * (1 + _SLACK)
-            if (above and "{most" in says) or (below and "{least" in says):
-                said.append(says.format(x=own[name], least=least, most=most))
-        return tuple(said)
+            if (above and "{most" in text) or (below and "{least" in text):
+                outside.append(text.format(x=own[name], least=least, most=most))
+        return tuple(outside)
 
 
-_SAYS = {
+_OUTSIDE = {
     "first": "step {x:.0f}, where the first fitted is {least:.0f}",
     "begun": "rates of the sum {x:.3g} so far, where the fitted begin at {least:.3g}",
     "steps": "{x:.0f} steps, where the longest fitted curve has {most:.0f}",
@@ -273,7 +305,7 @@ _SAYS = {
 
 
 def _traits(rates: np.ndarray, at: np.ndarray) -> dict[str, float]:
-    """The sizes of a training by which it can be told to be outside of others; `at` are steps after its warmup."""
+    """The properties of a training that are compared with the fitted curves; `at` are steps after its warmup."""
     warmup, first, last = warmup_of(rates), int(at.min()), int(at.max())
     after = rates[warmup : last + 1]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -286,16 +318,16 @@ def _traits(rates: np.ndarray, at: np.ndarray) -> dict[str, float]:
         "lowest": float(after.min()),
         "total": float(rates[: last + 1].sum()),
         "warmup": float(warmup),
-        # What rounding makes of a constant rate is no fall.
+        # The rounding of a constant rate is no fall.
         "fall": float(max(-change.min(initial=0), 1e-6)),
         "rise": float(max(change.max(initial=0), 1e-6)),
     }
 
 
 def student(confidence: float, degrees: int) -> float:
-    """The quantile of Student's t of which `confidence` lies between it and its negative.
+    """Returns the two-sided quantile of Student's t, without SciPy.
 
-    With `t = sqrt(n) tan(a)` its density is that of `cos(a)^(n-1)`, which is smooth and of bounded support.
+    With `t = sqrt(n) tan(a)` the density of a is proportional to `cos(a)^(n-1)`, smooth and of bounded support.
     """
     angle = np.linspace(0, np.pi / 2, 100_001)
     density = np.cos(angle) ** (degrees - 1)
@@ -305,25 +337,26 @@ def student(confidence: float, degrees: int) -> float:
 
 @jax.jit
 def log_losses(laws: Any, data: Any) -> jax.Array:
-    """The logarithms of what the laws, stacked, say of each point, (laws, points)."""
-    # A law at a time: what is in memory is the data once.
+    """The log losses of stacked laws at each point, (laws, points)."""
+    # One law at a time, to save memory.
     return jax.lax.map(lambda law: jnp.log(law._of_data(data)), laws)
-
-
-# --- which is best ---------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Ranking:
-    """Schedules by the loss that a law predicts, best first, in groups that it tells apart; see `FittedLaw.rank`.
+    """Schedules by predicted loss, best first, in groups that the law distinguishes; see `FittedLaw.rank`.
 
-    Fields, in the order of the ranking:
-      schedules, names: what was ranked; the names are those of a dict, and else the places in the list.
-      loss, low, high: the predicted final losses and their intervals, (n,).
-      extrapolates: of each, what lies outside of the fitted curves.
-      index: where in the list each was, integers (n,).
+    Args:
+      schedules: the schedules.
+      names: those of a dict, else their places in the list.
+      loss: the predicted final losses, (n,).
+      low: the lower ends of their intervals.
+      high: the upper ends.
+      extrapolates: for each, what lies outside of the fitted curves.
+      index: the places in the given list, integers (n,).
       group: 0 for the best group, integers (n,).
-      away, apart: what `told_apart` is made of.
+      away: the log losses of the laws of the bootstrap less those of the law, times z, (laws, n).
+      apart: the part of the threshold of `told_apart` that is the same for all.
     """
 
     schedules: tuple[Any, ...]
@@ -358,13 +391,14 @@ class Ranking:
 
     @property
     def candidates(self) -> tuple[Any, ...]:
-        """All schedules that are not told apart from the first: any of them may be the best."""
+        """The schedules that are not distinguished from the first: any of them may be the best."""
         return tuple(s for s, apart in zip(self.schedules, self._apart([0])[0], strict=True) if not apart)
 
     def told_apart(self, a: int, b: int) -> bool:
-        """Whether the schedules at the ranks `a` and `b` are told apart.
+        """Whether the schedules at the ranks `a` and `b` are distinguished.
 
-        Errors: IndexError for ranks that there are not.
+        Raises:
+          IndexError: for a rank out of range.
         """
         for rank in (a, b):
             if not 0 <= rank < len(self):
@@ -372,7 +406,7 @@ class Ranking:
         return bool(self._apart([a])[0, b])
 
     def _apart(self, ranks: Any) -> np.ndarray:
-        """For each of the `ranks` from whom it is told apart, (ranks, n)."""
+        """For each of the `ranks`, from which schedules it is distinguished, (ranks, n)."""
         mine, every = self.away[:, ranks], self.away
         square = np.mean(every**2, axis=0)
         spread = square[ranks][:, None] + square - 2 * mine.T @ every / len(every)
@@ -381,7 +415,7 @@ class Ranking:
 
     def _groups(self) -> np.ndarray:
         n = len(self)
-        reach = np.zeros(n, int)  # the last one that is not told apart
+        reach = np.zeros(n, int)  # the last one that is not distinguished
         for i in range(0, n, _ROWS):
             alike = ~self._apart(np.arange(i, min(i + _ROWS, n)))
             alike[np.arange(len(alike)), np.arange(i, i + len(alike))] = True
@@ -401,33 +435,27 @@ class Ranking:
         said = sorted({text for texts in self.extrapolates for text in texts})
         groups = int(self.group[-1]) + 1
         lines.append(
-            f"{len(self)} schedules in {groups} group{'s' * (groups > 1)}: the order within a group is chance."
+            f"{len(self)} schedules in {groups} group{'s' * (groups > 1)}: the order in a group is meaningless."
         )
         return "\n".join([*lines, *(f"? {text}" for text in said)])
 
 
 def _named(owner: str, schedules: Any) -> list[tuple[Any, Any]]:
-    """Each schedule with its name; stacked ones one by one."""
-    if isinstance(schedules, Mapping):
-        pairs = list(schedules.items())
-    elif isinstance(schedules, Schedule):
-        pairs = [(0, schedules)]
-    elif isinstance(schedules, Iterable) and not isinstance(schedules, str):
-        pairs = list(enumerate(schedules))
-        if pairs and all(np.ndim(s) == 0 and not isinstance(s, Schedule) for _, s in pairs):
-            raise TypeError(
-                f"{owner}: schedules={format_value(schedules)}; write a list of schedules (or of their rates)."
-            )
-    else:
-        raise TypeError(f"{owner}: schedules={format_value(schedules)}; write a list of schedules.")
+    """The single schedules with their names."""
+    instead = "write a list of schedules (or of their rates)"
+    if isinstance(schedules, Schedule):
+        schedules = [schedules]
+    if not isinstance(schedules, Iterable) or isinstance(schedules, str):
+        raise FieldTypeError(owner, "schedules", schedules, instead)
+    pairs = list(schedules.items() if isinstance(schedules, Mapping) else enumerate(schedules))
+    if pairs and all(np.ndim(s) == 0 and not isinstance(s, Schedule) for _, s in pairs):
+        raise FieldTypeError(owner, "schedules", schedules, instead)
     every: list[tuple[Any, Any]] = []
     for name, schedule in pairs:
         stacked = isinstance(schedule, Schedule) and axes(schedule) == {1}
-        parts = unstack(schedule) if stacked else [schedule]
-        if isinstance(schedules, Mapping):
-            every += [(f"{name}[{i}]" if stacked else name, part) for i, part in enumerate(parts)]
-        else:
-            every += [(len(every) + i, part) for i, part in enumerate(parts)]
+        for i, part in enumerate(unstack(schedule) if stacked else [schedule]):
+            label = (f"{name}[{i}]" if stacked else name) if isinstance(schedules, Mapping) else len(every)
+            every.append((label, part))
     if not every:
-        raise ValueError(f"{owner}: no schedules; write one at least.")
+        raise FieldError(owner, "schedules", schedules, "write at least one schedule")
     return every

@@ -1,4 +1,8 @@
-"""Laws from curves: many starts in one program, and the spread of what they might have been."""
+"""Fitting laws to loss curves: many starts, and the refits of a bootstrap, as one float64 program.
+
+The least-squares engine is our own because those of SciPy solve one problem at a time and on the host: 64 starts and
+200 refits take `_solve` seconds, and `predict` needs no further dependency.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +16,26 @@ import jax.numpy as jnp
 import jax.scipy.linalg
 import numpy as np
 
-from .._errors import format_value
-from .curves import Curve, admit_curves, in_float64
-from .fitted import FittedLaw, Settings, log_losses
-from .rates import checked_steps
+from .._errors import FieldError
+from .curves import Curve, check_curves, in_float64
+from .fitted import FitOptions, FittedLaw, log_losses
 
 Data = dict[str, Any]
 
 _AGREE = 1e-3
-"""Two starts came to the same value if the costs differ by this part."""
+"""Two starts agree if their costs differ by at most this share."""
 _ANGLE = 1e-3
-"""Converged: the cosine between the residuals and what each number changes of them is below."""
+"""A fit has converged if `Solved.angle` is at most this."""
 _CORRECTIONS = 3
 _REFITS = 60
 _POINTS = 40
-"""Of each curve for the starts."""
+"""Points of each curve that the starts use."""
 
 
 class Solved(NamedTuple):
-    """Where each start came to: the logarithms of the numbers, the cost, and how far from a minimum it is.
+    """The results of all starts: the logarithms of the numbers, the cost, and the distance from a minimum.
 
-    The cost of a point is 0 for a residual of 0; `angle` is the largest cosine between the residuals and what one of
-    the numbers changes of them.
+    `angle` is the largest cosine between the residuals and their derivative in one of the numbers.
     """
 
     theta: Any
@@ -44,7 +46,7 @@ class Solved(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """Sizes of the curves, from which starts are drawn."""
+    """Properties of the curves that the distribution of the starts depends on."""
 
     loss: float
     total: float
@@ -53,24 +55,24 @@ class Facts:
     fixed: dict[str, float]
 
     def draw_settled(self, rng: np.random.Generator, starts: int) -> dict[str, np.ndarray]:
-        """L0, A and alpha of which the loss after all rates is about the least one."""
+        """Draws L0, A and alpha such that the loss after all rates is about the smallest one."""
         share = rng.uniform(0.02, 0.5, starts)
         alpha = np.exp(rng.uniform(np.log(0.1), np.log(1.2), starts))
         return {"L0": self.loss * (1 - share), "A": self.loss * share * self.total**alpha, "alpha": alpha}
 
 
 class Problem(NamedTuple):
-    """What a law is fitted to: its fixed numbers, the data of each point, and the logarithms of the losses."""
+    """A law with its fixed numbers, the data of each point, and the logarithms of the losses."""
 
     cls: Any
     fixed: dict[str, float]
     data: Data
     target: np.ndarray
     curve: np.ndarray  # which curve each point is on
-    settings: Settings
+    options: FitOptions
 
     def thinned(self, points: int) -> Problem:
-        """With so many points of each curve at most."""
+        """Returns the problem with at most `points` points of each curve."""
         sizes = np.bincount(self.curve)
         ends = np.cumsum(sizes)
         each = [np.linspace(end - n, end - 1, min(points, n)) for n, end in zip(sizes, ends, strict=True)]
@@ -79,62 +81,57 @@ class Problem(NamedTuple):
         return self._replace(data=data, target=self.target[index], curve=self.curve[index])
 
     def solve(self, theta: np.ndarray, target: Any, weight: Any, max_steps: int) -> Solved:
-        """For each row of `theta` the numbers that fit that row of `target`, its points weighed by `weight`."""
+        """Solves for each row of `target`, starting from that row of `theta`, with weighted points."""
         few = len(theta) + -len(theta) % 8  # few sizes, so that few programs are compiled
         fill = lambda x: np.concatenate([x, np.broadcast_to(x[-1], (few - len(theta), x.shape[1]))])  # noqa: E731
         target, weight = (fill(np.broadcast_to(x, (len(theta), self.target.size))) for x in (target, weight))
-        prior = 2 * self.settings.prior * self.settings.huber * weight.sum(axis=1)
-        huber = self.settings.huber
+        prior = 2 * self.options.prior * self.options.huber * weight.sum(axis=1)
+        huber = self.options.huber
         found = _solve(self.cls, self.fixed, self.data, target, weight, fill(theta), prior, huber, max_steps)
         return Solved(*(np.asarray(x)[: len(theta)] for x in found))
 
     def law(self, theta: np.ndarray) -> Any:
-        """The law of the logarithms of its numbers; several laws, stacked, of rows of them."""
+        """Returns the law with the logarithms `theta` of its numbers; stacked laws for rows of them."""
         numbers = dict(zip(self.cls.fitted, np.moveaxis(np.exp(theta), -1, 0), strict=True))
         if theta.ndim == 1:
             return self.cls(**{name: float(x) for name, x in numbers.items()}, **self.fixed)
         return self.cls(**numbers, **{name: np.full(len(theta), x) for name, x in self.fixed.items()})
 
     def log_losses(self, theta: np.ndarray) -> np.ndarray:
-        """What the law says of each point, as the data have it."""
+        """The log losses of all points, computed from the data."""
         return np.asarray(log_losses(self.law(theta[None]), self.data))[0]
 
 
-def fit(cls: Any, fixed: dict[str, float], curves: Any, settings: Settings) -> FittedLaw:
-    """The law `cls` of the curves, its numbers but the `fixed` ones.
+def fit(cls: Any, fixed: dict[str, float], curves: Any, options: dict[str, Any]) -> FittedLaw:
+    """Fits the numbers of the law `cls` to curves, except the `fixed` ones.
 
-    The Huber loss of the differences of the logarithms is made least by Levenberg and Marquardt's method on the
-    logarithms of the numbers, so that they stay above 0: all starts in one program, on some points of each curve and
-    on data that stand for all steps (`_data`, whose size does not grow with them). From the best start on, all points
-    are taken, and what those data leave out of the law is added as the difference to the exact law: what comes out is
-    the fit of the exact law. Then the residuals are drawn again, in blocks, from all curves, and each curve is left
-    out in turn, and the law is fitted again to each.
+    It minimizes the Huber loss of the differences of log losses over the logarithms of the numbers, which keeps them
+    above 0. All starts run in one program, on some points of each curve and on data whose size does not depend on the
+    steps (`_data`). The best start goes on with all points, and with the difference between these data and the exact
+    law as a correction. Then the law is fitted again to resampled residuals, and without each curve.
     """
     owner = f"{cls.__name__}.fit"
-    curves = admit_curves(owner, curves)
-    _check(owner, settings)
-    at = [curve.steps[curve.steps >= max(curve.warmup_steps, 1)] for curve in curves]
+    curves = check_curves(owner, curves)
+    chosen = FitOptions.checked(owner, options)
+    at = [curve.fitted_steps for curve in curves]
     _check_curves(owner, cls, curves, at)
     losses = [curve.losses[curve.losses.size - a.size :] for curve, a in zip(curves, at, strict=True)]
     target = np.log(np.concatenate(losses))
-    rng = np.random.default_rng(settings.seed)
+    rng = np.random.default_rng(chosen.seed)
     with in_float64():
         data = cls._data([curve.lrs for curve in curves], at, fixed)
         curve = np.repeat(np.arange(len(at)), [a.size for a in at])
-        problem = Problem(cls, fixed, data, target, curve, settings)
+        problem = Problem(cls, fixed, data, target, curve, chosen)
         theta, agreeing = _from_starts(problem, _facts(curves, target, fixed), rng)
         theta, off, angle = _corrected(problem, curves, at, theta)
         exact = problem.log_losses(theta) + off
-        laws, misfits = _again(problem, curves, at, theta, off, rng)
+        laws, misfits = _refitted(problem, curves, at, theta, off, rng)
     residuals = [(target - exact)[curve == i] for i in range(len(at))]
     rms = float(np.sqrt(np.mean((target - exact) ** 2)))
     converged = bool(np.isfinite(angle) and angle <= _ANGLE)
     law = problem.law(theta)
-    _warn(owner, converged, law, rms, angle, agreeing, settings.starts)
-    return FittedLaw(
-        law=law, laws=laws, converged=converged, residual=rms, agreeing=agreeing, misfits=misfits,
-        curves=curves, at=tuple(at), residuals=tuple(residuals), settings=settings,
-    )  # fmt: skip
+    _warn(owner, converged, law, rms, angle, agreeing, chosen.starts)
+    return FittedLaw(law, laws, converged, rms, agreeing, misfits, curves, tuple(residuals), chosen)
 
 
 def _facts(curves: tuple[Curve, ...], target: np.ndarray, fixed: dict[str, float]) -> Facts:
@@ -148,12 +145,12 @@ def _facts(curves: tuple[Curve, ...], target: np.ndarray, fixed: dict[str, float
 
 
 def _from_starts(problem: Problem, facts: Facts, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """The best of all starts, and how many came to it."""
+    """The best of all starts, and the number of starts that agree with it."""
     thin = problem.thinned(_POINTS)
-    settings = problem.settings
-    drawn = problem.cls._draw(rng, settings.starts, facts)
+    options = problem.options
+    drawn = problem.cls._draw(rng, options.starts, facts)
     first = np.log(np.stack([drawn[name] for name in problem.cls.fitted], axis=1))
-    found = thin.solve(first, thin.target, 1.0, settings.max_steps)
+    found = thin.solve(first, thin.target, 1.0, options.max_steps)
     cost = np.where(np.isfinite(found.cost), found.cost, np.inf)
     best = int(np.argmin(cost))
     return np.asarray(found.theta)[best], int(np.sum(cost <= cost[best] * (1 + _AGREE)))
@@ -162,19 +159,19 @@ def _from_starts(problem: Problem, facts: Facts, rng: np.random.Generator) -> tu
 def _corrected(
     problem: Problem, curves: tuple[Curve, ...], at: list[np.ndarray], theta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """The numbers that fit the exact law, how far its logarithms are from those of the data, and how well they fit."""
+    """The fit of the exact law, the difference of its log losses from those of the data, and its `angle`."""
     off, angle = np.zeros_like(problem.target), np.inf
     for i in range(_CORRECTIONS + 1):
         if i:
             law = problem.law(theta)
             exact = [np.asarray(law.predict(c.lrs, a)) for c, a in zip(curves, at, strict=True)]
             off = np.log(np.concatenate(exact)) - problem.log_losses(theta)
-        solved = problem.solve(theta[None], problem.target - off, 1.0, problem.settings.max_steps)
+        solved = problem.solve(theta[None], problem.target - off, 1.0, problem.options.max_steps)
         theta, angle = np.asarray(solved.theta[0]), float(solved.angle[0])
     return theta, off, angle
 
 
-def _again(
+def _refitted(
     problem: Problem,
     curves: tuple[Curve, ...],
     at: list[np.ndarray],
@@ -182,17 +179,17 @@ def _again(
     off: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[Any, tuple[float, ...]]:
-    """The laws of residuals drawn again, and by how much the law of the other curves misses the end of each."""
-    settings, curve = problem.settings, problem.curve
+    """The laws of the bootstrap, and the error of the law of all other curves at the end of each curve."""
+    options, curve = problem.options, problem.curve
     exact = problem.log_losses(theta) + off
     residuals = problem.target - exact
-    drawn = exact - off + _drawn_again(rng, residuals, curve, settings.bootstrap, settings.block)
-    # Without any fall the law of the others says nothing of one.
+    drawn = exact - off + _resampled(rng, residuals, curve, options.bootstrap, options.block)
+    # Curves without a decay do not determine a law.
     out = [i for i in range(len(curves)) if len(curves) > 1 and _falls(curves, at, leave_out=i)]
-    weight = np.stack([np.ones(curve.size)] * settings.bootstrap + [(curve != i) * 1.0 for i in out])
+    weight = np.stack([np.ones(curve.size)] * options.bootstrap + [(curve != i) * 1.0 for i in out])
     target = np.concatenate([drawn, np.broadcast_to(problem.target - off, (len(out), curve.size))])
     found = np.asarray(problem.solve(np.broadcast_to(theta, (len(target), theta.size)), target, weight, _REFITS).theta)
-    laws, others = found[: settings.bootstrap], found[settings.bootstrap :]
+    laws, others = found[: options.bootstrap], found[options.bootstrap :]
     misfits = []
     for i, other in zip(out, others, strict=True):
         missed = (problem.target - off - problem.log_losses(other))[curve == i]
@@ -212,7 +209,7 @@ def _solve(
     huber: Any,
     max_steps: Any,
 ) -> Solved:
-    """For each row of `thetas` the numbers that fit that row of `targets`, from there on."""
+    """Levenberg-Marquardt from each row of `thetas`, for that row of `targets`."""
     data = jax.tree.map(jnp.asarray, data)
     usual = jnp.log(jnp.array([cls.usual.get(name, 1.0) for name in cls.fitted]))
     held = jnp.array([1.0 if name in cls.usual else 0.0 for name in cls.fitted])
@@ -249,7 +246,7 @@ def _solve(
             done = (better & small) | (damping > 1e12)
             return keep(theta + move, theta), keep(new, (cost, slope, curvature)), damping, done, step + 1
 
-        # The first step goes nowhere and is taken, whatever it costs: so `judged` is compiled once.
+        # The first step has no length and is always taken, so that `judged` is compiled once.
         nothing = jnp.asarray(jnp.inf, theta.dtype), jnp.zeros_like(theta), jnp.eye(theta.size, dtype=theta.dtype)
         state = theta, nothing, jnp.asarray(1e-2, theta.dtype), jnp.asarray(False), -1
         theta, (cost, slope, curvature), _, _, steps = jax.lax.while_loop(goes_on, step, state)
@@ -259,25 +256,22 @@ def _solve(
     return jax.vmap(one)(*map(jnp.asarray, (thetas, targets, weights, priors)))
 
 
-# --- the bootstrap ---------------------------------------------------------------------------------------------------
-
-
-def _drawn_again(
+def _resampled(
     rng: np.random.Generator, residuals: np.ndarray, curve: np.ndarray, count: int, block: int | None
 ) -> np.ndarray:
-    """Residuals put together of blocks of neighbours, from anywhere on any curve, (count, points)."""
+    """Residuals resampled in blocks of neighbours from all curves, (count, points)."""
     size = residuals.size
     length = min(block or _block(residuals, curve), size)
     first = np.searchsorted(curve, curve)  # of the curve of each point
     sizes = np.bincount(curve)[curve]
     starts = rng.integers(size, size=(count, -(-size // length), 1))
-    # A block that comes to the end of a curve goes on at the start of it.
+    # A block that reaches the end of a curve continues at the start of it.
     index = first[starts] + (starts - first[starts] + np.arange(length)) % sizes[starts]
     return residuals[index].reshape(count, -1)[:, :size]
 
 
 def _block(residuals: np.ndarray, curve: np.ndarray) -> int:
-    """Twice the lag over which neighbours are alike: up to which their correlation is above 1 / e."""
+    """Twice the lag up to which the autocorrelation of the residuals is above 1 / e."""
     lags = [1]
     for i in range(curve[-1] + 1):
         away = residuals[curve == i] - residuals[curve == i].mean()
@@ -288,46 +282,19 @@ def _block(residuals: np.ndarray, curve: np.ndarray) -> int:
     return 2 * max(lags)
 
 
-# --- the door --------------------------------------------------------------------------------------------------------
-
-
-def _check(owner: str, settings: Settings) -> None:
-    checked_steps(owner, "starts", settings.starts)
-    checked_steps(owner, "max_steps", settings.max_steps)
-    if settings.block is not None:
-        checked_steps(owner, "block", settings.block)
-    checked_steps(owner, "bootstrap", settings.bootstrap, least=2)
-    if isinstance(settings.seed, bool) or not isinstance(settings.seed, (int, np.integer)) or settings.seed < 0:
-        raise ValueError(f"{owner}: seed={format_value(settings.seed)}; seed must be an integer, 0 or more.")
-    for name, holds, says in (
-        ("huber", lambda x: 0 < x < np.inf, "above 0 and finite"),
-        ("prior", lambda x: 0 <= x < np.inf, "of 0 or more, such as 1e-4"),
-        ("confidence", lambda x: 0 < x < 1, "between 0 and 1, such as 0.95"),
-    ):
-        value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not holds(value):
-            raise ValueError(f"{owner}: {name}={format_value(value)}; {name} must be a number {says}.")
-
-
 def _check_curves(owner: str, cls: Any, curves: tuple[Curve, ...], at: list[np.ndarray]) -> None:
-    for i, curve in enumerate(curves):
+    for i, (curve, a) in enumerate(zip(curves, at, strict=True)):
         cls.check_rates(f"{owner}: curves[{i}] {curve.name!r}", curve.lrs)
-    for curve, a in zip(curves, at, strict=True):
         if not a.size:
-            raise ValueError(f"{owner}: {curve!r} has no losses after its warmup, and the law is none of a warmup.")
+            note = " has no losses after its warmup"
+            raise FieldError(owner, f"curves[{i}]", curve, "leave it out: the law does not hold in a warmup", note=note)
     needed, points = len(cls.fitted) + 1, sum(a.size for a in at)
     if points < needed:
-        inside = sum(curve.steps.size for curve in curves) - points
-        raise ValueError(
-            f"{owner}: {points} losses after the warmups ({inside} inside of them are left out); for "
-            f"{len(cls.fitted)} numbers write {needed} or more."
-        )
-    if _falls(curves, at):
-        return
-    raise ValueError(
-        f"{owner}: after its warmup no rate of {', '.join(map(repr, curves))} falls before a loss is measured, so "
-        "nothing tells what a decay gains; add a curve that decays."
-    )
+        instead = f"for the {len(cls.fitted)} numbers of the law write {needed} or more"
+        raise FieldError(owner, "curves", curves, instead, note=f" have {points} losses after the warmups")
+    if not _falls(curves, at):
+        note = ": no rate falls between its warmup and its last loss, so the gain of a decay is not identifiable"
+        raise FieldError(owner, "curves", curves, "add a curve that decays", note=note)
 
 
 def _falls(curves: tuple[Curve, ...], at: list[np.ndarray], leave_out: int = -1) -> bool:
@@ -337,18 +304,18 @@ def _falls(curves: tuple[Curve, ...], at: list[np.ndarray], leave_out: int = -1)
 
 
 def _warn(owner: str, converged: bool, law: Any, rms: float, angle: float, agreeing: int, starts: int) -> None:
-    said = f"the residual is {rms:.3g} (root mean square of logarithms), and {agreeing} of {starts} starts reached it"
+    fit = f"the residual is {rms:.3g} (root mean square of logarithms), and {agreeing} of {starts} starts reached it"
     if not converged:
         away = [f"{name} to {x:.1g}" for name, x in law.numbers().items() if not 1e-9 < x < 1e9 and name in law.fitted]
         instead = (
-            f"{' and '.join(away)} ran away, as these curves do not tell so many numbers: add curves whose schedules "
-            "differ more, above all in how far and when they fall"
+            f"the law is not identifiable from these curves ({' and '.join(away)}): add curves whose schedules differ "
+            "more, above all in how far and when they decay"
             if away
             else "write more max_steps or starts"
         )
-        text = f"{owner}: did not converge (gradient {angle:.2g}): {said}; {instead}."
+        text = f"{owner}: did not converge (gradient {angle:.2g}): {fit}; {instead}."
     elif agreeing == 1 < starts:
-        text = f"{owner}: {said}: there may be better ones; write more starts."
+        text = f"{owner}: {fit}: there may be better ones; write more starts."
     else:
         return
     warnings.warn(text, RuntimeWarning, stacklevel=4)

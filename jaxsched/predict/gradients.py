@@ -1,10 +1,10 @@
-"""The gradient of a final loss in the hyperparameters of a schedule, through a whole training."""
+"""Gradients of the final loss of a training in the hyperparameters of its schedule."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,26 +12,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from .._errors import format_value, is_traced
+from .._errors import FieldError, FieldTypeError, is_traced
 from ..optim.metrics import listener_names
-from ..schedules.structure import axes
-from ..sweep.engine import check_key, check_seeds, check_whole
+from ..sweep.engine import check_key, check_seeds
 from ..sweep.settings import hyperparameters, is_schedule
 from ..sweep.task import Task
 from ..sweep.training import Data, Training, training_keys
+from .arguments import check_count, check_setting, is_float
 from .objectives import Objective
-from .rates import checked_steps
 
 
 class UnrolledGradient(NamedTuple):
     """A final validation loss, and its gradient in the hyperparameters of the schedule.
 
-    Fields:
+    Args:
       loss: the mean over the seeds, a scalar.
-      gradient: its gradient, in the form of the schedule. An integer has none: JAX's `float0` stands there.
-      losses: of each seed, (seeds,).
-      gradients: of each seed, in the form of a stacked schedule: (seeds, ...).
-      schedule: the setting that it was taken at.
+      gradient: its gradient, with the structure of the schedule; JAX's `float0` for integers.
+      losses: for each seed, (seeds,).
+      gradients: for each seed, as a stacked schedule, (seeds, ...).
+      schedule: the setting.
       seeds: the seeds, in the order of `losses`.
     """
 
@@ -43,15 +42,14 @@ class UnrolledGradient(NamedTuple):
     seeds: tuple[int, ...]
 
     def table(self) -> list[dict[str, Any]]:
-        """One row for each float hyperparameter; one for each entry of a table of them, `values.0`, `values.1` ...
+        """Returns a dict for each float hyperparameter, and each entry of a table: `values.0`, `values.1` ...
 
-        A row is a dict: the `hyperparameter`, its `value`, the `gradient`, its standard `error` over the seeds (NaN for
-        one seed), and `per_log = value gradient`, the gradient in the logarithm: 1 % more of the hyperparameter adds
-        `0.01 per_log` to the loss.
+        A row has the `hyperparameter`, its `value`, the `gradient`, its standard `error` over the seeds (NaN for one
+        seed), and `per_log = value gradient`: 1 % more of the hyperparameter adds `0.01 per_log` to the loss.
         """
         slopes, rows = hyperparameters(self.gradients), []
         for name, leaf in hyperparameters(self.schedule).items():
-            if not _is_float(leaf):
+            if not is_float(leaf):
                 continue
             each = np.asarray(slopes[name], np.float64)
             seeds = len(each)
@@ -79,33 +77,31 @@ def unrolled_loss(
     checkpoint_every: int | None = None,
     chunk: int | None = None,
 ) -> Objective:
-    """The final validation loss of a short training as a function of its schedule: an objective to go downhill on.
+    """Returns the final validation loss of a short training as a function of its schedule: an objective for `optimize`.
 
-    The training is that of `sweep(task, [schedule], steps, seeds, key)`, step by step, and so is the loss: its mean
-    over the seeds. It can be traced, vmapped over stacked schedules and differentiated, in either mode;
-    `jax.grad(objective, allow_int=True)` is the gradient of a schedule with integers, which have none. NaN says that a
-    training diverged, or that its optimizer has no derivative: `unroll_grad` tells which.
+    The training is that of `sweep(task, [schedule], steps, seeds, key)`, with its mean loss over the seeds. It can be
+    traced, vmapped over stacked schedules and differentiated in either mode; for schedules with integers use
+    `jax.grad(objective, allow_int=True)`. It returns NaN if a training diverges.
 
-    The gradient goes back through every step, so that none of them is approximated. The parameters and the state of
-    the optimizer are kept at the begin of each segment of `checkpoint_every` steps, and of each step of the segment
-    that it goes through: for n segments of k steps, memory is that of n + k of them, instead of n k. A step is computed
-    three times for it, and its derivative once.
+    The gradient is exact. Parameters and optimizer states are kept at the start of each segment of `checkpoint_every`
+    steps, and at each step of one segment: the memory of n segments of k steps is that of n + k steps. Each step is
+    computed three times.
 
     Args:
       task: a `Task` whose data are arrays.
-      steps: of the training, 1 or more. Gradients through many steps at large rates grow without a bound, as those of
-        recurrent networks do: 100 to 1,000 are usual.
+      steps: of the training, 1 or more. Gradients through many steps at large rates explode: 100 to 1,000 are usual.
       seeds: how many (0, 1, ... n - 1), or a list of different integers, 0 or more.
       key: an integer or a JAX random key.
       checkpoint_every: the steps of a segment, 1 or more; None: about `sqrt(steps)`, for the least memory.
-      chunk: the seeds that are trained side by side; None: all. Fewer take less memory and more time.
+      chunk: the seeds that are trained side by side; None: all.
 
-    Returns: `objective(schedule) -> scalar`, where a schedule is a setting of the task: a schedule, or a pytree of
-    schedules and numbers. The data become constants of the programs that it is traced into. A second call with the same
-    arguments returns an equal function (of the last eight), so that a program into which it went is not compiled again.
+    Returns:
+      `objective(schedule) -> scalar`, for a schedule or a pytree of schedules and numbers. Objectives of the same
+      arguments are equal, and share compiled programs. The data become constants of the programs that trace it.
 
-    Errors: TypeError and ValueError that name the argument, show its value and say what to write; also for a task with
-    batches from Python code, and for an optimizer that listens to the validation.
+    Raises:
+      FieldError, FieldTypeError: for bad arguments, a task with batches from Python code, and an optimizer that listens
+        to the validation.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -121,10 +117,11 @@ def unrolled_loss(
       >>> [f"{objective(js.Linear(rate, 0.0, 4)):.4f}" for rate in (0.2, 0.4)]
       ['0.6682', '0.2895']
 
-    Source: Maclaurin et al., "Gradient-based hyperparameter optimization through reversible learning", 2015, arXiv
-    1502.03492; Franceschi et al., 2017, arXiv 1703.01785; the checkpoints: Chen et al., 2016, arXiv 1604.06174.
+    References:
+      Maclaurin et al., "Gradient-based hyperparameter optimization through reversible learning", 2015, arXiv
+      1502.03492; Franceschi et al., 2017, arXiv 1703.01785; the checkpoints: Chen et al., 2016, arXiv 1604.06174.
     """
-    return _checked("unrolled_loss", task, steps, seeds, key, checkpoint_every, chunk).loss
+    return _unrolled("unrolled_loss", task, steps, seeds, key, checkpoint_every, chunk)
 
 
 def unroll_grad(
@@ -137,24 +134,28 @@ def unroll_grad(
     checkpoint_every: int | None = None,
     chunk: int | None = None,
 ) -> UnrolledGradient:
-    """The gradient of the final validation loss in the hyperparameters of the schedule, through a short real training.
+    """Returns the gradient of the final validation loss of a short training in its hyperparameters.
 
-    It is the value and the gradient of `unrolled_loss`, which tells about the trainings and their memory, for each seed
-    by itself. It is a gradient in what is a float there: write `warmup_steps=100.5` for one in the warmup. At a whole
-    number of steps the loss has a kink in a length, as a step of the training stands just where the phase ends: the
-    gradient of `100.0` is that of one side, and may have another sign than that of the other. Begin in between, and
-    where a descent comes to a whole number, look at both sides. Within a compiled function, take the gradient of
-    `unrolled_loss` instead.
+    It evaluates `unrolled_loss` and its gradient for each seed. Only floats have a gradient: write `warmup_steps=100.5`
+    for one in the warmup. At a whole number of steps the loss has a kink in a length, and the gradient is that of one
+    side; start between two. In a compiled function use the gradient of `unrolled_loss`.
 
     Args:
-      task, steps, seeds, key, checkpoint_every, chunk: as those of `unrolled_loss`.
+      task: see `unrolled_loss`, also for the arguments below.
       schedule: a setting of the task: a schedule, or a pytree of schedules and numbers.
+      steps: of the training.
+      seeds: how many, or which.
+      key: an integer or a JAX random key.
+      checkpoint_every: the steps of a segment.
+      chunk: the seeds that are trained side by side.
 
-    Returns: an `UnrolledGradient`: `loss`, `gradient`, those of each seed, and `table()`, its rows by hyperparameter.
+    Returns:
+      An `UnrolledGradient`.
 
-    Errors: those of `unrolled_loss`; ValueError for a schedule without a float; FloatingPointError, which is no error
-    of an argument, for a training that diverged, and for a gradient that is not finite where the loss is. Adam has
-    none at a gradient of 0, at which it takes the square root of 0: `optax.adam(schedule, eps_root=1e-8)` has.
+    Raises:
+      FieldError, FieldTypeError: as `unrolled_loss` does, and for a schedule without a float.
+      FloatingPointError: for a training that diverged, and for a gradient that is not finite. Adam has none where a
+        gradient is 0, because of its square root; `optax.adam(schedule, eps_root=1e-8)` has one.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -170,16 +171,12 @@ def unroll_grad(
       ...     print(f"{row['hyperparameter']}: {row['gradient']:.4f}, {row['per_log']:.4f} of the logarithm")
       init_value: -2.6206, -0.5241 of the logarithm
       end_value: -1.4932, -0.0000 of the logarithm
-
-    Source: that of `unrolled_loss`.
     """
-    trainings = _checked("unroll_grad", task, steps, seeds, key, checkpoint_every, chunk)
-    setting = _setting("unroll_grad", task, schedule)
-    if not any(map(_is_float, jax.tree.leaves(setting))):
-        raise ValueError(
-            f"unroll_grad: schedule={format_value(schedule)} has no float, and an integer takes no gradient: write 1.0 "
-            "for 1, and 100.5 for a length of 100 steps."
-        )
+    trainings = _unrolled("unroll_grad", task, steps, seeds, key, checkpoint_every, chunk)
+    setting = _checked_setting("unroll_grad", task, schedule)
+    if not any(map(is_float, jax.tree.leaves(setting))):
+        instead = "an integer takes no gradient: write 1.0 for 1, and 100.5 for a length of 100 steps"
+        raise FieldError("unroll_grad", "schedule", schedule, instead, note=" has no float")
     losses, gradients = trainings.gradients(setting)
     if not is_traced(losses):
         _refuse_non_finite(trainings.seeds, losses, gradients)
@@ -187,84 +184,68 @@ def unroll_grad(
     return UnrolledGradient(jnp.mean(losses), mean, losses, gradients, schedule, trainings.seeds)
 
 
-def _is_number(x: Any) -> bool:
-    numeric = isinstance(x, (int, float, np.ndarray, np.generic, Array)) and not isinstance(x, bool)
-    return numeric and (_is_float(x) or jnp.issubdtype(jnp.result_type(x), jnp.integer))
-
-
-def _is_float(x: Any) -> bool:
-    return bool(jnp.issubdtype(jnp.result_type(x), jnp.floating))
-
-
 def _refuse_non_finite(seeds: tuple[int, ...], losses: Array, gradients: Any) -> None:
     lost = [seed for seed, loss in zip(seeds, np.asarray(losses).tolist(), strict=True) if not math.isfinite(loss)]
     if lost:
         raise FloatingPointError(
-            f"unroll_grad: the trainings with the seeds {lost} diverged, and have no gradient; lower the rate, or take "
-            "fewer steps (sweep(...).diverged_at tells at which step)."
+            f"unroll_grad: the trainings with the seeds {lost} diverged; lower the rate, or take fewer steps "
+            "(sweep(...).diverged_at holds the step)."
         )
     named = {name: g for name, g in hyperparameters(gradients).items() if g.dtype != jax.dtypes.float0}
     bad = [name or "the number" for name, g in named.items() if not np.all(np.isfinite(np.asarray(g, np.float64)))]
     if bad:
         raise FloatingPointError(
             f"unroll_grad: the loss is {np.mean(np.asarray(losses)):.4g}, but its gradient in {', '.join(bad)} is not "
-            "finite. A square root has no derivative at 0: write optax.adam(schedule, eps_root=1e-8) for an Adam, and "
-            "an eps within the root of a norm; a gradient that grew over many steps is finite over fewer."
+            "finite. A square root has no derivative at 0: write optax.adam(schedule, eps_root=1e-8), and an eps in "
+            "the root of a norm; a gradient that exploded over many steps is finite over fewer."
         )
 
 
-class _Compiled:
-    """The training of a task as a function of its setting, key and data: compiled once, and kept."""
+class _Program:
+    """A training as a function of its setting, key and data, and its compiled forms."""
 
     def __init__(self, task: Task, steps: int, every: int, chunk: int) -> None:
-        self.training = Training(task)
+        self.task, self.training = task, Training(task)
         self.steps, self.every, self.chunk = steps, every, chunk
-        self.starts = jax.jit(self._starts)
-        self.losses = jax.jit(self._losses)
-        self.gradients = jax.jit(self._gradients)
+        self.starts, self.losses, self.gradients = map(jax.jit, (self._starts, self._losses, self._gradients))
 
-    def _starts(self, keys: Array) -> tuple[Any, Array]:
-        """The first parameters, and the orders of the examples, int32 (seeds, epochs, examples): as many numbers as
-        examples are taken. They depend on no setting, so that they are made outside of what is differentiated."""
-        epochs, seeds = -(-self.steps // self.training.batches), jnp.arange(len(keys))
-        orders = lax.map(lambda epoch: self.training.orders(keys, seeds, epoch), jnp.arange(epochs, dtype=jnp.int32))
-        return self.training.first_params(keys), jnp.moveaxis(orders, 0, 1)
+    def _starts(self, keys: Array) -> tuple[Any, Array, Array]:
+        """The keys, the first parameters, and the orders of the examples, int32 (seeds, epochs, examples).
+
+        They depend on no setting, so they are made outside of the function that is differentiated.
+        """
+        training = self.training
+        epochs, seeds = -(-self.steps // training.batches), jnp.arange(len(keys))
+        orders = lax.map(lambda epoch: training.orders(keys, seeds, epoch), jnp.arange(epochs, dtype=jnp.int32))
+        return keys, training.first_params(keys), jnp.moveaxis(orders, 0, 1)
 
     def _losses(self, setting: Any, starts: Any, train: Any, valid: Any) -> Array:
-        return self._map(lambda start: self._loss(setting, start, train, valid), starts)
+        return lax.map(lambda start: self._loss(setting, start, train, valid), starts, batch_size=self.chunk)
 
-    def _gradients(self, setting: Any, starts: Any, train: Any, valid: Any) -> tuple[Array, list[Array]]:
-        """The losses, and the gradients in the floats of the setting, one after the other."""
+    def _gradients(self, setting: Any, starts: Any, train: Any, valid: Any) -> tuple[Array, Any]:
+        """The losses, and the gradients in the floats of the setting; empty arrays stand for integers."""
         leaves, structure = jax.tree.flatten(setting)
-        places = [i for i, x in enumerate(leaves) if _is_float(x)]
+        floats = [x if is_float(x) else None for x in leaves]
 
-        def loss(floats: list[Array], start: Any) -> Array:
-            filled = list(leaves)
-            for i, x in zip(places, floats, strict=True):
-                filled[i] = x
+        def loss(floats: list[Any], start: Any) -> Array:
+            filled = [x if new is None else new for x, new in zip(leaves, floats, strict=True)]
             return self._loss(structure.unflatten(filled), start, train, valid)
 
-        floats = [leaves[i] for i in places]
-        return self._map(lambda start: jax.value_and_grad(loss)(floats, start), starts)
-
-    def _map(self, function: Callable[[Any], Any], starts: Any) -> Any:
-        return lax.map(function, starts, batch_size=self.chunk)
+        return lax.map(lambda start: jax.value_and_grad(loss)(floats, start), starts, batch_size=self.chunk)
 
     def _loss(self, setting: Any, start: Any, train: Any, valid: Any) -> Array:
         key, params, orders = start
         training, seed, first = self.training, jnp.int32(0), jnp.int32(0)
         carry = training.start(setting, params)
         for name in listener_names(carry.state):
-            raise ValueError(
-                f"Task: named({name!r}, ...) of the optimizer listens to the validation, which is not measured within "
-                "an unrolled training; leave it out."
-            )
-        # Closed over, the orders and the data are shared by all steps: as results of a step they would be kept.
+            instead = "leave it out: an unrolled training does not measure the validation loss on the way"
+            raise FieldError("Task", "optimizer", name, instead, note=" listens to the validation")
+        # The orders and the data are closed over: as results of a step, they would be kept for each step.
         data = Data(train, orders[None], first)
 
         @functools.partial(jax.checkpoint, prevent_cse=False)
         def step(carry: Any, t: Array) -> tuple[Any, None]:
-            # The last segment may be longer than what is left: behind the end nothing moves.
+            # The last segment may be longer than the rest of the training.
             advance = functools.partial(training.step, setting=setting, key=key, seed=seed, data=data, t=t)
             return lax.cond(t < self.steps, advance, lambda carry: carry, carry), None
 
@@ -278,82 +259,58 @@ class _Compiled:
         return training.measure(carry, valid, jnp.int32(self.steps - 1))[1]["valid_loss"]
 
 
-# A task is known by its identity, so that a second call with it compiles nothing; the few last ones are kept alive.
-_compiled = functools.lru_cache(maxsize=8)(_Compiled)
+_program = functools.lru_cache(maxsize=8)(_Program)  # keeps the data of the last tasks alive, and their programs
 
 
-class _Trainings:
-    """The trainings of a task with all seeds, as functions of the setting."""
+class _Unrolled:
+    """The objective that `unrolled_loss` returns. Those of the same arguments are equal, so they share programs."""
 
-    def __init__(self, compiled: _Compiled, seeds: tuple[int, ...], key: Array) -> None:
-        self.compiled, self.seeds = compiled, seeds
-        keys = training_keys(key, seeds)
-        task = compiled.training.task
-        self.data = ((keys, *compiled.starts(keys)), task.train, task.valid)
+    def __init__(self, program: _Program, seeds: tuple[int, ...], key: Array) -> None:
+        self.program, self.seeds = program, seeds
+        task, bits = program.task, jax.random.key_data(key)
+        self.data = (program.starts(training_keys(key, seeds)), task.train, task.valid)
+        known = object() if is_traced(bits) else np.asarray(bits).tobytes()
+        self._identity = (program, seeds, jax.random.key_impl(key), known, jnp.result_type(float))
 
-    def loss(self, schedule: Any) -> Array:
-        """The objective that `unrolled_loss` returns: a method of what is kept, so that it equals itself."""
-        setting = _setting("unrolled_loss", self.compiled.training.task, schedule)
-        return jnp.mean(self.compiled.losses(setting, *self.data))
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Unrolled) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __call__(self, schedule: Any) -> Array:
+        setting = _checked_setting("unrolled_loss", self.program.task, schedule)
+        return jnp.mean(self.program.losses(setting, *self.data))
 
     def gradients(self, setting: Any) -> tuple[Array, Any]:
         """The losses and their gradients, stacked over the seeds; `float0` for integers."""
         leaves, structure = jax.tree.flatten(setting)
-        losses, floats = self.compiled.gradients(setting, *self.data)
-        rest = iter(floats)
-
-        def slope(x: Any) -> Any:
-            return next(rest) if _is_float(x) else np.zeros((len(self.seeds), *np.shape(x)), jax.dtypes.float0)
-
-        return losses, structure.unflatten([slope(x) for x in leaves])
+        losses, slopes = self.program.gradients(setting, *self.data)
+        none = [np.zeros((len(self.seeds), *np.shape(x)), jax.dtypes.float0) for x in leaves]
+        filled = [none if slope is None else slope for slope, none in zip(slopes, none, strict=True)]
+        return losses, structure.unflatten(filled)
 
 
-@functools.lru_cache(maxsize=8)
-def _kept(compiled: _Compiled, seeds: tuple[int, ...], impl: Any, key: bytes, dtype: Any) -> _Trainings:
-    """The trainings with a key, whose numbers tell it: an array cannot be looked up. The parameters to begin with are
-    of the type of floats of the time when they are made."""
-    del dtype
-    return _Trainings(compiled, seeds, jax.random.wrap_key_data(jnp.asarray(np.frombuffer(key, np.uint32)), impl=impl))
-
-
-def _checked(owner: str, task: Any, steps: Any, seeds: Any, key: Any, every: Any, chunk: Any) -> _Trainings:
+def _unrolled(owner: str, task: Any, steps: Any, seeds: Any, key: Any, every: Any, chunk: Any) -> _Unrolled:
     if not isinstance(task, Task):
-        raise TypeError(f"{owner}: task={format_value(task)}; task must be a Task(init=..., loss=..., ...).")
+        raise FieldTypeError(owner, "task", task, "task must be a Task(init=..., loss=..., ...)")
     if task.host:
-        raise ValueError(
-            f"{owner}: the batches of this task come from Python code, and the way back through a training needs them "
-            "again: write train=(x, y), arrays from which the batches are drawn, and a batch_size."
-        )
-    steps = checked_steps(owner, "steps", steps)
-    every = math.isqrt(steps - 1) + 1 if every is None else min(checked_steps(owner, "checkpoint_every", every), steps)
+        instead = "the backward pass needs the batches again: write train=(x, y), arrays, and a batch_size"
+        raise FieldError(owner, "train", task.train, instead, note=" comes from Python code")
+    steps = check_count(owner, "steps", steps)
+    every = math.isqrt(steps - 1) + 1 if every is None else min(check_count(owner, "checkpoint_every", every), steps)
     seeds, key = check_seeds(owner, seeds, task), check_key(owner, key)
-    if chunk is None:
-        chunk = len(seeds)
-    check_whole(owner, "chunk", chunk, 1)
-    compiled, data = _compiled(task, steps, every, min(int(chunk), len(seeds))), jax.random.key_data(key)
-    if is_traced(data):  # within a compiled function
-        return _Trainings(compiled, seeds, key)
-    return _kept(compiled, seeds, jax.random.key_impl(key), np.asarray(data).tobytes(), jnp.result_type(float))
+    chunk = len(seeds) if chunk is None else min(check_count(owner, "chunk", chunk), len(seeds))
+    return _Unrolled(_program(task, steps, every, chunk), seeds, key)
 
 
-def _setting(owner: str, task: Task, schedule: Any) -> Any:
-    """One setting as arrays: a Python number and an array are the same program."""
-    parts = jax.tree.leaves(schedule, is_leaf=is_schedule)
-    for part in parts:
-        if is_schedule(part) and axes(part) - {0}:
-            raise ValueError(
-                f"{owner}: schedule={format_value(part)} is several settings, stacked; write "
-                f"jax.vmap(unrolled_loss(task, "
-                "steps))(schedules), or unstack them."
-            )
-        if not is_schedule(part) and not _is_number(part):
-            raise TypeError(
-                f"{owner}: schedule holds {format_value(part)}; write a schedule, or a pytree of them and numbers."
-            )
-    if not jax.tree.leaves(schedule):
-        raise ValueError(
-            f"{owner}: schedule={format_value(schedule)} holds no number; write a schedule, such as Linear(...)."
-        )
-    if not all(map(is_schedule, parts)) and not any(map(is_traced, jax.tree.leaves(schedule))):
-        task.optimizer(schedule)  # for the checks at its door: in the program numbers are traced
+def _checked_setting(owner: str, task: Task, schedule: Any) -> Any:
+    """One setting as arrays, so that Python numbers and arrays share a program."""
+    check_setting(owner, "schedule", schedule, "write jax.vmap(unrolled_loss(task, steps))(schedules), or unstack them")
+    leaves = jax.tree.leaves(schedule)
+    if not leaves:
+        raise FieldError(owner, "schedule", schedule, "write one, such as Linear(...)", note=" holds no number")
+    numbers = not all(map(is_schedule, jax.tree.leaves(schedule, is_leaf=is_schedule)))
+    if numbers and not any(map(is_traced, leaves)):
+        task.optimizer(schedule)  # it checks its numbers, which are traced in the program
     return jax.tree.map(lambda x: x if isinstance(x, Array) else jnp.asarray(np.asarray(x)), schedule)

@@ -1,4 +1,4 @@
-"""How to prolong a run: how much longer to cool down, or how far to lower the rate."""
+"""Plans for other horizons: extending a run, and transferring its peak."""
 
 from __future__ import annotations
 
@@ -6,42 +6,38 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ..fields import Domain
-from ..schedules.base import Schedule, ShapeName
-from .rates import checked_steps
-from .runs import (
-    FINITE,
-    POSITIVE,
-    SAME,
-    best_of_run,
-    checked_choice,
-    checked_number,
-    horizon_of,
-    level_and_cooldown,
-    padded,
-    rates_seen,
-    refuse_all_warmup,
-    short,
-    tuned_scale,
-)
+from .._errors import FieldError, FieldTypeError
+from ..fields import Positive, Scalar, Unit, shortest
+from ..schedules import shapes
+from ..schedules.base import Constant, Schedule, ShapeName
+from . import convex
+from .arguments import check_choice, check_count, check_number
+from .rates import concrete_rates, refuse_unfinished_warmup
 
 ExtensionRule: TypeAlias = Literal["tuned", "least"]
 
-_SHARE = Domain("a number from 0 to 1", lambda x: (x >= 0) & (x <= 1))
-_POINTS = 16  # that are looked at before a search narrows
-_FACTORS = math.log(64.0)  # a rate is lowered by 64 at most
-_PLATEAU = 0.05  # of the horizon: a peak that is held for longer is a plateau, what follows it a cooldown
+SAME = 1e-6
+"""Rates of one plateau differ by less than this share."""
+_SMALLEST = 4096
+"""Steps of a program: a shorter one takes as long."""
+_POINTS = 16
+"""Points of a search before it narrows."""
+_FACTORS = math.log(64.0)
+"""The logarithm of the largest factor by which a rate is lowered."""
+_PLATEAU = 0.05
+"""A peak that is held for more than this share of the horizon is a plateau, followed by a cooldown."""
 
 
 class Ways(NamedTuple):
-    """A number for each way to prolong a run.
+    """A number for each way to extend a run.
 
-    Fields:
+    Args:
       unchanged: at the same rate, with a cooldown of the same share of the run.
       longer_cooldown: at the same rate, with a cooldown of another length.
       lowered: at another rate from step `at` on, with a cooldown of the same share of the run.
@@ -54,18 +50,18 @@ class Ways(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Extension:
-    """Two ways to prolong a run, each a schedule of the whole run that is the old one before step `at`.
+    """Two ways to extend a run, each a schedule of the whole run that equals the old one before step `at`.
 
-    Fields:
-      longer_cooldown: the rate stays as it is at step `at`, and then cools down for longer.
-      cooldown_steps, cooldown_fraction: how long, in steps, and as a share of all `new_total` steps.
+    Args:
+      longer_cooldown: the rate is held from step `at`, and then cools down for longer.
+      cooldown_steps: the length of that cooldown.
       lowered: the rate changes at step `at`, and then cools down for the old share of the run.
-      factor: by what; below 1 the rate is lowered. Above 1 it is raised, as it may be after most of a cosine, at most
-        to the peak of the old schedule.
-      same_cooldown_steps: the steps of that cooldown.
+      factor: of that change; above 1 the rate is raised, as it may be after most of a cosine, at most to the old peak.
+      same_cooldown_steps: the length of that cooldown.
       bounds: the bound of each way, `Ways(unchanged, longer_cooldown, lowered)`, in units of `distance * grad_norm`.
-      scales: what the rates of each way would best be multiplied with: 1 where they are tuned.
-      at, new_total: as they were given.
+      scales: the best factor for the rates of each way; 1 where they are tuned.
+      at: the first step that may change.
+      new_total: the new horizon.
     """
 
     longer_cooldown: Schedule
@@ -80,7 +76,7 @@ class Extension:
 
     @property
     def cooldown_fraction(self) -> float:
-        """The share of the whole run that the longer cooldown takes."""
+        """The share of the longer cooldown in the whole run."""
         return self.cooldown_steps / self.new_total
 
     @property
@@ -122,44 +118,41 @@ def extend(
     rule: ExtensionRule = "tuned",
     distance: float | None = None,
 ) -> Extension:
-    """How to prolong a run: how much longer to cool down, or how far to lower the rate.
+    """Plans to extend a run: with a longer cooldown, or with a lower rate.
 
-    A rate that is tuned for one horizon is too high for a longer one. Two ways keep the steps before `at`, which are
-    done (or fixed), and make up for it; no run has to be tuned again:
+    A rate that is tuned for one horizon is too high for a longer one. Two ways compensate for it without another tuning
+    run, and keep the steps before `at`:
 
     - `longer_cooldown`: the rate stays `schedule(at)`, and the cooldown takes a larger share of the run.
     - `lowered`: the rate becomes `factor schedule(at)` at step `at`; the cooldown takes its old share of the run.
 
-    Formula: with `gamma*` as in `convex.best_scale`, c the share of the run that the cooldown takes, f the factor,
-    and `s'` the prolonged schedule: `tuned` takes the smallest c, or the f next to 1, with `gamma*(s') = gamma*(s)`,
-    so that the base rate which is the best one for s is the best one for s' too. `least` takes the c, or the f, with
-    the least `convex.bound(s')` at the distance at which s is tuned. From a WSD of 4,000 steps with 20 %
-    linear cooldown `tuned` gives c = .45, .63, .77, .88 at 1.5, 2, 2.5, 3 times the horizon (where `at` is before the
-    cooldown begins: at .36 of the old horizon for the last), and f = .64, .53, .47, .43, .40, .38 at 1.5 ... 4 times
-    with `at` at .8 of it; from one of 400 steps c is .44, .62, .76, .87, and f up to .01 more.
-    Where `tuned` is out of reach, as a cooldown cannot begin before `at`, or the rate is not too high to begin with,
-    the way has the least bound instead, and its `scales` tell how far off its rate is.
+    With `gamma*` as in `convex.best_scale`, the share c of the cooldown, the factor f and the extended schedule `s'`:
+    `tuned` takes the smallest c, or the f nearest to 1, with `gamma*(s') = gamma*(s)`, so that the best base rate of s
+    is that of s' too. `least` minimizes `convex.bound(s')` at the distance at which s is tuned. From a WSD of 4,000
+    steps with 20 % linear cooldown, `tuned` gives c = .45, .63, .77, .88 at 1.5, 2, 2.5, 3 times the horizon, and
+    f = .64, .53, .47, .43, .40, .38 at 1.5 ... 4 times with `at` at .8 of it. Where `tuned` is out of reach, or the
+    rate is not too high to begin with, the way has the least bound, and its `scales` show how far its rate is off.
 
     Args:
-      schedule: the old schedule, at its old horizon and its tuned rate. If it holds its peak for at least 5 % of the
-        steps (a plateau), what comes after is its cooldown, and `at` must not be in it. Any other, such as a cosine,
-        may be left at any step of its decay; its rate there is then held.
+      schedule: the old schedule, at its old horizon and its tuned rate. If it holds its peak for more than 5 % of the
+        steps (a plateau), its cooldown follows, and `at` must not be in it. Any other, such as a cosine, may be left at
+        any step of its decay; its rate there is then held.
       at: the first step whose rate may change, after the warmup.
       new_total: the new horizon, in steps.
       total_steps: the old horizon; None: the field of the schedule of that name.
       shape: of the cooldown, as in `Ramp`; None: the field `decay_shape` of the schedule, else `linear`.
       end_value: the rate at step `new_total`, 0 or more.
-      cooldown_fraction: the share of the run that the cooldown of `lowered` takes, from 0 to 1; None: that of the old
-        schedule, or 0.2 where it has none.
+      cooldown_fraction: the share of the cooldown of `lowered`, from 0 to 1; None: that of the old schedule, or 0.2.
       rule: `tuned` or `least`.
-      distance: from the start to the minimum by what gradient norms are at most (D / G of the bound), if it is known;
-        None: such that the old schedule is tuned.
+      distance: from the start to the minimum, divided by the largest gradient norm; None: such that the old schedule is
+        tuned.
 
-    Returns: an `Extension`.
+    Returns:
+      An `Extension`.
 
-    Errors: ValueError for an `at` in the warmup, in the cooldown or past the old horizon, for a rate of 0 there, for a
-    new horizon that is not longer than the old one, for a horizon shorter than the warmup, and where the rate is too
-    high for either way to make up for, or too low for any cooldown to help (it says which).
+    Raises:
+      FieldError: for an `at` in the warmup, in the cooldown or past the old horizon, for a rate of 0 there, for a new
+        horizon that is not longer than the old one, and where no way compensates for a rate that is too high or low.
 
     Example:
       >>> import jaxsched as js
@@ -176,32 +169,31 @@ def extend(
       >>> longer.best.schedules[1]
       Constant(constant_value=0.001).cooldown(at=17, steps=263)
 
-    Source: Schaipp et al., 2025, arXiv 2501.18965, section 5.1.
+    References:
+      Schaipp et al., 2025, arXiv 2501.18965, section 5.1.
     """
     owner = "plan.extend"
-    checked_choice(owner, "rule", rule, ExtensionRule)
-    total = horizon_of(owner, schedule, total_steps)
-    rates = rates_seen(owner, schedule, total)
-    at, new_total = checked_steps(owner, "at", at, 0), checked_steps(owner, "new_total", new_total)
+    check_choice(owner, "rule", rule, ExtensionRule)
+    rates = concrete_rates(owner, schedule, total_steps)
+    at, new_total = check_count(owner, "at", at, 0), check_count(owner, "new_total", new_total)
     cooldown = _check_run(owner, rates, at, new_total)
     cooling: ShapeName = shape or getattr(schedule, "decay_shape", "linear")
-    fraction = cooldown / total if cooldown > 1 else 0.2
+    fraction = cooldown / rates.size if cooldown > 1 else 0.2
     if cooldown_fraction is not None:
-        fraction = float(checked_number(owner, "cooldown_fraction", cooldown_fraction, _SHARE))
-    end_value = float(checked_number(owner, "end_value", end_value, FINITE))
+        fraction = check_number(owner, "cooldown_fraction", cooldown_fraction, Unit)
+    end_value = check_number(owner, "end_value", end_value, Scalar)
     if not 0 <= end_value <= rates[at]:
-        raise ValueError(f"{owner}: end_value={end_value:g}; write one from 0 to the rate at step {at}, {rates[at]:g}.")
-    level_and_cooldown(rates[at], 0, 1, end_value, cooling)  # refuses what does not go together, while it can be seen
-    if distance is None:
-        distance = 1 / tuned_scale(rates, new_total, cooling)
-    run = _Run(
-        schedule, rates, at, new_total, cooling, end_value, float(checked_number(owner, "distance", distance, POSITIVE))
-    )
-    return _planned(owner, run, fraction, rule)
+        raise FieldError(
+            owner, "end_value", end_value, f"write a number from 0 to the rate at step {at}, {rates[at]:g}"
+        )
+    level_and_cooldown(rates[at], 0, 1, end_value, cooling)  # checks the shape while nothing is traced
+    tuned = 1 / tuned_scale(rates, new_total, cooling) if distance is None else distance
+    distance = float(check_number(owner, "distance", tuned, Positive))
+    return _planned(owner, _Run(schedule, rates, at, new_total, cooling, end_value, distance), fraction, rule)
 
 
 class _Run(NamedTuple):
-    """A run that is to be prolonged. A way to do it has a cooldown, in steps, and a factor of the rate."""
+    """A run to extend. A way to do it has a cooldown, in steps, and a factor of the rate."""
 
     schedule: Schedule
     rates: np.ndarray
@@ -215,7 +207,7 @@ class _Run(NamedTuple):
     def left(self) -> int:
         return self.new_total - self.at
 
-    def prolonged(self, cooldown: int, factor: float) -> Schedule:
+    def extended(self, cooldown: int, factor: float) -> Schedule:
         level = short(self.rates[self.at]) * factor
         tail = level_and_cooldown(level, self.left - cooldown, cooldown, self.end_value, self.shape)
         return self.schedule.then(tail, at=self.at) if self.at else tail
@@ -223,13 +215,13 @@ class _Run(NamedTuple):
     def judged(self, kept: jax.Array, cooldown: int, factor: float) -> _Judged:
         level = short(self.rates[self.at]) * factor
         best = best_of_run(kept, self.at, self.new_total, cooldown, level, self.end_value, shape=self.shape)
-        scale, bound = map(float, jax.device_get(best))  # at once: a search waits for every one of them
+        scale, bound = map(float, jax.device_get(best))  # one transfer: a search waits for each
         scale *= self.distance
-        return _Judged(scale, bound * (scale + 1 / scale) / 2)  # the bound, by the least one
+        return _Judged(scale, bound * (scale + 1 / scale) / 2)  # the bound from the least one
 
 
 class _Judged(NamedTuple):
-    """What the rates are best multiplied with, and the bound of them as they are, in units of the distance."""
+    """The best factor for the rates, and their bound, in units of the distance."""
 
     scale: float
     bound: float
@@ -240,32 +232,27 @@ def _planned(owner: str, run: _Run, fraction: float, rule: ExtensionRule) -> Ext
     kept = padded(run.rates[: run.at], run.new_total)
     judged = functools.cache(functools.partial(run.judged, kept))
     unchanged, room = judged(same, 1.0), float(run.rates.max() / run.rates[run.at])
-    # A rate that is not too high has nothing to be made up for: the least bound is all that can be asked for then.
+    # A rate that is not too high needs no compensation: then the bound is minimized.
     tuned = rule == "tuned" and unchanged.scale < 1
     by_cooldown, by_factor = lambda x: judged(round(x), 1.0), lambda x: judged(same, math.exp(x))
     cooldown = _crossing(by_cooldown, 1, run.left, within=1) if tuned else None
     change = _crossing(by_factor, 0.0, -_FACTORS, within=1e-6) if tuned else None
     if tuned and cooldown is None and change is None:
-        raise ValueError(
-            f"{owner}: the rates until step {run.at} are too high, {1 / unchanged.scale:.3g} times the best ones: no "
-            'cooldown and no lower rate makes up for that; take up the run at an earlier step, or write rule="least" '
-            "for the least bound there is."
-        )
+        note = f": the rates until this step are too high, {1 / unchanged.scale:.3g} times the best ones"
+        raise FieldError(owner, "at", run.at, 'write an earlier step, or rule="least" for the least bound', note=note)
     if cooldown is None:
         cooldown = _lowest(by_cooldown, 1, run.left, within=max(1, 1e-4 * run.left))
     if change is None:
         change = _lowest(by_factor, -_FACTORS, math.log(room), within=1e-3)
     cooldown, factor = round(cooldown), math.exp(change)
     if unchanged.scale > 1 and cooldown <= 1 and room < 1 + SAME:
-        raise ValueError(
-            f"{owner}: the rates until step {run.at} are too low, {1 / unchanged.scale:.3g} times the best ones: no "
-            "cooldown helps; the run takes a higher peak."
-        )
+        note = f": the rates until this step are too low, {1 / unchanged.scale:.3g} times the best ones"
+        raise FieldError(owner, "at", run.at, "no cooldown helps: train with a higher peak", note=note)
     ways = (unchanged, judged(cooldown, 1.0), judged(same, factor))
     return Extension(
-        longer_cooldown=run.prolonged(cooldown, 1.0),
+        longer_cooldown=run.extended(cooldown, 1.0),
         cooldown_steps=cooldown,
-        lowered=run.prolonged(same, factor),
+        lowered=run.extended(same, factor),
         factor=factor,
         same_cooldown_steps=same,
         bounds=Ways(*(way.bound for way in ways)),
@@ -304,35 +291,134 @@ def _lowest(judged: Callable[[float], _Judged], start: float, stop: float, withi
 
 
 def _check_run(owner: str, rates: np.ndarray, at: int, new_total: int) -> int:
-    """The steps of the cooldown that the old run has, 0 for none, if it can be taken up at step `at`."""
+    """Returns the length of the cooldown of the old run, 0 without one, if the run can be extended from step `at`."""
     total, peak = rates.size, rates.max()
-    refuse_all_warmup(owner, "total_steps", rates)
+    refuse_unfinished_warmup(owner, rates)
     if at >= total:
-        raise ValueError(
-            f"{owner}: at={at} is not before the end of the old horizon of {total} steps, where all is "
-            f"done; write a step before {total}, from which the run is to go on otherwise."
-        )
+        note = f" is not before the end of the old horizon of {total} steps"
+        raise FieldError(owner, "at", at, f"write a step before {total}", note=note)
     if new_total <= total:
-        raise ValueError(
-            f"{owner}: new_total={new_total} is not longer than the old horizon of {total} steps; to end a run earlier "
-            "write schedule.cooldown(at, steps)."
-        )
+        note = f" is not longer than the old horizon of {total} steps"
+        raise FieldError(owner, "new_total", new_total, "to end earlier write schedule.cooldown(at, steps)", note=note)
     held = np.flatnonzero(rates >= peak * (1 - SAME))
-    if at < held[0]:
-        raise ValueError(
-            f"{owner}: at={at} is in the warmup: the rate rises until step {held[0]}; write at={held[0]}, or a later "
-            "step."
-        )
-    last = int(held[-1])
+    first, last = int(held[0]), int(held[-1])
+    if at < first:
+        note = f" is in the warmup: the rate rises until step {first}"
+        raise FieldError(owner, "at", at, f"write at={first}, or a later step", note=note)
     plateau = held.size > max(_PLATEAU * total, 2)
     if plateau and at > last:
-        raise ValueError(
-            f"{owner}: at={at} is in the cooldown, which began at step {last}: the run has already cooled, to "
-            f"{rates[at] / peak:.3g} of its plateau; take up the run at step {last} or before it."
-        )
+        note = f" is in the cooldown, which began at step {last}: the rate is {rates[at] / peak:.3g} of its plateau"
+        raise FieldError(owner, "at", at, f"write at={last}, or an earlier step", note=note)
     if not rates[at] > 0:
-        raise ValueError(
-            f"{owner}: the rate at step at={at} is 0, so that nothing is left to go on with; take up the "
-            f"run at step {int(np.flatnonzero(rates)[-1])} or before it."
-        )
+        instead = f"write at={int(np.flatnonzero(rates)[-1])}, or an earlier step"
+        raise FieldError(owner, "at", at, instead, note=": the rate at this step is 0")
     return total - last if plateau else 0
+
+
+def transfer_peak(
+    shape: Schedule | Callable[[int], Schedule],
+    from_steps: int,
+    to_steps: int,
+    peak_value: Any = 1.0,
+    *,
+    to_shape: Schedule | Callable[[int], Schedule] | None = None,
+) -> Any:
+    """Returns the peak for another horizon, or another shape, from a peak that was tuned for this one.
+
+    It is `peak_value P(to) / P(from)`, where `P = gamma* max(rates)` is the peak with the least bound. For linear decay
+    the factor is about `1 / sqrt(steps)`. The scale of the shapes and the units of the bound do not matter.
+
+    Args:
+      shape: a function from the horizon to a schedule, `lambda steps: js.WarmupCosine(1.0, 100, steps)`; or a schedule
+        whose field `total_steps` (else `steps`) is `from_steps` and is replaced: its warmup keeps its steps.
+      from_steps: the old horizon, in steps.
+      to_steps: the new horizon, in steps.
+      peak_value: the peak that is tuned for `from_steps`, above 0, or an array of them; 1: the factor is returned.
+      to_shape: the shape of the new horizon, if it is another one.
+
+    Returns:
+      The new peak, like `peak_value`.
+
+    Raises:
+      FieldError: for a schedule without such a field or with another horizon in it, for a horizon that is shorter than
+        the warmup, and for one without a rate above 0.
+
+    Example:
+      >>> import jaxsched as js
+      >>> from jaxsched.predict import plan
+      >>> f"{plan.transfer_peak(js.Linear(1.0, 0.0, 400), 400, 4_000, peak_value=0.05):.4f}"
+      '0.0159'
+      >>> wsd = lambda steps: js.WarmupStableDecay(1.0, 40, steps, decay_steps=steps // 5)
+      >>> f"{plan.transfer_peak(wsd, 400, 4_000, peak_value=3e-4):.2e}"
+      '9.23e-05'
+
+    References:
+      Schaipp et al., 2025, arXiv 2501.18965, section 5.
+    """
+    owner = "plan.transfer_peak"
+    peak_value, bests = check_number(owner, "peak_value", peak_value, Positive), []
+    field = _horizon_field(shape)
+    if field is not None and not np.array_equal(getattr(shape, field), check_count(owner, "from_steps", from_steps)):
+        instead = "write the schedule at its old horizon, or a function: shape=lambda steps: ..."
+        note = f" beside a shape whose {field} is {getattr(shape, field)}"
+        raise FieldError(owner, "from_steps", from_steps, instead, note=note)
+    other = "shape" if to_shape is None else "to_shape"
+    to_shape = shape if to_shape is None else to_shape
+    for name, make, argument, steps in (
+        ("shape", shape, "from_steps", from_steps),
+        (other, to_shape, "to_steps", to_steps),
+    ):
+        schedule = _of_horizon(owner, name, make, check_count(owner, argument, steps))
+        rates = concrete_rates(owner, schedule, steps)
+        refuse_unfinished_warmup(owner, rates, argument)
+        bests.append(tuned_scale(rates, rates.size) * float(rates.max()))
+    return peak_value * (bests[1] / bests[0])
+
+
+def _horizon_field(schedule: Any) -> str | None:
+    names = [field.name for field in schedule._fields] if isinstance(schedule, Schedule) else []
+    return next((name for name in ("total_steps", "steps") if name in names), None)
+
+
+def _of_horizon(owner: str, name: str, make: Any, steps: int) -> Schedule:
+    instead = f"write {name}=lambda steps: ..., a function that returns the schedule of a horizon"
+    if isinstance(make, Schedule):
+        if (field := _horizon_field(make)) is not None:
+            return make.replace(**{field: steps})
+        raise FieldError(owner, name, make, instead, note=" has no field total_steps")
+    field, schedule = (f"{name}({steps})", make(steps)) if callable(make) else (name, make)
+    if not isinstance(schedule, Schedule):
+        raise FieldTypeError(owner, field, schedule, instead, note=" is not a schedule")
+    return schedule
+
+
+def short(rate: Any) -> float:
+    """The shortest number that the dtype of rates reads back as `rate`."""
+    return float(shortest(jnp.result_type(float).type(rate)))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def best_of_run(
+    kept: jax.Array, at: Any, total: Any, cooldown: Any, level: Any, end_value: Any, *, shape: ShapeName
+) -> convex.BestScale:
+    """The best scale of a run with the rates `kept` before step `at`, and then a level and a cooldown."""
+    steps = jnp.arange(kept.size)
+    tail = level_and_cooldown(level, total - at - cooldown, cooldown, end_value, shape)
+    rates = jnp.where(steps < at, kept, tail.value(shapes.elapsed(steps, at)))
+    return convex.best_scale(jnp.where(steps < total, rates, 0))
+
+
+def tuned_scale(rates: np.ndarray, size: int, shape: ShapeName = "linear") -> float:
+    """gamma* of given rates, by the program for runs of `size` steps."""
+    best = best_of_run(padded(rates, size), rates.size, rates.size, 1, 1.0, 0.0, shape=shape)
+    return float(best.scale)
+
+
+def level_and_cooldown(level: Any, at: Any, cooldown: Any, end_value: Any, shape: ShapeName) -> Schedule:
+    return Constant(level).cooldown(at=at, steps=cooldown, end_value=end_value, shape=shape)
+
+
+def padded(rates: np.ndarray, least: int = 0) -> jax.Array:
+    """Rates padded with 0, which changes no bound, to a power of two: few programs serve all horizons."""
+    size = max(1 << (max(rates.size, least) - 1).bit_length(), _SMALLEST)
+    return jnp.asarray(np.pad(rates, (0, size - rates.size)))

@@ -1,4 +1,4 @@
-"""A sweep over predictions: an objective of a hundred thousand settings, in chunks that fit."""
+"""Sweeps over predictions: an objective of a hundred thousand settings, in chunks that fit into memory."""
 
 from __future__ import annotations
 
@@ -14,23 +14,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import format_value
-from ..sweep.engine import check_whole
+from .._errors import FieldError, FieldTypeError
 from ..sweep.result import SweepResult
 from ..sweep.settings import Group, grouped_settings, merged
 from ..sweep.space import drawn_from, sample
+from .arguments import check_count
 from .objectives import Objective, check_objective, scalar, traced
-from .rates import checked_steps
 
 _ROWS = {"cpu": 6_000}
-"""Settings side by side: on a CPU as many as have their sums in the caches."""
+"""Settings side by side on a CPU: their sums fit into the caches."""
 
 _MOST_ROWS = 32_768
-"""The same on an accelerator. It is a guess that no accelerator was measured for: `chunk` says another."""
+"""The same on an accelerator; not measured."""
 
 _BYTES = 2**28
-"""What the chunks that run at once may take together, beside their settings; an objective that takes more gets smaller
-chunks."""
+"""The memory of the chunks that run at once, without their settings; above it chunks get smaller."""
 
 
 def sweep(
@@ -45,31 +43,29 @@ def sweep(
     chunk: int | Literal["auto"] = "auto",
     name: str = "predicted_loss",
 ) -> SweepResult:
-    """Predicts what every setting will come to, without a training, and returns it as the result of a sweep.
+    """Evaluates an objective for every setting, without training, and returns it as the result of a sweep.
 
-    Settings of one structure are one program, which runs over chunks of them, on a CPU as many at a time as there are
-    cores. The memory follows the chunk and not the number of settings; the values do not follow the chunk.
+    Settings of one structure share a program, which runs over chunks of them; a CPU runs one chunk per core at a time.
+    The memory depends on the chunk and not on the number of settings; the values do not depend on the chunk.
 
     Args:
-      space: what is drawn from, as `sample` takes it (a `space(...)`, a pytree or a list of them), with `n`; or the
-        settings themselves, as `jaxsched.sweep` takes them: stacked, or a list.
-      objective: `objective(setting) -> scalar`, or a dict of scalars by name, each a metric. Anything that JAX can
-        trace, such as `lambda s: convex.bound(s, total_steps=4_000)`.
-      n: how many settings are drawn; None for settings.
-      total_steps: a label only, of the values in tables and figures: the horizon that is predicted, if there is one.
-        It changes no value: the objective has its own. None: 1.
-      method, seed, where: how settings are drawn, as in `sample`.
-      chunk: the most settings that run side by side in one program. `"auto"`: 6,000 on a CPU and 32,768 on an
-        accelerator, and fewer where those that run at once would take more than 256 MiB.
-      name: of the metric, where the objective is a scalar. The smallest of a name that ends in `loss` is best.
+      space: a space, as `sample` takes it, with `n`; or settings, stacked or a list, as `jaxsched.sweep` takes them.
+      objective: `objective(setting) -> scalar`, or a dict of scalars by name, each a metric; traceable by JAX.
+      n: the number of settings to draw; None for settings.
+      total_steps: the horizon that is predicted, a label in tables and figures. None: 1.
+      method: how settings are drawn, as `seed` and `where`; see `sample`.
+      seed: see `sample`.
+      where: see `sample`.
+      chunk: the most settings of one program. `"auto"`: 6,000 on a CPU and 32,768 on an accelerator, and fewer where
+        the programs that run at once would take more than 256 MiB.
+      name: of the metric, for a scalar. A metric whose name ends in `loss` is minimized.
 
-    Returns: a `SweepResult` of one seed and one window: `final[name]` (settings, 1), `metrics[name]` (settings, 1, 1).
-    A setting with a prediction that is not finite has diverged at step 0, and ranks last by any metric; the values are
-    as the objective gave them, inf and NaN too. Its `steps` are `total_steps`, none of which was trained:
-    `run["predicted"]` is True.
+    Returns:
+      A `SweepResult` of one seed and one window: `final[name]` (settings, 1). A setting with a prediction that is not
+      finite has diverged at step 0 and ranks last. `run["predicted"]` is True.
 
-    Errors: TypeError and ValueError that name the argument; for an objective that is neither a scalar nor a dict of
-    them, or cannot be traced.
+    Raises:
+      FieldError, FieldTypeError: for bad arguments, and for an objective of another type or that cannot be traced.
 
     Example:
       >>> import jaxsched as js
@@ -84,9 +80,11 @@ def sweep(
       '0.05 0.101'
     """
     began = time.perf_counter()
-    total_steps = 1 if total_steps is None else checked_steps("predict.sweep", "total_steps", total_steps)
+    total_steps = 1 if total_steps is None else check_count("predict.sweep", "total_steps", total_steps)
     check_objective("predict.sweep", objective, "a setting")
-    _check(chunk, name)
+    most = _ROWS.get(jax.default_backend(), _MOST_ROWS) if chunk == "auto" else _check_chunk(chunk)
+    if not (isinstance(name, str) and name):
+        raise FieldTypeError("predict.sweep", "name", name, "write the name of the metric")
     groups = _settings(space, n, method, seed, where)
     sampled = time.perf_counter() - began
     found: dict[str, np.ndarray] = {}
@@ -94,7 +92,7 @@ def sweep(
     compiling = 0.0
     count = sum(len(group.index) for group in groups)
     for group in groups:
-        rows, program, seconds = _fitting(objective, name, group, chunk)
+        rows, program, seconds = _fitting(objective, name, group, most, fixed=chunk != "auto")
         values = _run(program, group, rows)
         _place(found, values, group.index, count)
         facts["chunk"], compiling = max(facts["chunk"], rows), compiling + seconds
@@ -113,53 +111,45 @@ def sweep(
     )
 
 
-def _check(chunk: Any, name: Any) -> None:
-    if isinstance(chunk, str) and chunk != "auto":
-        raise ValueError(f'predict.sweep: chunk={chunk!r}; write how many settings, 1 or more, or "auto".')
-    if chunk != "auto":
-        check_whole("predict.sweep", "chunk", chunk, 1)
-    if not (isinstance(name, str) and name):
-        raise TypeError(f"predict.sweep: name={format_value(name)}; write the name of the metric.")
-
-
 def _settings(space: Any, n: int | None, method: Any, seed: int, where: Any) -> list[Group]:
-    """The settings that are there, or that are drawn."""
+    """The given settings, or those drawn from a space."""
     drawn = drawn_from(space) or isinstance(space, type)
     if drawn and n is None:
-        raise ValueError(
-            f"predict.sweep: {format_value(space)} is a space; write n=100_000 for how many are drawn from it."
-        )
+        raise FieldError("predict.sweep", "n", n, "write n=100_000, how many settings are drawn from the space")
     if not drawn and (n is not None or where is not None):
-        raise ValueError(
-            f"predict.sweep: n={format_value(n)} and where={format_value(where)} beside settings, which are not "
-            f"drawn; leave them "
-            "out, or write a space: space(schedule, peak_value=log_uniform(1e-4, 1.0))."
-        )
+        instead = "leave them out, or write a space: space(schedule, peak_value=log_uniform(1e-4, 1.0))"
+        note = " beside settings, which are not drawn"
+        raise FieldError("predict.sweep", ("n", "where"), (n, where), instead, note=note)
     return grouped_settings(sample(space, n, method, seed, where) if n is not None else space)
 
 
+def _check_chunk(chunk: Any) -> int:
+    if isinstance(chunk, str):
+        raise FieldError("predict.sweep", "chunk", chunk, 'write how many settings, 1 or more, or "auto"')
+    return check_count("predict.sweep", "chunk", chunk)
+
+
 def _lanes() -> int:
-    """How many chunks run at a time: a scan of XLA runs on one core, and an accelerator is one."""
+    """The number of chunks that run at once: XLA runs a scan on one core."""
     if jax.default_backend() != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _fitting(objective: Objective, name: str, group: Group, chunk: int | str) -> tuple[int, Any, float]:
-    """The rows of a chunk, the program for them, and the seconds that it took to compile."""
+def _fitting(objective: Objective, name: str, group: Group, most: int, fixed: bool) -> tuple[int, Any, float]:
+    """The rows of a chunk, its program, and the seconds of the compilation."""
     began = time.perf_counter()
     count = len(group.index)
-    most = _ROWS.get(jax.default_backend(), _MOST_ROWS) if chunk == "auto" else int(chunk)
     rows = _even(count, most)
     program, size = _program(objective, name, group.settings, rows)
-    if chunk == "auto" and size * _lanes() > _BYTES and rows > 1:
+    if not fixed and size * _lanes() > _BYTES and rows > 1:
         rows = _even(count, max(1, rows * _BYTES // (size * _lanes())))
         program, _ = _program(objective, name, group.settings, rows)
     return rows, program, time.perf_counter() - began
 
 
 def _even(count: int, most: int) -> int:
-    """The rows of chunks that are as long as each other and keep all lanes busy to the end."""
+    """The rows of chunks of equal length that keep all lanes busy."""
     lanes = _lanes()
     chunks = -(-count // (most * lanes)) * lanes
     return -(-count // chunks)
@@ -174,17 +164,16 @@ def _values(objective: Objective, name: str, settings: Any) -> dict[str, jax.Arr
         if not isinstance(found, dict):
             return {name: scalar("predict.sweep", "objective(setting)", found)}
         if not found or not all(isinstance(key, str) for key in found):
-            raise TypeError(f"predict.sweep: objective(setting) has the keys {format_value(list(found))}; write names.")
+            raise FieldTypeError("predict.sweep", "objective(setting)", list(found), "write names as its keys")
         return {key: scalar("predict.sweep", f"objective(setting)[{key!r}]", x) for key, x in found.items()}
 
     return jax.vmap(one)(settings)
 
 
 def _program(objective: Objective, name: str, settings: Any, rows: int) -> tuple[Any, int]:
-    """The values of a chunk of `rows` settings as a compiled program, and the bytes that it takes beside them.
+    """The compiled program for `rows` settings, and its temporary bytes.
 
-    JAX keeps it, by everything that is set in this thread: precision, x64, the device. Other threads have settings of
-    their own, and are given the program and not the function.
+    The worker threads call the program and not the function, because JAX's configuration is per thread.
     """
     form = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), jnp.result_type(x)), settings)
     compiled = _values.lower(objective, name, form).compile()
@@ -193,17 +182,17 @@ def _program(objective: Objective, name: str, settings: Any, rows: int) -> tuple
 
 
 def _run(program: Any, group: Group, rows: int) -> dict[str, np.ndarray]:
-    """The values of a group, chunk by chunk; the last one is filled up with the last setting."""
+    """The values of a group, chunk by chunk; the last chunk is padded with the last setting."""
     count, parts, jobs = len(group.index), [], collections.deque()
 
-    def settings(start: int) -> Any:  # made in this thread, which knows of which types numbers are
+    def settings(start: int) -> Any:  # made in this thread, for its x64 setting
         at = np.minimum(np.arange(start, start + rows), count - 1)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[at]), group.settings)
 
     with ThreadPoolExecutor(_lanes()) as pool:
         try:
             for start in range(0, count, rows):
-                if len(jobs) > _lanes():  # one waits for each that runs, and the others are not there yet
+                if len(jobs) > _lanes():  # one waiting chunk per lane
                     parts.append(jobs.popleft().result())
                 jobs.append(pool.submit(lambda chunk: jax.device_get(program(chunk)), settings(start)))
             parts += [job.result() for job in jobs]
@@ -214,11 +203,9 @@ def _run(program: Any, group: Group, rows: int) -> dict[str, np.ndarray]:
 
 
 def _place(found: dict[str, np.ndarray], values: dict[str, np.ndarray], index: np.ndarray, count: int) -> None:
-    """Puts the values of a group where its settings stand in the sweep."""
+    """Writes the values of a group to the places of its settings."""
     if found and set(found) != set(values):
-        raise ValueError(
-            f"predict.sweep: objective(setting) has the metrics {', '.join(found)} for one structure of settings and "
-            f"{', '.join(values)} for another; write the same names for all."
-        )
+        note = f" are the metrics of one structure of settings, and {list(values)} those of another"
+        raise FieldError("predict.sweep", "objective(setting)", list(found), "return the same names for all", note=note)
     for key, x in values.items():
         found.setdefault(key, np.full(count, np.nan, x.dtype))[index] = x

@@ -1,4 +1,4 @@
-"""What to change when a run is prolonged, takes another horizon, or trains with another batch size."""
+"""Plans: extending a run, and the learning rate for another horizon or batch size."""
 
 from .batch import BatchRule as BatchRule
 from .batch import Seesaw as Seesaw
@@ -9,4 +9,4 @@ from .horizon import Extension as Extension
 from .horizon import ExtensionRule as ExtensionRule
 from .horizon import Ways as Ways
 from .horizon import extend as extend
-from .transfer import transfer_peak as transfer_peak
+from .horizon import transfer_peak as transfer_peak

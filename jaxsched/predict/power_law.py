@@ -1,4 +1,4 @@
-"""The multi-power law: every fall of the rate gains a power of what the rates add up to after it."""
+"""The multi-power law of loss curves."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..fields import Number
-from .fitted import FittedLaw, Settings
+from .fitted import FittedLaw
 from .fitting import Facts, fit
-from .laws import Law, law, settled
+from .laws import Law, law
 from .sums import Sum
 
 _AT_ONCE = 2**21
@@ -22,26 +22,24 @@ _RATIO = 1.5
 
 @law
 class MultiPowerLaw(Law):
-    """The loss as a function of all rates so far.
+    """The multi-power law: the loss from all rates so far.
 
-    Formula: with the rates `e_k`, the sums `S_k(t) = e_k + ... + e_t` and `S1(t) = e_0 + ... + e_t`,
+    With the rates `e_k`, the sums `S_k(t) = e_k + ... + e_t` and `S1(t) = e_0 + ... + e_t`,
     `L(t) = L0 + A S1(t)^-alpha - B sum_{k=1}^t (e_{k-1} - e_k) [1 - (1 + C e_k^-gamma S_k(t))^-beta]`.
 
-    The warmup counts: its rises are falls below 0. Its first rate may be 0, of which no power is taken; so may those
-    of any number of steps before the first rate above 0. After it a rate of 0 is refused (and where it is traced it
-    counts as the limit of smaller and smaller rates for gamma below 1: its bracket is 1 as soon as a later rate is
-    above 0, and else 0).
+    The rises of the warmup count as negative decays. The first rates may be 0, a rate of 0 after them is refused; where
+    it is traced, its bracket is 1 if a later rate is above 0, and else 0 (the limit of small rates for gamma below 1).
+    The law holds after the warmup, for one model and one data set. The difference that it predicts between two close
+    schedules is often wrong by several times; see `FittedLaw.rank`.
 
-    It is for what comes after a warmup, for one model and one set of data: its numbers are those of the fit, with
-    steps, rates and losses in the units of the curves. What it says of the difference between two close schedules is
-    often off by several times; see `FittedLaw.rank`.
-
-    Fields: numbers of 0 or more.
-      L0: what the loss comes to after endless training.
-      A, alpha: how a constant rate lowers the loss.
-      B: what the decay gains, in loss for each unit of the rate.
-      C, gamma: how soon: a fall to the rate e has gained `1 - 2^-beta` of it after rates of the sum `e^gamma / C`.
-      beta: how slowly the rest of it follows.
+    Args:
+      L0: the loss after endless training; all numbers are 0 or more.
+      A: the scale of the loss that a constant rate removes.
+      alpha: the exponent of that loss.
+      B: the gain of the decay, in loss for each unit of the rate.
+      C: how soon it comes: `1 - 2^-beta` of a decay to the rate e is gained after rates of the sum `e^gamma / C`.
+      beta: the exponent of the rest of the gain.
+      gamma: see `C`.
 
     Example:
       >>> import jaxsched as js
@@ -53,8 +51,8 @@ class MultiPowerLaw(Law):
       >>> print([f"{x:.3f}" for x in law.predict(s, at=[6_000, 12_000, 23_999], total_steps=24_000)])
       ['3.575', '3.416', '3.315']
 
-    Source: Luo et al., "A Multi-Power Law for Loss Curve Prediction Across Learning Rate Schedules", 2025,
-    arXiv 2503.12811.
+    References:
+      Luo et al., "A Multi-Power Law for Loss Curve Prediction Across Learning Rate Schedules", 2025, arXiv 2503.12811.
     """
 
     B: Number
@@ -67,43 +65,24 @@ class MultiPowerLaw(Law):
     usual: ClassVar[dict[str, float]] = {"beta": 0.5, "gamma": 0.5}
 
     @classmethod
-    def fit(
-        cls,
-        curves: Any,
-        *,
-        starts: int = 64,
-        seed: int = 0,
-        huber: float = 1e-3,
-        prior: float = 1e-4,
-        bootstrap: int = 200,
-        max_steps: int = 300,
-        block: int | None = None,
-        confidence: float = 0.95,
-    ) -> FittedLaw:
-        """The law of the curves; see `FittedLaw` for what comes back, and `fitting.fit` for how.
+    def fit(cls, curves: Any, **options: Any) -> FittedLaw:
+        """Fits the law to curves.
 
         Args:
-          curves: a list of `Curve`, with 8 losses or more after their warmups, of which one decays. Losses inside of
-            a warmup are left out: the law is none of the warmup.
-          starts: how many random starts, 1 or more.
-          seed: of the starts and of the bootstrap; the same seed gives the same law.
-          huber: the residual of the logarithm of the loss from which on it counts linearly, above 0.
-          prior: by how much of the loss the fit must get better, in the mean over all points, before `beta` or
-            `gamma` leaves 1/2 by a factor of e: `huber * prior * log(2 x)^2` is added for each of the two and each
-            point. What a few curves say of them is little, and a difference below what another seed makes of a
-            training is none. 0 or more; with 0 there is none, and the law follows its few curves further than others.
-            The default is the one with which recorded trainings of two models were predicted well, and was chosen in
-            sight of them: see bench/records/power_law.md.
-          bootstrap: how many laws are fitted to resampled residuals, 2 or more.
-          max_steps: of each start, 1 or more.
-          block: how many neighbouring residuals are drawn together; from their correlation if it is left out.
-          confidence: of all intervals, between 0 and 1.
+          curves: a list of `Curve`, with 8 losses or more after their warmups; the rate of at least one decays. Losses
+            in a warmup are left out.
+          **options: the fields of `FitOptions`, such as `starts=16`.
 
-        Errors: TypeError and ValueError for arguments and for curves of which the law cannot be told.
-        Warns: RuntimeWarning if the fit did not converge, or if no other start came to its result.
+        Returns:
+          A `FittedLaw`.
+
+        Raises:
+          FieldError, FieldTypeError: for bad arguments, and for curves that do not determine the law.
+
+        Warns:
+          RuntimeWarning: if the fit did not converge, or only one of the starts reached the result.
         """
-        settings = Settings(starts, seed, huber, prior, bootstrap, max_steps, block, confidence)
-        return fit(cls, {}, curves, settings)
+        return fit(cls, {}, curves, options)
 
     def _losses(self, rates: jax.Array, at: jax.Array) -> jax.Array:
         def up(total: Sum, rate: jax.Array) -> Any:
@@ -115,10 +94,10 @@ class MultiPowerLaw(Law):
 
         @jax.checkpoint
         def one(t: jax.Array) -> jax.Array:
-            # Large sums that are almost equal: what rounding added to each is taken off their difference.
+            # The sums are large and almost equal: the rounding error of each is taken off their difference.
             reach = (after.value[t] - before.value[1:]) - (after.extra[t] - before.extra[1:])
             gains = self._gain(rates[1:], jnp.maximum(reach, 0))
-            return settled(self, after.value[t]) - self.B * jnp.sum(jnp.where(steps <= t, falls * gains, 0))
+            return self._settled(after.value[t]) - self.B * jnp.sum(jnp.where(steps <= t, falls * gains, 0))
 
         return jax.lax.map(one, at, batch_size=max(1, min(at.size, _AT_ONCE // rates.size)))
 
@@ -129,7 +108,7 @@ class MultiPowerLaw(Law):
 
         total, reach = jax.lax.scan(back, Sum.zero(rates.dtype), rates, reverse=True)
         falls = rates[:-1] - rates[1:]
-        return settled(self, total.value) - self.B * jnp.sum(falls * self._gain(rates[1:], reach[1:]))
+        return self._settled(total.value) - self.B * jnp.sum(falls * self._gain(rates[1:], reach[1:]))
 
     def _gain(self, rate: jax.Array, reach: jax.Array) -> jax.Array:
         """`1 - (1 + C rate^-gamma reach)^-beta`: the share of a fall to `rate` that the loss has gained since."""
@@ -140,11 +119,9 @@ class MultiPowerLaw(Law):
     def _gain_of_log(self, log_rate: jax.Array, reach: jax.Array) -> jax.Array:
         return -jnp.expm1(-self.beta * jnp.log1p(self.C * jnp.exp(-self.gamma * log_rate) * reach))
 
-    # --- what the fit asks for ---------------------------------------------------------------------------------------
-
     @classmethod
     def _data(cls, rates: list[np.ndarray], at: list[np.ndarray], fixed: dict[str, float]) -> dict[str, np.ndarray]:
-        """What the law needs of each point, in a size that does not grow with the steps."""
+        """The data of each point, of a size that does not grow with the steps."""
         del fixed
         least = min(float(r[a].min(initial=r.max(), where=r[a] > 0)) for r, a in zip(rates, at, strict=True))
         most = max(float(r.sum()) for r in rates)
@@ -155,7 +132,7 @@ class MultiPowerLaw(Law):
 
     def _of_data(self, data: dict[str, jax.Array]) -> jax.Array:
         gains = self._gain_of_log(data["log_rate"], data["reach"])
-        return settled(self, data["total"]) - self.B * jnp.sum(data["fall"] * gains, axis=-1)
+        return self._settled(data["total"]) - self.B * jnp.sum(data["fall"] * gains, axis=-1)
 
     @classmethod
     def _draw(cls, rng: np.random.Generator, starts: int, facts: Facts) -> dict[str, np.ndarray]:
@@ -174,11 +151,11 @@ class MultiPowerLaw(Law):
 
 
 def nodes(rates: np.ndarray, at: np.ndarray, edges: np.ndarray) -> dict[str, np.ndarray]:
-    """The falls before each of the steps `at`, put together where they look alike from there.
+    """Bins the falls of the rate before each of the steps `at`.
 
-    The gain of a fall is a smooth function of the logarithm of the rates since then. So the falls whose `S_k(t)` lies
-    between two neighbours of `edges` become one, of their sum, at their mean `S_k` and mean log rate; rises are put
-    together apart from falls, so that the means are means. Near the point that is a step each, far off thousands.
+    The gain of a fall is a smooth function of the logarithm of the sum of the rates since then. So the falls whose
+    `S_k(t)` lies between two neighbours of `edges` become one, of their sum, at their mean `S_k` and mean log rate.
+    Rises have bins of their own, so that all weights of a mean have one sign.
     """
     sums = np.concatenate([[0.0], np.cumsum(rates)])
     falls = rates[:-1] - rates[1:]

@@ -1,4 +1,4 @@
-"""Sums of many terms, which rounding leaves alone."""
+"""Compensated summation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 
 class Sum(NamedTuple):
-    """Kahan's sum: its error does not grow with the number of terms.
+    """A Kahan sum: its error does not grow with the number of terms.
 
-    Fields:
+    Args:
       value: the sum so far.
-      extra: what rounding has added to it.
+      extra: the rounding error that `value` contains.
     """
 
     value: jax.Array
@@ -21,15 +21,13 @@ class Sum(NamedTuple):
 
     @classmethod
     def zero(cls, dtype: Any) -> Sum:
-        """The sum of nothing."""
         return cls(jnp.zeros((), dtype), jnp.zeros((), dtype))
 
     def plus(self, x: jax.Array) -> Sum:
-        """The sum with one more term."""
         x = x - self.extra
         new = self.value + x
         return Sum(new, (new - self.value) - x)
 
     def times(self, factor: jax.Array) -> Sum:
-        """The sum in another unit; nothing is rounded if the factor is a power of 2."""
+        """Returns the sum times a power of 2, which rounds nothing."""
         return Sum(self.value * factor, self.extra * factor)

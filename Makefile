@@ -12,14 +12,14 @@ sweep: $(VENV)/.ready-sweep
 	$(BIN)/jaxsched sweep examples/digits.py
 
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 # What takes longer, or more than Python: what is marked as a trial (the laws of every peer's schedule, the examples
 # trained, processes that are killed), several processes, a real terminal (tmux), 100,000 broken expressions, and the
 # report in a real browser (Debian's chromium and chromium-driver).
 PLAIN := -o addopts="--strict-config --strict-markers -p no:cacheprovider" --dist worksteal
 trials: $(VENV)/.ready-test browser
-	$(BIN)/python -m pytest -n auto --dist worksteal -m trial
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m trial
 	$(BIN)/python -m pytest $(PLAIN) -n auto tests/processes tests/terminal tests/fuzz
 
 browser: $(VENV)/.ready-test
@@ -63,4 +63,4 @@ EXTRAS_test := dev
 EXTRAS_bench := dev,parity
 
 clean:
-	rm -rf .venv .venv-* runs site
+	rm -rf .venv .venv-* .jax_cache runs site

@@ -99,12 +99,13 @@ def test_the_noise_has_timms_distribution(std: float, limit: float) -> None:
 @each
 def test_the_noise_is_where_it_should_be(s: Any) -> None:
     steps = np.arange(19)  # before a rate of 0
-    for where, on in (
-        (4, steps >= 4),
-        ([3, 9], (steps >= 3) & (steps < 9)),
+    ranges = [
         ((2.5, 6.5), (steps > 2.5) & (steps < 6.5)),
         (0, steps > 0),  # nothing is added before the first step
-    ):
+        ([3, 9], (steps >= 3) & (steps < 9)),
+        (4, steps >= 4),
+    ]
+    for where, on in ranges if s is CLASSES[0] else ranges[:2]:  # the range is read alike in all classes
         noisy = s.replace(noise_range_t=where)
         plain = np.asarray(s(steps))
         different = np.asarray(noisy(steps)) != plain

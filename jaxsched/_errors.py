@@ -101,5 +101,9 @@ class UnknownArgumentError(UnknownFieldError):
     kind = "argument"
 
 
+for _error in (FieldError, FieldTypeError, UnknownFieldError, UnknownArgumentError):
+    _error.__module__ = "jaxsched.fields"  # where users import it from, as a traceback names it
+
+
 class JaxschedWarning(UserWarning):
     """A warning of jaxsched: what was written runs, and part of it has no effect or an unlikely one."""

@@ -21,7 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._errors import FieldError, FieldTypeError, is_traced, nearest_name
+from ._errors import FieldError as FieldError
+from ._errors import FieldTypeError as FieldTypeError
+from ._errors import UnknownArgumentError as UnknownArgumentError
+from ._errors import UnknownFieldError as UnknownFieldError
+from ._errors import is_traced, nearest_name
 
 Number: TypeAlias = jax.Array | float
 Numbers: TypeAlias = jax.Array | np.ndarray | list[Any] | tuple[Any, ...]

@@ -107,7 +107,7 @@ def rows(out, first="step"):
 def test_list_tells_every_public_schedule(run):
     code, out, err = run("list --json")
     found = {one["name"]: one for one in json.loads(out)}
-    classes = [x for x in vars(js).values() if isinstance(x, type) and issubclass(x, js.Schedule)]
+    classes = [x for x in vars(js.schedules).values() if isinstance(x, type) and issubclass(x, js.Schedule)]
     assert (code, err) == (0, "")
     assert set(found) == {x.__name__ for x in classes} - {"Schedule", "Recipe"}
     assert all(one["formula"] and one["summary"] for one in found.values())

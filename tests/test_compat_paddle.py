@@ -20,7 +20,12 @@ from jaxsched.compat.others import paddle
         ("NoamDecay", {"d_model": 0, "warmup_steps": 10}, ValueError, "NoamDecay: d_model=0"),
         ("PiecewiseDecay", {"boundaries": [], "values": [1.0]}, ValueError, "boundaries=[]; write at least one"),
         ("PiecewiseDecay", {"boundaries": [3, 2], "values": [1.0, 0.5, 0.1]}, ValueError, "boundaries=[3, 2]"),
-        ("PiecewiseDecay", {"boundaries": [3], "values": [1.0, 0.5, 0.1]}, ValueError, "one value more"),
+        (
+            "PiecewiseDecay",
+            {"boundaries": [3], "values": [1.0, 0.5, 0.1]},
+            ValueError,
+            "n boundaries need n + 1 values",
+        ),
         ("NaturalExpDecay", {"learning_rate": 0.1, "gamma": 0.0}, ValueError, "gamma=0.0; gamma must be"),
         ("PolynomialDecay", {"learning_rate": 0.1, "decay_steps": 2.5}, TypeError, "decay_steps=2.5 is not an integer"),
         ("PolynomialDecay", {"learning_rate": 0.1, "decay_steps": 5, "power": 0.0}, ValueError, "power=0.0"),

@@ -14,6 +14,7 @@ import optax
 import pytest
 
 import jaxsched as js
+from jaxsched.schedules.ramps import Interpolation
 
 TORCH = json.loads((Path(__file__).parent / "peers" / "torch.json").read_text())
 
@@ -241,7 +242,7 @@ def test_the_example_of_contributing() -> None:
     """The class that CONTRIBUTING.md shows, run as it stands there."""
     text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
-    names = {**vars(js.schedules), "js": js, "Array": jax.Array, "Step": Any}
+    names = {**vars(js.schedules), "Interpolation": Interpolation, "Array": jax.Array, "Step": Any}
     exec(code, names)
     smooth = names["Smoothstep"](1.0, 0.0, 4)
     assert smooth.table(5).tolist() == [1.0, 0.84375, 0.5, 0.15625, 0.0]

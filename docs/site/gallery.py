@@ -41,6 +41,7 @@ GALLERY: dict[str, dict[str, Picture]] = {
             "timm.CosineLRScheduler others.fastai.SchedCos others.paddle.CosineAnnealingDecay "
             "others.composer.CosineAnnealingScheduler others.mmengine.CosineAnnealingLR",
         ),
+        "KDecay": Picture("KDecay(0.1, 0.01, steps=100, k=2.0)", 120, "timm.CosineLRScheduler timm.PolyLRScheduler"),
         "Polynomial": Picture(
             "Polynomial(0.1, 0.0, steps=100, power=2)",
             120,
@@ -247,7 +248,7 @@ def file_name(kind: str) -> str:
 
 def card(name: str, picture: Picture) -> str:
     """One schedule."""
-    about = entry(name, getattr(js, name))
+    about = entry(name, getattr(js.schedules, name))
     alt = f"The value of {picture.expression.replace(chr(34), '')} over {picture.steps} steps"
     fields = "".join(f"- `{names}`: {text}\n" for names, text in about["about"].items())
     peers = ", ".join(f"`{peer}`" for peer in picture.peers.split())

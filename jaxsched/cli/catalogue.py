@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from tyro import conf
 
 from .._errors import nearest_name
-from ..schedules.base import Recipe, Schedule
+from ..schedules.structure import REGISTRY
 from ..text import peers, places
 from .console import print_json, print_text
 from .errors import fail
@@ -68,10 +68,7 @@ def _matches(one: dict[str, Any], pattern: str) -> bool:
 
 def _public(compat: bool) -> dict[str, Any]:
     """The public schedules by name, and with `compat` those of other frameworks."""
-    import jaxsched
-
-    found = {name: x for name, x in vars(jaxsched).items() if isinstance(x, type) and issubclass(x, Schedule)}
-    found = {name: x for name, x in found.items() if x not in (Schedule, Recipe)}
+    found = {name: x for name, x in REGISTRY.items() if "." not in name and name[0] != "_"}
     if compat:
         for place in places():
             found |= {f"{place}.{name}": x for name, x in peers(place).items() if not name.startswith("_")}

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..._errors import format_value, is_traced, nearest_name
+from ..._errors import FieldError, format_value, is_traced, nearest_name
 from ...fields import Steps
 from ...schedules import shapes
 from ...schedules.base import Constant, Schedule, as_schedule
@@ -32,6 +32,7 @@ from ...schedules.decays import ExponentialDecay, StepDecay
 from ...schedules.pieces import MultiStepDecay
 from ...schedules.ramps import Linear, Polynomial, Ramp
 from ...schedules.shapes import Step
+from ._shared import known_to_be
 from .counting import GrowingCycles, whole
 
 Unit = Literal["ba", "sp", "tok"]
@@ -175,7 +176,10 @@ def StepScheduler(lr: Any, step_size: Any, gamma: Any = 0.1, **training: Unpack[
     Source: composer.optim.StepScheduler (0.32.1).
     """
     clock = _Clock("StepScheduler", training)
-    return _factor(lr, StepDecay(1.0, gamma, clock.steps("step_size", step_size).batches))
+    steps = clock.steps("step_size", step_size).batches
+    if known_to_be(lambda n: n <= 0, steps):
+        raise FieldError("StepScheduler", "step_size", step_size, "step_size must be a time above 0")
+    return _factor(lr, StepDecay(1.0, gamma, steps))
 
 
 def MultiStepScheduler(lr: Any, milestones: Any, gamma: Any = 0.1, **training: Unpack[Training]) -> Schedule:

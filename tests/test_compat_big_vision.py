@@ -42,7 +42,7 @@ make = big_vision.create_learning_rate_schedule
         ({"scale_with_batchsize": True}, ValueError, "scale_with_batchsize=True needs the batch_size"),
         ({"warmup_percent": 1.5}, ValueError, "percent=1.5; percent must be a number from 0 to 1"),
         ({"steps": [20, 10], "mults": [0.5, 0.1]}, ValueError, "must be a list of steps, 0 or more, each larger"),
-        ({"steps": [20], "mults": [0.5, 0.1]}, ValueError, "n boundaries need n \\+ 1 values"),
+        ({"steps": [20], "mults": [0.5, 0.1]}, ValueError, "n boundaries need n + 1 values"),
     ],
 )
 def test_what_is_refused(arguments: dict[str, Any], kind: type[Exception], says: str) -> None:

@@ -108,7 +108,7 @@ def test_what_keras_takes_in_silence_is_refused() -> None:
         (lambda: keras.CosineDecay(0.1, 10, warmup_steps=5), ValueError, "warmup_steps=5; Keras ignores it without"),
         (lambda: keras.PiecewiseConstantDecay([10, 5], [1.0, 0.5, 0.1]), ValueError, "each larger than the one before"),
         (lambda: keras.PiecewiseConstantDecay([5, 5], [1.0, 0.5, 0.1]), ValueError, "each larger than the one before"),
-        (lambda: keras.PiecewiseConstantDecay([5], [1.0]), ValueError, "n boundaries need n \\+ 1 values"),
+        (lambda: keras.PiecewiseConstantDecay([5], [1.0]), ValueError, "n boundaries need n + 1 values"),
         (lambda: keras.CosineDecay(0.1, 0), ValueError, "decay_steps=0; decay_steps must be a number of steps above 0"),
         (lambda: keras.CosineDecay(0.1, 10, 0.0, 0.5), TypeError, "name=0.5; name must be a text"),
         (lambda: keras.CosineDecayRestarts(0.1, 10, t_mul=0.5), ValueError, "t_mul=0.5; t_mul must be a number, 1 or"),

@@ -8,9 +8,9 @@ import tempfile
 
 import numpy as np
 
-from .timing import MEDIANS, Row, Table, Times, span
+from .timing import MEDIANS, Row, Table, Times
 
-ROUNDS, BAR = 21, 0.060
+ROUNDS, BAR = 21, 0.10
 HEAVY = ("matplotlib", "plotly", "scipy", "rich", "tyro", "optuna", "orbax", "torch", "flax", "sklearn")
 
 # Both times are taken in one process, so that a busy moment between two processes does not count.
@@ -41,7 +41,7 @@ def measure() -> Table:
             probe(bytecode)
         base, extra, brought = zip(*(probe(bytecode) for _ in range(ROUNDS)), strict=True)
     ours, peer = Times(np.array(extra)), Times(np.array(base))
-    median = float(np.median(ours.seconds))
+    ratio = float(np.median(ours.seconds / peer.seconds))
     modules = sorted(set().union(*brought))
     heavy = [name for name in modules if name in HEAVY]
     rows = [
@@ -49,9 +49,9 @@ def measure() -> Table:
             "`import jaxsched` after `import jax, optax`",
             str(ours),
             str(peer),
-            f"{np.median(ours.seconds / peer.seconds):.3f}x",
-            f"<= {span(BAR)}",
-            median <= BAR,
+            f"{ratio:.3f}x",
+            f"<= {BAR:.2f}x",
+            ratio <= BAR,
         ),
         Row("heavy packages that it brings along", ", ".join(heavy) or "none", "", "", "none", not heavy),
     ]

@@ -175,7 +175,7 @@ Converter: TypeAlias = Callable[[str, str, Any], Any]  # (owner, name, value) ->
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """What an annotation says: `static` is part of the structure, a `table` holds one axis of numbers, and what
+    """A parsed annotation: `static` is part of the structure, a `table` holds one axis of numbers, and what
     `counts` is in steps, one number or several."""
 
     name: str

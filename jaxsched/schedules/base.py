@@ -186,7 +186,7 @@ class Schedule(Structured):
         super().__init_subclass__(**kwargs)
         # One `__init__` and one `__setattr__` for all: to write and compile them for each class makes a slow import.
         dataclasses.dataclass(init=False, eq=False, repr=False)(cls)
-        # Annotations may be text, in the names of wherever the class is written, a function too.
+        # Annotations may be strings; their names are those of the scope of the class, which may be a function.
         frame = sys._getframe(1)
         hints = inspect.get_annotations(cls, globals=frame.f_globals, locals=dict(frame.f_locals), eval_str=True)
         known = {f.name: f for base in cls.__mro__[1:] for f in getattr(base, "_fields", ())}
@@ -488,9 +488,9 @@ class Lambda(Schedule):
 
 
 class Recipe(Schedule, abstract=True):
-    """A schedule that is put together from others: write the fields and `build`.
+    """A schedule composed of others: write the fields and `build`.
 
-    The fields stay named leaves, however the parts use them: they can be swept, differentiated and printed.
+    The fields stay named leaves: they can be swept, differentiated and printed.
 
     Example:
       >>> import jaxsched as js

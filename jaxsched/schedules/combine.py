@@ -1,4 +1,4 @@
-"""Composites: schedules put together; operators and methods of a schedule make them."""
+"""Composites of schedules, which the operators and methods of a schedule return."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def infix(symbol: str, schedules: tuple[Schedule, ...]) -> str:
 
 
 class Join(Schedule):
-    """Schedules one after the other, each on a clock that starts at 0 where its turn begins.
+    """Schedules in sequence, each on a clock that starts at 0 where it begins.
 
     Formula: `s(t) = schedules[i](t - boundaries[i - 1])`, where i is the number of boundaries `<= t`.
 
@@ -296,14 +296,14 @@ class PerEpoch(Method):
 
 
 class Repeat(Method):
-    """A schedule again and again; each cycle may be longer and smaller than the one before.
+    """A schedule in cycles; each cycle may be longer and have smaller values than the one before.
 
     Formula: in cycle i, which is `period period_mult^i` steps long and begins at `start_i`,
     `s(t) = value_mult^i schedule((t - start_i) / period_mult^i)`. After `cycles` cycles it holds
     `value_mult^(cycles - 1) schedule(period)`.
 
     Args:
-      schedule: any schedule; it is asked for its steps 0 to `period`.
+      schedule: any schedule; evaluated at its steps 0 to `period`.
       period: the length of the first cycle, in steps.
       period_mult: 1 or more. An integer is exact at every step; None is 1, with the local clock a plain integer for
         the formulas of users too.
@@ -382,12 +382,12 @@ class Warmup(Method):
 
 
 class Cooldown(Method):
-    """A schedule that is left at step `at`, to come down from the value that it has there.
+    """A schedule until step `at`, then a ramp down from its value there.
 
     Formula: `s(t) = schedule(t)` before `at`, then a ramp from `schedule(at)` to `end_value` in `steps`.
 
     Args:
-      schedule: any schedule; a long run is branched so, at any step, to any length.
+      schedule: any schedule; a long training can branch off at any step.
       at: the step where the cooldown begins.
       steps: its length; 0 jumps to `end_value`.
       end_value: the value at step `at + steps` and after it.
@@ -468,7 +468,7 @@ class Noise(Method):
         key = jax.random.key(self.seed, impl="threefry2x32")
 
         def draw_at(t: Array) -> Array:
-            if t.dtype == jnp.int64:  # of which fold_in takes the lower half
+            if t.dtype == jnp.int64:  # fold_in uses the lower 32 bits
                 t = (t ^ ((t >> 32) * 0x9E3779B9)) & 0xFFFFFFFF
             return self._draw(jax.random.fold_in(key, t))
 

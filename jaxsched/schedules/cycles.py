@@ -1,4 +1,4 @@
-"""Schedules that come round again."""
+"""Periodic schedules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .structure import Structure
 
 
 class CyclicTriangular(Schedule):
-    """Up and down in straight lines, again and again.
+    """Linear rises and falls, repeated.
 
     Formula: `s(t) = base + (peak - base) tri(t) f`; `tri` rises from 0 to 1 in `up_steps` and falls in `down_steps`;
     f is 1 (`triangular`), `2^-i` in cycle i = 0, 1, ... (`triangular2`) or `decay_rate^t` (`exp_range`).

@@ -1,4 +1,4 @@
-"""Decays without an end: each falls by its own law for as long as it is asked."""
+"""Decays without an end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of pieces of one kind, read by one binary search: their program does not grow with the table."""
+"""Tables of steps and values, read by binary search: the compiled program does not grow with the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From one value to another in a number of steps; before and after, the values hold."""
+"""Interpolations from one value to another over a number of steps; the last value then holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schedules that people train with, put together from the others."""
+"""Common schedules of training, composed of the others."""
 
 from __future__ import annotations
 
@@ -493,7 +493,7 @@ def _one_cycle(schedule: Any, step: Step, first: Any, middle: Any, last: Any) ->
 
 
 class OneCycle(Schedule):
-    """Up to a peak and far down again, in one cycle over the whole training.
+    """One cycle over the whole training: up to a peak, then far below the first value.
 
     Formula: from `peak_value / div_factor` up to `peak_value` at step `pct_start total_steps - 1`, then down to
     `peak_value / div_factor / final_div_factor` at step `total_steps - 1`. In three phases first down to where it
@@ -664,5 +664,5 @@ class SilverSteps(Schedule):
         # ~t has the trailing ones of t as zeros: their number is the number of trailing zeros of t + 1.
         whole = shapes.floor_div(step, 1)
         k = lax.population_count(whole & ~(whole + 1))
-        # A list, made an array anew: JAX keeps a global array in the type of its first use, whatever x64 says later.
+        # A list, converted at each trace: a global array would keep the dtype of its first use when x64 is toggled.
         return self.factor * jnp.array(_SILVER, jnp.result_type(float))[k]

@@ -6,7 +6,7 @@ Two ideas carry every ramp of this package.
 only that distance becomes a float. So nothing is lost at step 2,000,000,000 that was right at step 2.
 
 *A position knows its nearer end.* A point u of [0, 1] is kept as its distance `gap <= 1/2` from the nearer end, and
-which end that is. A float near 1 cannot say how far from 1 it is; a gap can. So both ends come out exact, whatever a
+which end that is. A float near 1 cannot represent its distance from 1; a gap can. So both ends are exact, whatever a
 compiler does to the division; the value cannot leave its ends; and no relative accuracy is lost in the tail of a
 decay to zero. A shape is a map from positions to positions, and shapes compose.
 """
@@ -312,7 +312,7 @@ def one_minus_exp(x: Array) -> Array:
 
 
 class Position(NamedTuple):
-    """A point u of [0, 1], told from its nearer end: `u = gap`, or `u = 1 - gap` where `late`; `0 <= gap <= 1/2`."""
+    """A point u of [0, 1] by its nearer end: `u = gap`, or `u = 1 - gap` where `late`; `0 <= gap <= 1/2`."""
 
     late: Array
     gap: Array
@@ -384,7 +384,7 @@ def mix(init: Any, end: Any, position: Position) -> Array:
 
 
 def nearer(left: Array, done: Array) -> Position:
-    """The position with these weights, `left + done == 1`, of which the smaller one is taken at its word."""
+    """The position with these weights, `left + done == 1`; the smaller weight is kept exactly."""
     late = done >= left
     return Position(late, jnp.where(late, left, done))
 
@@ -465,7 +465,7 @@ def tanh_between(lower: Any, upper: Any, step: Step, steps: Any) -> Position:
     gap = share.high + share.low
     position, width = Position(late, gap), 2 * (upper - lower)
     near, far = 2 * jnp.where(late, upper, lower), 2 * jnp.where(late, lower, upper)
-    # exp(2 x), of which an exponent of 20 that is rounded once would spoil 20 ulp
+    # exp(2 x); an exponent of 20 that is rounded once would cost 20 ulp
     growth = exponential(far, share) * exponential(-near, share) * jnp.exp(near)
     to_end = one_minus_exp(-width * position.left) / one_minus_exp(-width)
     from_init = one_minus_exp(-width * position.done) / one_minus_exp(-width)

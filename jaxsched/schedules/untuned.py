@@ -1,4 +1,4 @@
-"""The warmup that Adam's second moment asks for: its length follows from `b2`, and nothing is tuned."""
+"""Warmups whose length follows from Adam's `b2`: there is nothing to tune."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kind: TypeAlias = Literal["linear", "exponential", "radam"]
 
 
 class UntunedWarmup(Schedule):
-    """A factor from 0 to 1 that rises as fast as Adam's second moment is learned.
+    """A factor from 0 to 1 that rises as fast as Adam's second-moment estimate converges.
 
     Formula: with `t = step + 1` and `d = 1 - b2`,
       linear: `min(1, t d / 2)`.
@@ -31,7 +31,7 @@ class UntunedWarmup(Schedule):
       kind: which of the three.
 
     Raises:
-      ValueError: for a `b2` outside of its range, and for a kind that there is not.
+      ValueError: if `b2` is out of range, or `kind` is unknown.
 
     Example:
       >>> import jaxsched as js
@@ -73,7 +73,7 @@ def untuned_warmup(b2: Any = 0.999, kind: Kind = "linear") -> Schedule:
       kind: "linear" (over `2 / (1 - b2)` steps), "exponential", or "radam" (0 in the first four steps).
 
     Raises:
-      ValueError: for a `b2` outside of its range, and for a kind that there is not.
+      ValueError: if `b2` is out of range, or `kind` is unknown.
 
     Example:
       >>> import jaxsched as js
@@ -104,7 +104,7 @@ def _rectification(t: Array, d: Array) -> Array:
     gap = 2 / lam * x / jnp.expm1(x)  # R - r
 
     def share(k: int) -> Array:
-        """(r - 4 + k) / (R - 4 + k), which is 1 at the end whatever a compiler makes of the division."""
+        """(r - 4 + k) / (R - 4 + k), which is exactly 1 at the end however the division is compiled."""
         return jnp.where(early, (low + k) / (high + k), 1 - gap / (high + k))
 
     square = share(0) * share(2) / jnp.where(share(4) > 0, share(4), 1)

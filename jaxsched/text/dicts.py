@@ -30,7 +30,7 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
     """The schedule as plain dicts, lists, numbers and texts, for JSON, YAML and TOML.
 
     A schedule is a dict of its fields with its name as `type`; the outermost also has the version of this form, as
-    `jaxsched`. Fields that are None are left out. Arrays are lists; those of another type than JAX's default say it:
+    `jaxsched`. Fields that are None are left out. Arrays are lists; the dtype is stored unless it is JAX's default:
     `{"dtype": "bfloat16", "values": 0.1}`.
 
     Raises:

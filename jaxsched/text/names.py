@@ -25,7 +25,7 @@ METHODS = {method_name(cls): cls for cls in Method.__subclasses__()}
 """The methods that make a class of their own; `then` and `replace` do not."""
 
 _INNER = ("compat.others._shared", "compat.others.counting")
-"""Modules whose classes occur in the `repr` of what functions of `compat` build; nobody writes them by hand."""
+"""Modules whose classes occur in the `repr` of what functions of `compat` build; users do not write them."""
 _BY_NAME = ("get_scheduler", "build_lr_scheduler")
 """Functions that return a transformation for some names and a schedule for others: they are annotated with Any."""
 
@@ -159,7 +159,7 @@ class Maker:
         """Returns `function(*args, **named)`, with lengths in steps; `fields` are its arguments, if it has fields.
 
         Raises:
-          ParseError: whatever it refuses; the cause has the details.
+          ParseError: if the call raises; the cause is that error.
         """
         try:
             if fields is not None:
@@ -171,7 +171,7 @@ class Maker:
             raise ParseError(str(error), path=error.path) from error
         except ParseError:
             raise
-        except Exception as error:  # whatever a class refuses, and however: the text is at fault
+        except Exception as error:  # any error of a constructor is a fault of the text
             path = getattr(error, "path", ())
             text = str(error).partition("\n")[0]
             raise ParseError(text if text else f"parse: {type(error).__name__}", path=path) from error

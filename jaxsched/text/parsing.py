@@ -94,7 +94,7 @@ def evaluate(text: str, *, timeline: Timeline | None = None, known: Iterable[Any
 
 
 def _syntax(error: SyntaxError, text: str) -> tuple[str, str, int]:
-    """What Python says of a broken expression, in words for one who wrote a schedule."""
+    """The reason of a syntax error, in terms of schedules."""
     lines = text.splitlines(keepends=True)
     row, column = (error.lineno or 1) - 1, (error.offset or 1) - 1
     at = sum(map(len, lines[:row])) + column - (row == 0)
@@ -109,7 +109,7 @@ def _syntax(error: SyntaxError, text: str) -> tuple[str, str, int]:
 
 
 def _refuse_nesting(text: str) -> None:
-    """Python's parser may end the process with what is nested too deep, so this is seen before it is asked."""
+    """Raises for brackets nested too deep, which may crash Python's parser."""
     opened: list[int] = []
     quote, i = "", 0
     while i < len(text):
@@ -217,7 +217,7 @@ class _Reader:
             raise self.refuse(node.right, "parse: the operators are + - * / and, between numbers, // and **")
         both = is_number(left) and is_number(right)
         for value, side in ((left, node.left), (right, node.right)):
-            # What is neither came from one of `known`, and has operators of its own or will say that it has none.
+            # Anything else came from `known`; its own operators apply or raise.
             if value is None or isinstance(value, (bool, str, list, dict)):
                 raise self.refuse(side, f"parse: {format_value(value)} is no number and no schedule, for {sign}")
         if sign in ("//", "**") and (isinstance(left, Schedule) or isinstance(right, Schedule)):

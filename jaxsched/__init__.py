@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import fields as fields
 from . import schedules as schedules
+from ._errors import nearest_name as _nearest_name
 from .schedules import Constant as Constant
 from .schedules import Cosine as Cosine
 from .schedules import CosineWarmRestarts as CosineWarmRestarts
@@ -110,17 +111,26 @@ _LAZY = {
 _HOME = {name: module for module, names in _LAZY.items() for name in names.split()}
 
 
+__all__ = sorted({*(name for name in globals() if name[0] != "_"), *_HOME} - {"TYPE_CHECKING", "Any", "importlib"})
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f".{name}", __name__)
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f".{_HOME[name] or name}", __name__)
+        moved = next((m for m in ("schedules", "fields", "optim", "inspect") if name in dir(_module(m))), None)
+        hint = f"write jaxsched.{moved}.{name}" if moved and name[0] != "_" else _nearest_name(name, __all__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {hint}")
+    module = _module(_HOME[name] or name)
     value = getattr(module, name) if _HOME[name] else module
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return [*__all__, *(name for name in globals() if name[0] == "_")]
 
 
-_PROVIDERS["compat"] = lambda: importlib.import_module(".compat", __name__)
+_PROVIDERS["compat"] = lambda: _module("compat")

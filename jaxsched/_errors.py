@@ -7,6 +7,7 @@ reads a text.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections.abc import Iterable, Sequence
@@ -24,10 +25,23 @@ def is_traced(x: Any) -> bool:
 
 def format_value(value: Any) -> str:
     """`value` in an error text: short, and as a user would write it."""
+    if isinstance(value, _Text):
+        return value
     if isinstance(value, (np.ndarray, np.generic, jax.Array)) and not is_traced(value):
-        value = np.asarray(value).tolist()
-    text = repr(value)
+        with contextlib.suppress(Exception):  # a deleted array, a key: their own repr says what they are
+            array = np.asarray(value)
+            is_short = array.dtype.kind == "f" and array.dtype.itemsize < 8  # 0.1 rather than 0.10000000149011612
+            flat = [float(str(x)) for x in array.ravel()] if is_short else array.ravel().tolist()
+            value = np.array(flat, object).reshape(array.shape).tolist()
+    try:
+        text = repr(value)
+    except Exception:  # of an object of the user
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}"
+
+
+class _Text(str):
+    """A value that is already formatted, as a pickled error holds it."""
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str:
@@ -54,6 +68,8 @@ class _FieldErrorParts(Exception):
     ) -> None:
         self.owner, self.field, self.value, self.instead = owner, field, value, instead
         self.note, self.needs = note, needs
+        # Formatted now: the value may change, or be gone, when the text is read.
+        self._values = [format_value(v) for v in ([value] if isinstance(field, str) else value)]
         super().__init__(owner, field, value, instead)
 
     @property
@@ -67,15 +83,16 @@ class _FieldErrorParts(Exception):
         return type(self)(owner, field or self.field, self.value, self.instead, note=self.note, needs=self.needs)
 
     def __str__(self) -> str:
-        names, values = ([self.field], [self.value]) if isinstance(self.field, str) else (self.field, self.value)
-        written = " and ".join(f"{n}={format_value(v)}" for n, v in zip(names, values, strict=True))
+        names = [self.field] if isinstance(self.field, str) else self.field
+        written = " and ".join(f"{n}={text}" for n, text in zip(names, self._values, strict=True))
         end = "" if self.instead.endswith((".", "?")) else "."
         owner = f"{self.owner}: " if self.owner else ""
         return f"{owner}{written}{self.note}; {self.instead}{end}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = {"note": self.note, "needs": self.needs}
-        return type(self), (self.owner, self.field, self.value, self.instead), state
+        texts = [_Text(text) for text in self._values]
+        value, state = texts[0] if isinstance(self.field, str) else texts, {"note": self.note, "needs": self.needs}
+        return type(self), (self.owner, self.field, value, self.instead), state
 
 
 class FieldError(_FieldErrorParts, ValueError):
@@ -101,9 +118,9 @@ class UnknownArgumentError(UnknownFieldError):
     kind = "argument"
 
 
-for _error in (FieldError, FieldTypeError, UnknownFieldError, UnknownArgumentError):
-    _error.__module__ = "jaxsched.fields"  # where users import it from, as a traceback names it
-
-
 class JaxschedWarning(UserWarning):
     """A warning of jaxsched: what was written runs, and part of it has no effect or an unlikely one."""
+
+
+for _error in (FieldError, FieldTypeError, UnknownFieldError, UnknownArgumentError, JaxschedWarning):
+    _error.__module__ = "jaxsched.fields"  # where users import it from, as a traceback names it

@@ -23,6 +23,7 @@ import numpy as np
 
 from ._errors import FieldError as FieldError
 from ._errors import FieldTypeError as FieldTypeError
+from ._errors import JaxschedWarning as JaxschedWarning
 from ._errors import UnknownArgumentError as UnknownArgumentError
 from ._errors import UnknownFieldError as UnknownFieldError
 from ._errors import is_traced, nearest_name
@@ -99,8 +100,8 @@ def validate(owner: str, name: str, value: Any, domain: Domain) -> Any:
     original = value
     if isinstance(value, (list, tuple)):
         try:
-            value = np.array(value)
-        except ValueError:
+            value = jnp.stack([jnp.asarray(x) for x in value]) if any(map(is_traced, value)) else np.array(value)
+        except (ValueError, TypeError):
             raise domain.error(owner, name, original, FieldTypeError, " has rows of different lengths") from None
     if isinstance(value, np.ndarray):
         value = value.copy()
@@ -110,7 +111,7 @@ def validate(owner: str, name: str, value: Any, domain: Domain) -> Any:
     if isinstance(value, int):  # of any size
         value = value if domain.counts else float(value)
     _check_numbers(owner, name, original, value, domain)
-    dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
+    dtype = value.dtype if isinstance(value, jax.Array) else np.asarray(value).dtype
     if jnp.issubdtype(dtype, jnp.integer) and not domain.counts:
         numbers_of: Any = value
         return numbers_of.astype(np.float64 if isinstance(value, (np.ndarray, np.generic)) else jnp.result_type(float))
@@ -118,7 +119,9 @@ def validate(owner: str, name: str, value: Any, domain: Domain) -> Any:
 
 
 def _check_numbers(owner: str, name: str, original: Any, value: Any, domain: Domain) -> None:
-    dtype = jnp.result_type(value) if is_traced(value) else np.asarray(value).dtype
+    dtype = value.dtype if isinstance(value, jax.Array) else np.asarray(value).dtype
+    if jnp.issubdtype(dtype, jax.dtypes.extended):
+        raise domain.error(owner, name, original, FieldTypeError, f" holds {dtype}")
     if dtype.kind == "O":
         raise domain.error(owner, name, original, FieldError, " cannot be counted")
     if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import re
 from fractions import Fraction
 
@@ -48,7 +49,7 @@ class Timeline:
             size = getattr(self, name)
             if size is None:
                 continue
-            if isinstance(size, (bool, str)) or not 0 < size < float("inf"):
+            if isinstance(size, bool) or not isinstance(size, numbers.Real) or not 0 < float(size) < float("inf"):
                 raise FieldError("Timeline", name, size, "write a number above 0, or leave it out")
         total = self._steps(self.total_steps, "total_steps")
         if total == 0:
@@ -65,6 +66,8 @@ class Timeline:
         if match is None:
             raise FieldError("Timeline", name, length, f"write {_UNITS}", note=" is not a length")
         number, unit = match.groups()
+        if not float(number.replace("_", "")) < 1e30:
+            raise FieldError("Timeline", name, length, "write fewer", note=" is more than can be counted")
         count = Fraction(number.replace("_", "")) * self._size(unit, length, name)
         if unit in ("", "st") and count.denominator != 1:
             note = " is not a whole number of steps"

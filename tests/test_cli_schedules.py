@@ -653,7 +653,7 @@ def process(*words, **env):
 def test_who_reads_no_further_is_told_nothing():
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 1}
     with subprocess.Popen(**process("list", "--compat", PYTHONUNBUFFERED="1"), **pipes) as running:
-        assert running.stdout.readline().startswith("Clip(")
+        assert running.stdout.readline().startswith("Constant(")
         running.stdout.close()
         assert running.stderr.read() == ""
     assert running.returncode == 141

@@ -31,7 +31,7 @@ from jaxsched.compat.others import composer
         ("LinearScheduler", {"t_max": "-2ba"}, ValueError, "t_max='-2ba'; write '10ep'"),
         ("LinearScheduler", {"t_max": 5, "max_durations": 5}, TypeError, "did you mean 'max_duration'"),
         ("LinearScheduler", {"t_max": 5, "scale_schedule_ratio": 0}, ValueError, "scale_schedule_ratio=0; write a"),
-        ("StepScheduler", {"step_size": "0ba"}, ValueError, "step_size=0"),
+        ("StepScheduler", {"step_size": "0ba"}, ValueError, "step_size='0ba'"),
         ("CosineAnnealingWarmRestartsScheduler", {"t_0": 5, "t_mult": 0.5}, ValueError, "cycle_mult=0.5"),
         (
             "LinearWithWarmupScheduler",

@@ -373,7 +373,7 @@ def test_a_fit_that_does_not_converge_says_so() -> None:
         (lambda: FIT(Curve(SCHEDULES[0], [3, 4], [2, 1], total_steps=90)), ValueError, "no losses after its warmup"),
         (lambda: FIT(Curve([*RATES, 0.0], range(8), range(1, 9))), ValueError, r"curves.0.*lrs\[10\]=0.0"),
         (lambda: FIT(curves(), starts=0), ValueError, "starts=0"),
-        (lambda: FIT(curves(), huber=0), ValueError, "huber=0.0; huber must be a finite number above 0"),
+        (lambda: FIT(curves(), huber=0), ValueError, "huber=0; huber must be a finite number above 0"),
         (lambda: FIT(curves(), prior=-1), ValueError, "prior=-1"),
         (lambda: FIT(curves(), bootstrap=1), ValueError, "bootstrap=1"),
         (lambda: FIT(curves(), confidence=95), ValueError, "confidence=95.*such as 0.95"),

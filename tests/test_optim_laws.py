@@ -236,7 +236,7 @@ PUBLIC = (
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_docstrings_say_everything(name: str) -> None:
-    function = getattr(js, name)
+    function = getattr(js.optim, name)
     doc = inspect.getdoc(function) or ""
     for part in ("Args:", "Returns:", "Raises:", "Example:", "References:", ">>> "):
         assert part in doc, part

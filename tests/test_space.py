@@ -109,7 +109,7 @@ def test_a_space_that_is_almost_all_refused_is_an_error():
 
 
 def test_tables_and_inner_schedules_can_be_fixed():
-    table = sample(js.MultiStepDecay, 3, init_value=uniform(0, 1), gamma=0.1, milestones=[2, 4])
+    table = sample(js.MultiStepDecay, 3, init_value=uniform(0, 1), decay_rate=0.1, milestones=[2, 4])
     assert table.milestones.shape == (3, 2)
     hold = sample(js.schedules.Hold, 3, schedule=js.Linear(1.0, 0.0, 4), every=int_uniform(1, 3))
     assert hold.schedule.init_value.shape == (3,)
@@ -127,7 +127,7 @@ def test_a_space_is_printed_as_it_is_written_and_frozen():
         "warmup_steps=int_uniform(lo=0, hi=0.5 * (field('total_steps') - 1)))",
     )
     for text in texts:
-        assert repr(eval(text, {**vars(js.schedules), "space": space, "field": field})) == text
+        assert repr(eval(text, {**vars(js.schedules), **vars(js.sweep), "space": space, "field": field})) == text
     with pytest.raises(AttributeError):
         RATE.schedule = js.Cosine  # type: ignore[misc]
     with pytest.raises(TypeError):
@@ -161,7 +161,7 @@ def test_everything_in_a_pytree_becomes_stacked():
 def test_spaces_inside_of_spaces_and_tables():
     inner = sample(space(js.schedules.Hold, schedule=RATE, every=int_uniform(1, 3)), 8)
     assert len(set(inner.schedule.init_value.tolist())) == 8
-    table = sample(js.MultiStepDecay, 8, init_value=0.1, gamma=0.1, milestones=[int_uniform(1, 5), int_uniform(6, 9)])
+    table = sample(js.MultiStepDecay, 8, init_value=0.1, decay_rate=0.1, milestones=[int_uniform(1, 5), int_uniform(6, 9)])
     assert table.milestones.shape == (8, 2)
     assert (table.milestones[:, 0] < table.milestones[:, 1]).all()
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from .._errors import format_value, is_traced, nearest_name
+from .._errors import UnknownArgumentError, format_value, is_traced, nearest_name
 from ..fields import read_annotation
 from ..schedules.base import Recipe
 
@@ -83,7 +83,7 @@ def admitted(function: F) -> F:
             refuse_optimizer(owner, value)
         for name in more:
             if name not in fields and not is_open:
-                raise TypeError(f"{owner} has no argument {name!r}: {nearest_name(name, fields)}")
+                raise UnknownArgumentError(owner, name, more[name], nearest_name(name, fields))
         try:
             bound = signature.bind(*args, **more)
         except TypeError as error:

@@ -128,13 +128,21 @@ def _register(cls: type[Schedule]) -> None:
 
 
 def _on_arrays(value: Callable[[Any, Step], Array]) -> Callable[[Any, Step], Array]:
-    """The formula of an opaque class gets its step as an array: it may do any arithmetic with it."""
+    """The formula of an opaque class gets its step as an array: it may do any arithmetic with it. A class that states
+    its `structure` gets the exact clock of a repeated schedule, which the kernels of `shapes` read."""
 
     @functools.wraps(value)
     def on_arrays(self: Any, step: Step) -> Array:
         return value(self, floating(step) if isinstance(step, shapes.Fraction) else step)
 
     return on_arrays
+
+
+def _states_structure(cls: type[Schedule]) -> bool:
+    """Whether the structure is that of the formula: stated by the class, or by an abstract one without a formula."""
+    mro = cls.__mro__
+    owner = next(i for i, base in enumerate(mro) if "structure" in base.__dict__)
+    return mro[owner] is not Structured and not any("value" in base.__dict__ for base in mro[1 : owner + 1])
 
 
 _UNCHECKED = contextvars.ContextVar("unchecked", default=False)
@@ -208,13 +216,16 @@ class Schedule(Structured):
             ]
         )
         _register(cls)
-        if "value" in cls.__dict__ and cls.structure is Structured.structure:
+        if "value" in cls.__dict__ and not _states_structure(cls):
+            cls.structure = Structured.structure
             cls.value = _on_arrays(cls.value)  # pyright: ignore[reportAttributeAccessIssue]
-        if cls.__module__.partition(".")[0] == _PACKAGE and not abstract:
+        # A class that a user writes, in a doctest of the package too, is none of the package.
+        is_ours = cls.__module__.partition(".")[0] == _PACKAGE
+        if is_ours and not abstract and frame.f_globals is vars(sys.modules[cls.__module__]):
             REGISTRY[cls._name()] = cls
 
     def __init__(self, *args: Any, **fields: Any) -> None:
-        owner, unchecked = type(self).__name__, _UNCHECKED.get()
+        owner = type(self).__name__
         self._reject_unknown(fields)
         try:
             bound = self.__signature__.bind(*args, **fields)
@@ -222,10 +233,8 @@ class Schedule(Structured):
             raise TypeError(f"{owner}: {error}; write {owner}{self.__signature__}.") from None
         bound.apply_defaults()
         for field in self._fields:
-            value = bound.arguments[field.name]
-            is_checked = unchecked and isinstance(value, (jax.Array, float, Schedule))
-            self.__dict__[field.name] = value if is_checked else field.convert(owner, field.name, value)
-        if not unchecked:
+            self.__dict__[field.name] = field.convert(owner, field.name, bound.arguments[field.name])
+        if not _UNCHECKED.get():
             self.check()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -251,10 +260,12 @@ class Schedule(Structured):
 
     def __call__(self, step: Any) -> Array:
         """The value at `step`, a number or an array of any shape, which counts from 0."""
-        if isinstance(step, (list, tuple, np.ndarray, np.generic)):
-            step = np.asarray(step)
+        if isinstance(step, (int, list, tuple, np.ndarray, np.generic)) and not isinstance(step, bool):
             most = np.iinfo(jnp.result_type(int)).max
-            if step.dtype == np.int64 and step.size and step.max() > most:  # JAX would cut off the upper half of it
+            given = np.asarray(step)
+            step = step if isinstance(step, int) else given  # a Python int stays weakly typed
+            # JAX would cut off the upper half of it
+            if given.dtype.kind in "iuO" and given.size and given.max() > most:
                 raise OverflowError(
                     f"step={format_value(step)} is beyond {most:_}; set jax_enable_x64 to count further."
                 )
@@ -308,7 +319,7 @@ class Schedule(Structured):
 
     def _chain(self, name: str) -> tuple[Schedule, ...]:
         """`a + b + c` is one sum of three."""
-        return getattr(self, "schedules") if type(self).__name__ == name else (self,)  # noqa: B009  # a field of some
+        return getattr(self, "schedules") if type(self) is REGISTRY[name] else (self,)  # noqa: B009  # a field of some
 
     def __add__(self, other: Any) -> Schedule:
         return self._with("Sum", (*self._chain("Sum"), as_schedule("+", "the right side", other)))
@@ -349,7 +360,13 @@ class Schedule(Structured):
           >>> s.table(5).tolist()
           [0.0, 0.5, 1.0, 0.5, 0.5]
         """
-        return self._with("Join", (self, other), (at,))
+        try:
+            return self._with("Join", (self, other), (at,))
+        except (FieldError, FieldTypeError) as error:
+            names = {"boundaries[0]": "at", "schedules[1]": "other"}
+            if name := names.get(str(error.field)):
+                raise error.renamed("then", name) from None
+            raise
 
     def clip(self, lo: Any = None, hi: Any = None) -> Schedule:
         """The value, at least `lo` and at most `hi`; see `Clip`."""
@@ -508,18 +525,19 @@ class Recipe(Schedule, abstract=True):
     def __init__(self, *args: Any, **fields: Any) -> None:
         super().__init__(*args, **fields)
         # The parts are checked too, while their numbers can still be seen: inside of a compiled call they cannot.
-        if axes(self) == {0} and not any(map(is_traced, jax.tree.leaves(self))):
-            self.build()
+        if axes(self) <= {0} and not any(map(is_traced, jax.tree.leaves(self))):
+            as_schedule(type(self).__name__, "build", self.build())
 
     def structure(self) -> Structure:
+        return self._built().structure()
+
+    def _built(self) -> Schedule:
         with _unchecked():
-            return self.build().structure()
+            return as_schedule(type(self).__name__, "build", self.build())
 
     def build(self) -> Schedule:
         """The schedule that these fields make."""
         raise NotImplementedError(f"{type(self).__name__} has no `build`.")
 
     def value(self, step: Step) -> Array:
-        with _unchecked():
-            built = self.build()
-        return built.value(step)
+        return self._built().value(step)

@@ -19,7 +19,7 @@ from ..fields import Count, Growth, Integer, Length, NonNegative, Offset, Positi
 from . import shapes
 from .base import Constant, Schedule, ShapeName, arguments, literal
 from .shapes import Step, floating
-from .structure import Part, Structure, axes, span
+from .structure import Part, Structure, axes, span, values_at
 
 
 class Method(Schedule, abstract=True):
@@ -161,7 +161,7 @@ class Product(Schedule):
     def structure(self) -> Structure:
         # From where one factor is 0 for good, the others change nothing.
         ends = [(s, span(s)) for s in self.schedules]
-        stop = min((end for s, end in ends if end is not None and s(math.ceil(end)) == 0), default=None)
+        stop = min((end for s, end in ends if end is not None and values_at(s, math.ceil(end)) == 0), default=None)
         return Structure(tuple(Part(s, 0, stop) for s in self.schedules))
 
     def value(self, step: Step) -> Array:
@@ -373,7 +373,7 @@ class Warmup(Method):
     def structure(self) -> Structure:
         # From where the schedule is 0 for good, the factor changes nothing.
         end = span(self.schedule)
-        if end is not None and self.schedule(math.ceil(end)) == 0:
+        if end is not None and values_at(self.schedule, math.ceil(end)) == 0:
             return Structure((Part(self.schedule),), (min(self.steps, end),))
         return Structure((Part(self.schedule),), (self.steps,))
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import FieldError
+from .._errors import FieldError, FieldTypeError, is_traced
 from ..fields import Field
 
 MOST_MARKS = 2**20
@@ -120,20 +120,20 @@ def filled(schedule: Any) -> Any:
 
 
 class Placed(NamedTuple):
-    """A schedule inside of another on the outermost clock.
+    """A schedule inside of another, on the outermost clock.
 
     Attributes:
       schedule: the inner schedule.
-      start: the step at which its own clock is `ahead`.
-      length: for how many of its own steps it is evaluated.
+      start: the outermost step of its own step 0; below 0 if it is ahead.
+      length: its own step at which the horizon or another schedule ends it.
       unit: how many outermost steps one of its steps takes.
-      to_end: whether the horizon ends it, rather than another schedule.
+      to_end: whether the horizon ends it.
     """
 
     schedule: Any
     start: int
     length: int
-    unit: int
+    unit: float
     to_end: bool
 
 
@@ -149,29 +149,45 @@ def parts(schedule: Any, total_steps: int) -> list[Placed]:
       >>> [(type(p.schedule).__name__, p.start, p.length) for p in parts(s, 100)]
       [('Join', 0, 100), ('Linear', 0, 10), ('Cosine', 10, 90)]
     """
-    return list(_placed(Placed(schedule, 0, total_steps, 1, True)))
+    _check_single("parts", schedule)
+    return list(_placed(schedule, 0.0, 1.0, 0.0, float(total_steps), True))
 
 
-def _placed(outer: Placed) -> Iterator[Placed]:
-    yield outer
-    if not children(outer.schedule):
+def _placed(schedule: Any, origin: float, unit: float, first: float, last: float, to_end: bool) -> Iterator[Placed]:
+    """`schedule` and its parts: its own step c is the outermost `origin + c unit`; it runs from `first` to `last`."""
+    yield Placed(schedule, round(origin), math.ceil(last), int(unit) if unit == int(unit) else unit, to_end)
+    if not children(schedule):
         return
-    known = outer.schedule.structure()
-    period = outer.length if known.cycle is None else math.ceil(_float(known.cycle[0]))
+    known = schedule.structure()
     for part in known.parts:
-        start, unit = math.ceil(_float(part.start)), _float(part.unit)
-        stop = min(outer.length, period, outer.length if part.stop is None else math.ceil(_float(part.stop)))
-        length = math.ceil((stop - start) / unit) + math.floor(_float(part.ahead))
-        if stop > start and length > 0:
-            size = max(1, round(outer.unit * unit))
-            to_end = outer.to_end and stop >= outer.length
-            yield from _placed(Placed(part.schedule, outer.start + start * outer.unit, length, size, to_end))
+        start, size, ahead = _float(part.start), _float(part.unit), _float(part.ahead)
+        end = math.inf if part.stop is None else _float(part.stop)
+        stop = min(last, end, math.inf if known.cycle is None else _float(known.cycle[0]))
+        if stop > max(start, first):
+            inner = ahead + max(first - start, 0.0) / size, ahead + (stop - start) / size
+            where = origin + (start - ahead * size) * unit
+            yield from _placed(part.schedule, where, unit * size, *inner, to_end and stop >= last)
 
 
 def children(schedule: Structured) -> list[Any]:
     """The schedules that are fields of this one."""
     held = [getattr(schedule, field.name) for field in schedule._fields if not field.static]
     return [x for value in held for x in (value if isinstance(value, tuple) else (value,)) if isinstance(x, Structured)]
+
+
+def values_at(schedule: Any, steps: Any) -> np.ndarray:
+    """The values of a schedule of concrete numbers, inside of a trace too."""
+    with jax.ensure_compile_time_eval():
+        return np.asarray(schedule(steps))
+
+
+def _check_single(owner: str, schedule: Any) -> None:
+    if any(is_traced(x) for x in jax.tree.leaves(schedule)):
+        instead = f"call {owner} outside of jit, vmap and grad"
+        raise FieldTypeError(owner, "schedule", schedule, instead, note=" is traced")
+    if not axes(schedule) <= {0}:
+        instead = f"write [{owner}(s) for s in unstack(schedule)]"
+        raise FieldError(owner, "schedule", schedule, instead, note=" is stacked")
 
 
 def _float(x: Any) -> float:
@@ -199,6 +215,7 @@ def marks(schedule: Any, total_steps: int) -> np.ndarray | None:
       >>> marks(js.Lambda(lambda t: 1.0 / (t + 1)), 100) is None
       True
     """
+    _check_single("marks", schedule)
     found = _marks(schedule, float(total_steps))
     if found is None:
         return None
@@ -256,12 +273,14 @@ def _crossings(schedule: Any, bounds: tuple[Any, Any], pieces: np.ndarray, total
     lo, hi = (fill if bound is None else _float(bound) for bound, fill in zip(bounds, (-np.inf, np.inf), strict=True))
 
     def zone(at: np.ndarray) -> np.ndarray:
-        values = np.broadcast_to(np.asarray(schedule(at)), at.shape)
+        values = np.broadcast_to(values_at(schedule, at), at.shape)
         return (values >= hi).astype(int) - (values <= lo)
 
     edges = np.unique(np.clip(np.append(pieces, total), 0, last_countable() - 1))
-    inner = edges[:-1, None] + np.diff(edges)[:, None] * np.linspace(0, 1, 33)[None] ** 2
+    inner = edges[:-1, None] + np.diff(edges)[:, None] * np.linspace(0, 1, 257)[None] ** 2
     at = np.unique(np.append(np.floor(inner).ravel(), edges)).astype(np.int64)
+    if at[-1] < MOST_MARKS:  # a product may cross in between
+        at = np.arange(at[-1] + 1)
     zones = zone(at)
     change = np.flatnonzero(np.diff(zones))
     low, high, before = at[change], at[change + 1], zones[change]
@@ -285,6 +304,7 @@ def span(schedule: Any) -> float | None:
       >>> span(js.CosineWarmRestarts(0.1, period=10)) is None
       True
     """
+    _check_single("span", schedule)
     end = _span(schedule)
     return None if end is None or end > last_countable() else end
 

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .._errors import FieldError, format_value, nearest_name
+from .._errors import FieldError, UnknownArgumentError, format_value, nearest_name
 from ..fields import Field
 from ..schedules.base import Schedule
 from ..schedules.combine import Join, Method, join, method_name
@@ -165,10 +165,12 @@ class Maker:
             if fields is not None:
                 if len(args) <= len(fields):
                     named, args = dict(zip((f.name for f in fields), args, strict=False)) | named, []
-                named = self.in_steps(getattr(function, "__name__", ""), fields, named)
+                owner, known = getattr(function, "__name__", ""), [f.name for f in fields]
+                for name in named if not isinstance(function, type) else ():
+                    if name not in known:
+                        raise UnknownArgumentError(owner, name, named[name], nearest_name(name, known))
+                named = self.in_steps(owner, fields, named)
             return function(*args, **named)
-        except FieldError as error:
-            raise ParseError(str(error), path=error.path) from error
         except ParseError:
             raise
         except Exception as error:  # any error of a constructor is a fault of the text

@@ -271,7 +271,8 @@ class _Reader:
             return self.maker.make(function, args, named, fields)
         except ParseError as error:
             order = [f.name for f in fields or ()]
-            raise self.refuse(_argument(node, order, error.path), error.reason) from error.__cause__
+            place = self.column(_argument(node, order, error.path))
+            raise ParseError(error.reason, self.text, place, error.path) from error.__cause__
 
     def _method(self, node: ast.Attribute, on: Any) -> Any:
         if not isinstance(on, Schedule):
@@ -291,7 +292,12 @@ def _argument(node: ast.Call, order: list[str], path: tuple[str | int, ...]) -> 
     found: Any = next((keyword for keyword in node.keywords if keyword.arg == path[0]), None)
     if found is None:
         index = order.index(str(path[0])) if path[0] in order else len(node.args)
-        return node.args[index] if index < len(node.args) else node
+        found = node.args[index] if index < len(node.args) else node
+    for part in path[1:]:
+        inner = found.value if isinstance(found, ast.keyword) else found
+        if not (isinstance(inner, (ast.List, ast.Tuple)) and isinstance(part, int) and part < len(inner.elts)):
+            break
+        found = inner.elts[part]
     return found
 
 

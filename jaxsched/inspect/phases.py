@@ -302,48 +302,58 @@ def _is_noisy(curve: Curve) -> bool:
     return len(moves) > 16 and flips > _FLIPS * len(moves) and len(_pivots(curve, most=19)) > 18
 
 
-def _slopes(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """The slopes of the values and of their logarithms: a fast exponential is steep only in the first."""
-    steps, values = curve[:2]
+def _slopes(curve: Curve, first: np.ndarray, count: int) -> list[np.ndarray]:
+    """The slopes of `count` intervals from each index `first` on: of the values, and of their logarithms.
+
+    A fast exponential is steep only in the first.
+    """
+    at = np.clip(first[:, None] + np.arange(count + 1), 0, len(curve.steps) - 1)
+    steps, values = curve.steps[at], curve.values[at]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.diff(np.log(np.where(values > 0, values, np.nan)))
-    return np.diff(values) / np.diff(steps), ratio / np.diff(steps)
+        logarithms = np.log(np.where(values > 0, values, np.nan))
+        return [np.abs(np.diff(y)) / np.diff(steps) for y in (values, logarithms)]
+
+
+def _steeper(here: np.ndarray, before: np.ndarray, after: np.ndarray, factor: Any = _STEEP) -> np.ndarray:
+    beside = np.maximum(*(np.nan_to_num(slope, posinf=0.0) for slope in (before, after)))
+    return ~(here <= factor * beside)  # a slope that is not a number counts as steep
 
 
 def _breaks(curve: Curve) -> np.ndarray:
     """Whether each interval is far steeper than those beside it."""
-    steep = np.abs(np.diff(curve.values)) > curve.rounding
-    for slope in _slopes(curve):
-        padded = np.pad(np.nan_to_num(slope, posinf=0.0, neginf=0.0), 1)
-        before, known, after = padded[:-2], padded[1:-1], padded[2:]
-        beside = np.maximum(np.abs(before), np.abs(after))
-        reverses = (before * known < 0) & (after * known < 0)  # one step up within a decay
-        steep &= ~(np.abs(slope) <= np.where(reverses, 1.5, _STEEP) * beside)
-    if len(steep):
-        # A rise in the first step is a warmup of one step.
-        steep[0] &= len(steep) > 1 and bool(curve.values[1] < curve.values[0] or curve.steps[1] > 1)
-    return steep
+    change = np.diff(curve.values)
+    found = np.flatnonzero(np.abs(change) > curve.rounding)
+    # A rise in the first step is a warmup of one step.
+    found = found[(found > 0) | (change[found] < 0) | (curve.steps[1] > 1)] if len(change) > 1 else found[:0]
+    signs = np.sign(change[np.clip(found[:, None] + [-1, 0, 1], 0, len(change) - 1)])
+    reverses = (signs[:, 1] == -signs[:, 0]) & (signs[:, 1] == -signs[:, 2])  # one step up within a decay
+    steep = np.ones(len(found), bool)
+    for before, here, after in (slopes.T for slopes in _slopes(curve, found - 1, 3)):
+        steep &= _steeper(here, before, after, np.where(reverses, 1.5, _STEEP))
+    breaks = np.zeros(len(change), bool)
+    breaks[found[steep]] = True
+    return breaks
 
 
-def _large(curve: Curve, *values: np.ndarray) -> np.ndarray:
-    """The least size of a jump between values."""
-    return np.minimum(_LARGE * float(np.ptp(curve.values)), 0.2 * np.max(np.abs(values), axis=0))
+def _large(curve: Curve, at: np.ndarray) -> np.ndarray:
+    """Whether the jumps from the indices `at` to the next ones are large."""
+    before, after = curve.values[at], curve.values[at + 1]
+    size = np.maximum(np.abs(before), np.abs(after))
+    return np.abs(after - before) > np.minimum(_LARGE * float(np.ptp(curve.values)), 0.2 * size)
 
 
 def _spikes(curve: Curve) -> np.ndarray:
     """The indices of spikes: a jump, and the jump back at the next step."""
-    steps, values = curve[:2]
-    change, width = np.diff(values), np.diff(steps)
-    least = np.minimum(np.abs(change[:-1]), np.abs(change[1:]))
-    back = (change[:-1] * change[1:] < 0) & (width[:-1] == 1) & (width[1:] == 1)
-    found = np.flatnonzero(back & (least > np.maximum(_large(curve, values[:-2], values[1:-1]), curve.rounding)))
-    if not len(found) or (np.count_nonzero(change) > 0.25 * len(change) and _is_noisy(curve)):
+    change, width = np.diff(curve.values), np.diff(curve.steps)
+    found = np.flatnonzero((change[:-1] * change[1:] < 0) & (width[:-1] == 1) & (width[1:] == 1))
+    found = found[np.minimum(np.abs(change[found]), np.abs(change[found + 1])) > curve.rounding]
+    found = found[_large(curve, found) & _large(curve, found + 1)]
+    if len(found) and np.count_nonzero(change) > 0.25 * len(change) and _is_noisy(curve):
         return np.array([], int)
-    for slope in map(np.abs, _slopes(curve)):
-        padded = np.pad(np.nan_to_num(slope, posinf=0.0), 1)
-        beside = np.maximum(padded[found], padded[found + 3])
-        found = found[~(np.fmin(slope[found], slope[found + 1]) <= _STEEP * beside)]
-    return found + 1
+    steep = np.ones(len(found), bool)
+    for before, up, down, after in (slopes.T for slopes in _slopes(curve, found - 1, 4)):
+        steep &= _steeper(np.fmin(up, down), before, after)
+    return found[steep] + 1
 
 
 def _pivots(curve: Curve, most: float = np.inf) -> list[int]:
@@ -431,8 +441,7 @@ def _exact_course(curve: Curve, total: int) -> _Course:
     cuts = np.flatnonzero((np.diff(ways) != 0) | seams) + 1
     jumps_up, turns = _restarts(curve, pivots, breaks)
     here = np.flatnonzero(breaks)
-    large = np.abs(values[here + 1] - values[here]) > _large(curve, values[here], values[here + 1])
-    jumps = tuple(_jump(curve, i + 1) for i in here[large].tolist() if i not in jumps_up)
+    jumps = tuple(_jump(curve, i + 1) for i in here[_large(curve, here)].tolist() if i not in jumps_up)
     turns = [step for step in turns if step < total and step not in {jump.step for jump in jumps}]
     restarts = [*(step for step in jumps_up.values() if step < total), *(turns if len(turns) > 1 else [])]
     return _phases(ways, steps, cuts, total), tuple(sorted(restarts)), jumps

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import format_value
+from ..fields import Domain, validate
 from ..schedules.base import Schedule
 from ..schedules.combine import Cooldown
 from ..schedules.structure import Placed, marks, parts, span
 from ..schedules.untuned import UntunedWarmup
 from .finding import Finding
-from .phases import Curve, Jump, Outline, Reading, check_schedule, check_total, describe, evaluate, read, sample
+from .phases import Curve, Jump, Outline, Reading, check, describe, evaluate, read, sample
 
 _NOTABLE = 0.01
 """Smaller shares of a height, or of the horizon, are ignored."""
@@ -25,6 +25,11 @@ _MOST_FINDINGS = 3
 
 _PEAKS = ("peak_value", "peak_lr", "max_lr")
 """The names of the field with the largest value, here and in the peers."""
+
+_FATAL = ("not-finite", "all-zero")
+"""The findings that make all others meaningless."""
+
+_B2 = Domain("a number from 0 to below 1, such as 0.999", lambda x: np.ndim(x) == 0 and 0 <= x < 1)
 
 _TABLES = ("boundaries", "milestones", "knots")
 """The names of the fields that list steps where pieces begin."""
@@ -111,36 +116,17 @@ def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Fi
     References:
       Ma and Yarats (1910.04209) for `b2`.
     """
-    schedule, total = check_schedule("lint", schedule), check_total("lint", total_steps)
-    reading = read("lint", schedule, total)
+    schedule, total = check("lint", schedule, total_steps)
+    b2 = None if b2 is None else float(validate("lint", "b2", b2, _B2))
+    reading = read(schedule, total)
     outline = describe(reading)
-    context = _Context(
-        schedule,
-        total,
-        _check_b2(b2),
-        reading,
-        outline,
-        parts(schedule, total),
-        _warmup_end(reading.smooth, outline),
-    )
-    for check in (_not_finite, _all_zero):  # they make every other finding meaningless
-        if found := list(check(context)):
-            return found
+    end = _warmup_end(reading.smooth, outline)
+    context = _Context(schedule, total, b2, reading, outline, parts(schedule, total), end)
     found: list[Finding] = []
-    for check, *causes in _CHECKS:
-        if not any(finding.check in causes for finding in found):
-            found += check(context)
+    for find, *causes in _CHECKS:
+        if not any(finding.check in (*_FATAL, *causes) for finding in found):
+            found += find(context)
     return sorted(found, key=lambda finding: -1 if finding.step is None else finding.step)
-
-
-def _check_b2(b2: Any) -> float | None:
-    if b2 is None:
-        return None
-    if isinstance(b2, (str, bool)) or np.ndim(b2):
-        raise TypeError(f"lint: b2={format_value(b2)}; b2 must be a number from 0 to below 1, such as 0.999.")
-    if not 0 <= float(b2) < 1:
-        raise ValueError(f"lint: b2={format_value(b2)}; b2 must be a number from 0 to below 1, such as 0.999.")
-    return float(b2)
 
 
 # --- reading values and fields ---------------------------------------------------------------------------------------
@@ -171,6 +157,13 @@ def _first(context: _Context, holds: Callable[[Any], Any]) -> int | None:
     return high
 
 
+def _first_bad(context: _Context, check: str, holds: Callable[[Any], Any], why: str, fix: str) -> _Findings:
+    """An error at the first step whose value fulfills `holds`."""
+    step = _first(context, holds)
+    if step is not None:
+        yield Finding(step, "error", check, f"the value is {_g(_at(context.schedule, step)[0])}: {why}", fix)
+
+
 def _warmup_end(curve: Curve, outline: Outline) -> int:
     """The last step of the first rise, 0 without one; of a rise that only approaches its end, where 95% is done."""
     rise = next((phase for phase in outline.phases if phase.name != "stable"), None)
@@ -189,13 +182,6 @@ def _g(x: float) -> str:
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-def _not_finite(context: _Context) -> _Findings:
-    step = _first(context, lambda v: ~np.isfinite(v))
-    if step is not None:
-        message = f"the value is {_at(context.schedule, step)[0]}, which makes every parameter useless"
-        yield Finding(step, "error", "not-finite", message, "write a formula that is finite at this step")
-
-
 def _all_zero(context: _Context) -> _Findings:
     if not context.updates.any():
         message = f"the value is 0 at all {context.total} steps: nothing is learned"
@@ -204,15 +190,23 @@ def _all_zero(context: _Context) -> _Findings:
         yield Finding(0, "error", "all-zero", message, fix)
 
 
+def _not_finite(context: _Context) -> _Findings:
+    fix = "write a formula that is finite at this step"
+    yield from _first_bad(context, "not-finite", lambda v: ~np.isfinite(v), "every parameter becomes useless", fix)
+
+
 def _negative(context: _Context) -> _Findings:
     rounding = 4 * context.curve.eps * context.height
-    step = _first(context, lambda v: v < -rounding)
-    if step is not None:
-        message = f"the value is {_g(_at(context.schedule, step)[0])}: below 0 an optimizer ascends"
-        fix = "write .clip(lo=0.0) behind the schedule"
-        if not (context.updates > 0).any():
-            fix = "write it without the minus sign: optax's learning rates are positive"
-        yield Finding(step, "error", "negative", message, fix)
+    fix = "write .clip(lo=0.0) behind the schedule"
+    if not (context.updates > 0).any():
+        fix = "write it without the minus sign: optax's learning rates are positive"
+    yield from _first_bad(context, "negative", lambda v: v < -rounding, "below 0 an optimizer ascends", fix)
+
+
+def _momentum(context: _Context) -> _Findings:
+    if any("momentum" in field.name for field in context.schedule._fields):
+        why = "a momentum of 1 or more never forgets a gradient"
+        yield from _first_bad(context, "momentum", lambda v: v >= 1, why, "write a momentum below 1, such as 0.95")
 
 
 def _zero_start(context: _Context) -> _Findings:
@@ -239,15 +233,6 @@ def _zero_stretch(context: _Context) -> _Findings:
             length = phase.stop - phase.start
             message = f"the value is 0 for {length} steps, up to step {phase.stop}: nothing is learned"
             yield Finding(phase.start, "warning", "zero-stretch", message, "write an end_value above 0, or no pause")
-
-
-def _momentum(context: _Context) -> _Findings:
-    if not any("momentum" in field.name for field in context.schedule._fields):
-        return
-    step = _first(context, lambda v: v >= 1)
-    if step is not None:
-        message = f"the momentum is {_g(_at(context.schedule, step)[0])}: from 1 on, old gradients never fade"
-        yield Finding(step, "error", "momentum", message, "write a momentum below 1, such as 0.95")
 
 
 def _part_step(context: _Context) -> _Findings:
@@ -330,7 +315,7 @@ def _peak(context: _Context) -> _Findings:
         # If it is reached one step later, the next piece begins at the peak.
         if max(b, c) >= (1 - _NOTABLE) * peak or not (b > a or last == 0):
             continue
-        top = describe(read("lint", part.schedule, part.length)).peak
+        top = describe(read(part.schedule, part.length)).peak
         if top >= (1 - _NOTABLE) * peak:
             continue
         warmup = _number(part.schedule, "warmup_steps")
@@ -501,6 +486,8 @@ def _cut_cycle(context: _Context) -> _Findings:
 
 
 _CHECKS: tuple[Any, ...] = (
+    (_not_finite,),
+    (_all_zero,),
     (_part_step,),
     (_negative,),
     (_zero_start,),

@@ -10,10 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import format_value, is_traced
+from .._errors import FieldError, FieldTypeError, format_value, is_traced
+from ..fields import Domain, validate
 from ..schedules.base import Schedule, as_schedule
 from ..schedules.combine import Noise
 from ..schedules.structure import axes, marks
+
+_TOTAL = Domain("an integer, 1 or more", lambda x: np.ndim(x) == 0 and x >= 1, counts=True, whole=True)
 
 _DENSE = 2**20
 """Below this horizon every step is evaluated."""
@@ -160,38 +163,23 @@ def outline(schedule: Any, total_steps: int) -> Outline:
       >>> outline(js.CosineWarmRestarts(1.0, period=50), 150).restarts
       (50, 100)
     """
-    return describe(read("outline", schedule, total_steps))
+    return describe(read(*check("outline", schedule, total_steps)))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def check_total(owner: str, total_steps: Any) -> int:
-    """Returns `total_steps` as an integer, or raises an error that names `owner`."""
-    if isinstance(total_steps, bool) or not isinstance(total_steps, (int, np.integer)):
-        hint = f": write {int(total_steps)}" if isinstance(total_steps, float) and total_steps.is_integer() else ""
-        hint = ", and Timeline(total_steps, ...) turns texts into steps" if isinstance(total_steps, str) else hint
-        raise TypeError(f"{owner}: total_steps={format_value(total_steps)}; it must be an integer, 1 or more{hint}.")
-    most = jnp.iinfo(jnp.result_type(int)).max
-    if total_steps < 1:
-        raise ValueError(f"{owner}: total_steps={total_steps}; write the number of updates, 1 or more.")
-    if total_steps > most:
-        hint = "set jax_enable_x64 to count further, or count in larger units"
-        raise ValueError(f"{owner}: total_steps={total_steps}; it must be at most {most:_}: {hint}.")
-    return int(total_steps)
-
-
-def check_schedule(owner: str, schedule: Any) -> Schedule:
-    """Returns `schedule` as a single concrete setting, or raises an error that names `owner`."""
+def check(owner: str, schedule: Any, total_steps: Any) -> tuple[Schedule, int]:
+    """Returns the arguments of `owner` as a single concrete setting and an integer, or raises an error."""
     schedule = as_schedule(owner, "schedule", schedule)
     if any(map(is_traced, jax.tree.leaves(schedule))):
-        raise TypeError(
-            f"{owner}: schedule={format_value(schedule)} is traced; call {owner} outside of jit, vmap and grad."
+        raise FieldTypeError(
+            owner, "schedule", schedule, f"call {owner} outside of jit, vmap and grad", note=" is traced"
         )
     if not axes(schedule) <= {0}:
-        which = f"write [{owner}(s, total_steps) for s in unstack(schedule)]"
-        raise ValueError(f"{owner}: schedule={format_value(schedule)} is several settings, stacked; {which}.")
-    return schedule
+        instead = f"write [{owner}(s, total_steps) for s in unstack(schedule)]"
+        raise FieldError(owner, "schedule", schedule, instead, note=" is several settings, stacked")
+    return schedule, int(validate(owner, "total_steps", total_steps, _TOTAL))
 
 
 def evaluate(schedule: Schedule, steps: np.ndarray) -> tuple[np.ndarray, float]:
@@ -210,9 +198,8 @@ def evaluate(schedule: Schedule, steps: np.ndarray) -> tuple[np.ndarray, float]:
     return np.concatenate(found)[: len(steps)], float(jnp.finfo(values.dtype).eps)
 
 
-def read(owner: str, schedule: Any, total_steps: Any) -> Reading:
+def read(schedule: Schedule, total: int) -> Reading:
     """Evaluates a schedule at all steps, or at enough of them to locate its jumps, turns and plateaus."""
-    schedule, total = check_schedule(owner, schedule), check_total(owner, total_steps)
     clean = _without_noise(schedule)
     sampled = sample(clean, total)
     raw = sampled if clean is schedule else sampled._replace(values=evaluate(schedule, sampled.steps)[0])

@@ -17,35 +17,20 @@ from ..schedules.untuned import UntunedWarmup
 from .finding import Finding
 from .phases import Curve, Jump, Outline, Reading, check, describe, evaluate, read, sample
 
-_NOTABLE = 0.01
-"""Smaller shares of a height, or of the horizon, are ignored."""
-
-_MOST_FINDINGS = 3
-"""Of one kind of jump or spike, so many are findings; the last one counts the rest."""
-
-_PEAKS = ("peak_value", "peak_lr", "max_lr")
-"""The names of the field with the largest value, here and in the peers."""
-
-_FATAL = ("not-finite", "all-zero")
-"""The findings that make all others meaningless."""
+_NOTABLE = 0.01  # smaller shares of a height, or of the horizon, are ignored
+_MOST_FINDINGS = 3  # of one kind of jump or spike, so many are findings; the last one counts the rest
+_PEAKS = ("peak_value", "peak_lr", "max_lr")  # the names of the field with the largest value, here and in the peers
+_FATAL = ("not-finite", "all-zero")  # the findings that make all others meaningless
 
 _B2 = Domain("a number from 0 to below 1, such as 0.999", lambda x: np.ndim(x) == 0 and 0 <= x < 1)
 
-_TABLES = ("boundaries", "milestones", "knots")
-"""The names of the fields that list steps where pieces begin."""
+_TABLES = ("boundaries", "milestones", "knots")  # the names of the fields that list steps where pieces begin
 
 _Findings = Iterator[Finding]
 
 
 class _Context(NamedTuple):
-    """What the checks read.
-
-    Attributes:
-      schedule, total, b2: the arguments of `lint`.
-      reading, outline: what was read of the schedule, and its outline.
-      parts: the schedules that it is composed of.
-      warmup_end: the last step of the first rise, 0 without one.
-    """
+    """The arguments of `lint` and what was read; `warmup_end` is the last step of the first rise, 0 without one."""
 
     schedule: Schedule
     total: int

@@ -17,39 +17,18 @@ from ..schedules.combine import Noise
 from ..schedules.structure import axes, marks
 
 _TOTAL = Domain("an integer, 1 or more", lambda x: np.ndim(x) == 0 and x >= 1, counts=True, whole=True)
-
-_DENSE = 2**20
-"""Below this horizon every step is evaluated."""
-
-_DENSE_OPAQUE = 2**24 + 1
-"""Below this horizon every step of a schedule with unknown marks is evaluated."""
-
-_CALLS = (2**12, 2**16, 2**20)
-"""The numbers of steps in one call. Each is one compiled program."""
-
-_GRID = 2**16
-"""The number of sampled steps of a longer horizon."""
-
-_MOST_MARKS = 2**16
-"""With more marks than this, their surroundings are not evaluated one by one."""
-
-_MOST_INTERVALS = 2**14
-"""With more intervals than this to refine, refinement stops."""
-
-_FLIPS = 0.25
-"""A curve is noise if at least this share of its moves reverses the previous move."""
-
+_DENSE = 2**20  # below this horizon every step is evaluated
+_DENSE_OPAQUE = 2**24 + 1  # below this horizon every step of a schedule with unknown marks is evaluated
+_CALLS = (2**12, 2**16, 2**20)  # the numbers of steps in one call. Each is one compiled program
+_GRID = 2**16  # the number of sampled steps of a longer horizon
+_MOST_MARKS = 2**16  # with more marks than this, their surroundings are not evaluated one by one
+_MOST_INTERVALS = 2**14  # with more intervals than this to refine, refinement stops
+_FLIPS = 0.25  # a curve is noise if at least this share of its moves reverses the previous move
+# A jump is this many times as steep as the curve beside it. The steepest smooth start, 1 - sqrt(u), reaches 2.4.
 _STEEP = 4.0
-"""A jump is this many times as steep as the curve beside it. The steepest smooth start, 1 - sqrt(u), reaches 2.4."""
-
-_LARGE = 0.01
-"""A jump covers at least this share of the range of the values, or a fifth of the value itself."""
-
-_TURN = 1e-3
-"""A turn reverses at least this share of the range of the values."""
-
-_SHORTEST = 0.01
-"""A plateau lasts at least this share of the horizon."""
+_LARGE = 0.01  # a jump covers at least this share of the range of the values, or a fifth of the value itself
+_TURN = 1e-3  # a turn reverses at least this share of the range of the values
+_SHORTEST = 0.01  # a plateau lasts at least this share of the horizon
 
 
 class Phase(NamedTuple):

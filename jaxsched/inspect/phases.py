@@ -205,12 +205,12 @@ def _without_noise(schedule: Schedule) -> Schedule:
     return jax.tree.map(lambda x: _without_noise(x.schedule) if is_noise(x) else x, schedule, is_leaf=is_noise)
 
 
-def sample(schedule: Schedule, total: int) -> Curve:
+def sample(schedule: Schedule, total: int, dense: int = _DENSE_OPAQUE) -> Curve:
     """Evaluates all steps of a short horizon, or sampled steps, refined where something happens between two."""
     edges = marks(schedule, total)
     if edges is not None and len(edges) > _MOST_MARKS:
         edges = None
-    if total < (_DENSE_OPAQUE if edges is None else _DENSE):
+    if total < (dense if edges is None else _DENSE):
         steps = np.arange(total + 1)
         return Curve(steps, *evaluate(schedule, steps))
     if edges is None:

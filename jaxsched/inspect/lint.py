@@ -417,7 +417,7 @@ def _rest(schedule: Schedule, total: int) -> tuple[int, float] | None:
     if marks(schedule, total) is not None:
         end = span(schedule)
         step = None if end is None else max(math.ceil(end), total)
-        return None if step is None else (step, *_at(schedule, step))
+        return None if step is None else (step, _at(schedule, step)[0])
     far = sample(schedule, min(64 * total, int(jnp.iinfo(jnp.result_type(int)).max)), dense=2**18)
     moves = np.flatnonzero(np.diff(far.values))
     step = max(int(far.steps[moves[-1] + 1]), total) if len(moves) else total

@@ -165,7 +165,7 @@ def evaluate(schedule: Schedule, steps: np.ndarray) -> tuple[np.ndarray, float]:
     """Returns the values at integer `steps` as float64, and the machine epsilon of their own type."""
     size = next((size for size in _CALLS if size >= len(steps)), _CALLS[-1])
     padded = np.pad(steps.astype(np.dtype(jnp.result_type(int))), (0, -len(steps) % size), mode="edge")
-    found = []
+    found, eps = [], 0.0
     for start in range(0, len(padded), size):
         values = schedule(padded[start : start + size])
         if values.shape not in ((), (size,)):
@@ -173,8 +173,9 @@ def evaluate(schedule: Schedule, steps: np.ndarray) -> tuple[np.ndarray, float]:
             raise ValueError(
                 f"{format_value(schedule)} gives values of the shape {given}; it must give one value a step."
             )
+        eps = float(jnp.finfo(values.dtype).eps)
         found.append(np.broadcast_to(np.asarray(values).astype(np.float64), size))
-    return np.concatenate(found)[: len(steps)], float(jnp.finfo(values.dtype).eps)
+    return np.concatenate(found)[: len(steps)], eps
 
 
 def read(schedule: Schedule, total: int) -> Reading:
@@ -265,7 +266,7 @@ def _is_noisy(curve: Curve) -> bool:
     change, size = np.diff(values), np.maximum(np.abs(values[1:]), np.abs(values[:-1]))
     moves = np.sign(change[np.abs(change) > 16 * curve.eps * size])
     flips = np.count_nonzero(np.diff(moves))
-    return len(moves) > 16 and flips > _FLIPS * len(moves) and len(_pivots(curve, most=19)) > 18
+    return bool(len(moves) > 16 and flips > _FLIPS * len(moves)) and len(_pivots(curve, most=19)) > 18
 
 
 def _slopes(curve: Curve, first: np.ndarray, count: int) -> list[np.ndarray]:

@@ -1,5 +1,4 @@
-"""What is said about schedules: each check on a schedule that it is made for, with the steps known by hand, and
-nothing about healthy ones."""
+"""Each check of `lint` on schedules with a known fault, and no findings about healthy schedules."""
 
 from __future__ import annotations
 
@@ -16,6 +15,7 @@ from jaxsched.inspect.lint import lint
 from jaxsched.schedules.structure import REGISTRY
 
 from .cases import LAST, x64
+from .test_outline import Spike
 
 N = 1000
 RECIPE = {"peak_value": 0.1, "warmup_steps": 50, "total_steps": N}
@@ -76,13 +76,17 @@ HEALTHY: dict[str, list[js.Schedule]] = {
 }
 
 
+def checks(schedule: Any, total: int, **more: Any) -> list[tuple[int | None, str]]:
+    return [(finding.step, finding.check) for finding in lint(schedule, total, **more)]
+
+
 def test_every_public_schedule_has_healthy_settings() -> None:
     public = {name for name in REGISTRY if "." not in name and name[0] != "_"}
     assert public == set(HEALTHY), "a new class needs healthy settings here"
 
 
 @pytest.mark.parametrize("name", HEALTHY)
-def test_nothing_is_said_of_healthy_schedules(name: str) -> None:
+def test_healthy_schedules_have_no_findings(name: str) -> None:
     for schedule in HEALTHY[name]:
         assert lint(schedule, N) == [], schedule
 
@@ -102,24 +106,13 @@ def healthy_on(total: int) -> list[js.Schedule]:
 
 
 @pytest.mark.parametrize("total", [700, 2**20 + 3, LAST])
-def test_nothing_is_said_at_any_horizon(total: int) -> None:
+def test_healthy_schedules_have_no_findings_at_any_horizon(total: int) -> None:
     for schedule in healthy_on(total):
         assert lint(schedule, total) == [], schedule
 
 
 def nan_at(t: Any) -> Any:
     return jnp.where(t >= 51, jnp.nan, 0.1)
-
-
-class Alone(js.Schedule):
-    """A schedule with a value of its own at one step."""
-
-    schedule: js.Schedule
-    at: js.fields.Steps
-    height: js.fields.Scalar
-
-    def value(self, step: Any) -> Any:
-        return jnp.where(step == self.at, self.height, self.schedule.value(step))
 
 
 cosine = js.WarmupCosine(0.1, 100, 1000)
@@ -206,10 +199,10 @@ FOUND: dict[str, tuple[Any, int, list[tuple[int | None, str, str]]]] = {
         1000,
         [(100, "warning", "spike")],
     ),
-    "a dip to zero": (Alone(level, 500, 0.0), 1000, [(500, "warning", "spike")]),
-    "a spike in a constant": (Alone(level, 500, 5.0), 1000, [(500, "warning", "spike")]),
-    "a spike in noise": (Alone(level, 500, 5.0).noise(0.1), 1000, [(500, "warning", "spike")]),
-    "noise alone": (Alone(level, 500, 0.1).noise(0.1), 1000, []),
+    "a dip to zero": (Spike(level, 500, 0.0), 1000, [(500, "warning", "spike")]),
+    "a spike in a constant": (Spike(level, 500, 5.0), 1000, [(500, "warning", "spike")]),
+    "a spike in noise": (Spike(level, 500, 5.0).noise(0.1), 1000, [(500, "warning", "spike")]),
+    "only noise": (Spike(level, 500, 0.1).noise(0.1), 1000, []),
     "a join beyond": (js.Constant(0.1).then(js.Cosine(0.1, 0.0, 50), at=200), 100, [(100, "warning", "overrun")]),
     "less than a cycle": (js.CosineWarmRestarts(0.1, 100), 70, [(70, "warning", "overrun")]),
     "one cycle of many": (js.CosineWarmRestarts(0.1, 100), 100, []),
@@ -225,12 +218,12 @@ FOUND: dict[str, tuple[Any, int, list[tuple[int | None, str, str]]]] = {
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_what_is_found(name: str) -> None:
+def test_findings(name: str) -> None:
     schedule, total, want = FOUND[name]
     assert [(f.step, f.severity, f.check) for f in lint(schedule, total)] == want
 
 
-def test_the_numbers_are_told() -> None:
+def test_messages_hold_the_numbers() -> None:
     def only(schedule: Any, total: int, **more: Any) -> str:
         (finding,) = lint(schedule, total, **more)
         return str(finding)
@@ -263,22 +256,20 @@ def test_many_jumps_are_counted() -> None:
 
 def test_b2() -> None:
     # 2 / (1 - 0.999) = 2000 steps, 2 / (1 - 0.95) = 40
-    def checks(schedule: Any, total: int, b2: float) -> list[tuple[int | None, str]]:
-        return [(f.step, f.check) for f in lint(schedule, total, b2=b2)]
-
     total = 8_000
-    assert checks(js.WarmupCosine(1e-3, 2000, total), total, 0.999) == []
-    assert checks(js.WarmupCosine(1e-3, 1900, total), total, 0.999) == [(0, "b2")]
-    assert checks(js.WarmupCosine(1e-3, 40, total), total, 0.95) == []
-    assert checks(js.Cosine(1e-3, 0.0, total), total, 0.95) == [(0, "b2")]
+    assert checks(js.WarmupCosine(1e-3, 2000, total), total, b2=0.999) == []
+    assert checks(js.WarmupCosine(1e-3, 1900, total), total, b2=0.999) == [(0, "b2")]
+    assert checks(js.WarmupCosine(1e-3, 40, total), total, b2=0.95) == []
+    assert checks(js.Cosine(1e-3, 0.0, total), total, b2=0.95) == [(0, "b2")]
     for kind in ("linear", "exponential", "radam"):
-        assert checks(js.Cosine(1e-3, 0.0, total) * js.schedules.untuned_warmup(0.999, kind), total, 0.999) == [], kind
+        untuned = js.Cosine(1e-3, 0.0, total) * js.schedules.untuned_warmup(0.999, kind)
+        assert checks(untuned, total, b2=0.999) == [], kind
     (short,) = lint(js.WarmupCosine(1e-3, 100, 1000), 1000, b2=0.999)
     assert "warmup takes 100 steps" in short.message
     assert "asks for 2000" in short.message
     assert short.suggestion.startswith("write the schedule * untuned_warmup(0.999)"), "and not another Adam"
     assert "0.98 asks for a tenth of the horizon" in short.suggestion  # 2 / (1 - 0.98) = 100 of 1000
-    assert lint(js.WarmupCosine(1e-3, 100, 1000), 1000) == [], "not asked"
+    assert lint(js.WarmupCosine(1e-3, 100, 1000), 1000) == [], "without b2"
     for wrong, kind in ((1.0, ValueError), (-0.1, ValueError), (float("nan"), ValueError), ("0.9", TypeError)):
         with pytest.raises(kind, match=r"b2=.*; b2 must be a number from 0 to below 1, such as 0\.999"):
             lint(cosine, 1000, b2=wrong)  # type: ignore[arg-type]
@@ -286,26 +277,22 @@ def test_b2() -> None:
 
 def test_far_horizons() -> None:
     half = LAST // 2
-    (cut,) = lint(js.WarmupStableDecay(0.1, 1000, LAST, LAST - 2000), half)
-    assert (cut.step, cut.check) == (half, "cut-off")
-    (late,) = lint(js.Lambda(lambda t: jnp.where(t < 1_234_567_891, 1.0, -0.1)), LAST)[:1]
-    assert (late.step, late.check) == (1_234_567_891, "negative")
-    (hole,) = lint(js.Lambda(lambda t: jnp.where(t < 1_234_567_891, 1.0, jnp.nan)), LAST)
-    assert (hole.step, hole.check) == (1_234_567_891, "not-finite")
-    (jump,) = lint(js.Linear(1.0, 0.5, 777_777_777).then(js.Linear(0.1, 0.0, LAST - 777_777_777), at=777_777_777), LAST)
-    assert (jump.step, jump.check) == (777_777_777, "jump")
+    late = 1_234_567_891
+    assert checks(js.WarmupStableDecay(0.1, 1000, LAST, LAST - 2000), half) == [(half, "cut-off")]
+    assert checks(js.Lambda(lambda t: jnp.where(t < late, 1.0, -0.1)), LAST)[0] == (late, "negative")
+    assert checks(js.Lambda(lambda t: jnp.where(t < late, 1.0, jnp.nan)), LAST) == [(late, "not-finite")]
+    joined = js.Linear(1.0, 0.5, late).then(js.Linear(0.1, 0.0, LAST - late), at=late)
+    assert checks(joined, LAST) == [(late, "jump")]
     with x64():
         assert lint(js.WarmupCosine(1e-3, 2**40, 2**50), 2**50) == []
 
 
 def test_one_wrong_step_of_many() -> None:
-    def checks(height: float) -> list[tuple[int | None, str]]:
-        return [(f.step, f.check) for f in lint(Alone(level, 1_234_567, height), 2_000_000)]
-
-    hole = js.Lambda(lambda t: jnp.where(t == 1_234_567, jnp.nan, 0.1))
-    assert [(f.step, f.check) for f in lint(hole, 2_000_000)] == [(1_234_567, "not-finite")]
-    assert checks(-0.01)[0] == (1_234_567, "negative")
-    assert checks(1.0) == checks(0.0) == [(1_234_567, "spike")]
+    at, total = 1_234_567, 2_000_000
+    assert checks(js.Lambda(lambda t: jnp.where(t == at, jnp.nan, 0.1)), total) == [(at, "not-finite")]
+    assert checks(Spike(level, at, -0.01), total)[0] == (at, "negative")
+    for height in (1.0, 0.0):
+        assert checks(Spike(level, at, height), total) == [(at, "spike")]
 
 
 def test_many_spikes_are_counted() -> None:
@@ -336,9 +323,9 @@ def test_a_finding_is_one_line_and_sorted() -> None:
 def test_errors() -> None:
     with pytest.raises(ValueError, match=r"several settings, stacked; write \[lint\(s, total_steps\) for s in unstack"):
         lint(js.grid(js.WarmupCosine, peak_value=[0.1, 0.2], warmup_steps=1, total_steps=10), 10)
-    with pytest.raises(TypeError, match=r"lint: total_steps=10\.5; it must be an integer"):
+    with pytest.raises(TypeError, match=r"lint: total_steps=10\.5 is not an integer"):
         lint(cosine, 10.5)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="lint: total_steps=-1; write the number of updates"):
+    with pytest.raises(ValueError, match="lint: total_steps=-1; total_steps must be an integer, 1 or more"):
         lint(cosine, -1)
     with pytest.raises(TypeError, match="is an optimizer"):
         lint(optax.sgd(0.1), 10)

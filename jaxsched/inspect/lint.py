@@ -1,4 +1,4 @@
-"""What a careful reader would say about a schedule before a training is spent on it."""
+"""Checks of a schedule before a training: likely mistakes in its values and its horizon."""
 
 from __future__ import annotations
 
@@ -9,98 +9,81 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import format_value
+from ..fields import Domain, validate
 from ..schedules.base import Schedule
-from ..schedules.combine import Cooldown, Hold, PerEpoch
+from ..schedules.combine import Cooldown
 from ..schedules.structure import Placed, marks, parts, span
 from ..schedules.untuned import UntunedWarmup
 from .finding import Finding
-from .phases import (
-    Curve,
-    Jump,
-    Outline,
-    calm,
-    check_schedule,
-    check_total,
-    describe,
-    evaluate,
-    is_blurred,
-    read,
-    spikes,
-)
+from .phases import Curve, Jump, Outline, Reading, check, describe, evaluate, read, sample
 
-_LEAST = 0.01
-"""The share of a height, or of the horizon, from which on something is said."""
+_NOTABLE = 0.01  # smaller shares of a height, or of the horizon, are ignored
+_MOST_FINDINGS = 3  # of one kind of jump or spike, so many are findings; the last one counts the rest
+_PEAKS = ("peak_value", "peak_lr", "max_lr")  # the names of the field with the largest value, here and in the peers
+_FATAL = ("not-finite", "all-zero")  # the findings that make all others meaningless
 
-_MOST_JUMPS = 3
-"""Jumps, and values that stand alone, that are told one by one; of more the number is told."""
+_B2 = Domain("a number from 0 to below 1, such as 0.999", lambda x: np.ndim(x) == 0 and 0 <= x < 1)
 
-_PEAKS = ("peak_value", "peak_lr", "max_lr")
-"""The fields that name the value at the top, here and at the peers."""
+_TABLES = ("boundaries", "milestones", "knots")  # the names of the fields that list steps where pieces begin
+
+_Findings = Iterator[Finding]
 
 
-class _Look(NamedTuple):
-    """All that the checks look at. `raw` is what was read, `curve` the same without the values that stand `alone` at
-    their steps; `end` is the step and the value at which the curve comes to rest after its horizon, or None where it
-    does not."""
+class _Context(NamedTuple):
+    """The arguments of `lint` and what was read; `warmup_end` is the last step of the first rise, 0 without one."""
 
     schedule: Schedule
     total: int
-    raw: Curve
-    curve: Curve
-    alone: tuple[int, ...]
-    outline: Outline
-    parts: tuple[Placed, ...]
-    end: tuple[int, float] | None
     b2: float | None
+    reading: Reading
+    outline: Outline
+    parts: list[Placed]
+    warmup_end: int
+
+    @property
+    def curve(self) -> Curve:
+        return self.reading.smooth
 
     @property
     def updates(self) -> np.ndarray:
-        return self.raw.values[self.raw.steps < self.total]
+        return self.reading.raw.values[self.reading.raw.steps < self.total]
 
     @property
     def height(self) -> float:
         return float(np.max(np.abs(self.updates)))
 
-    def at(self, *steps: int) -> list[float]:
-        return evaluate(self.schedule, np.array(steps, np.int64))[0].tolist()
-
-
-_Findings = Iterator[Finding]
-
 
 def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Finding]:
-    """What is wrong with a schedule for a training of `total_steps`, sorted by step; [] for a healthy one.
+    """Returns the likely mistakes of a schedule for a training of `total_steps`, sorted by step; [] if there are none.
 
-    The checks read the values, so they work for every schedule; a few read fields by their names as well. Up to 2**24
-    steps they read every one; of a longer horizon those that `outline` reads, and a value that is wrong for a few steps
-    may be missed there.
+    The checks read the values that `outline` evaluates, so any schedule is accepted; a few read fields by their names.
+    In a horizon of which not every step is evaluated, a value that is wrong for a few steps may be missed.
       not-finite: a value that is NaN or infinite.
       negative: a value below 0.
-      all-zero: a rate that is 0 at every step.
+      all-zero: a rate of 0 at every step.
       zero-start: a rate of 0 at step 0 that wastes updates: without a rise from it, or for more than a tenth of the
-        rise (a warmup from 0 of less than 10 steps) or of a twentieth of the horizon. The one update that a longer
-        warmup from 0 costs is usual, and not told.
+        rise (a warmup from 0 of less than 10 steps) or of a twentieth of the horizon. The single update that a longer
+        warmup from 0 wastes is not reported.
       zero-stretch: a rate of 0 between others.
-      jump: a step up or down that belongs to neither stairs down (or several up) nor a warm restart.
-      spike: a value that stands alone: far above or far below for one update, and back at the next.
-      peak: a `peak_value` that is never reached, for the horizon ends before.
-      warmup: a rise that is longer than all that comes after it.
-      short-horizon: the schedule ends before the horizon: a warning if the rest of the rate is 0, a note if it is held
-        above 0 for more than a tenth of the horizon.
-      cut-off: a decay that the horizon ends above its end.
-      overrun: pieces, cycles, a first stair or a `total_steps` that the horizon does not reach.
+      jump: a discontinuity that is neither a stair (down, or one of several up) nor a warm restart.
+      spike: a single update with a far larger or far smaller value than both of its neighbors.
+      peak: a `peak_value` that is not reached within the horizon.
+      warmup: a rise that is longer than all that follows it.
+      short-horizon: the schedule ends before the horizon: a warning if the rate is 0 from there on, a note if it is
+        held above 0 for more than a tenth of the horizon.
+      cut-off: a decay that the horizon cuts off above its end.
+      overrun: pieces, a first cycle, a first stair or a `total_steps` beyond the horizon.
       constant: a decay that never changes the value.
-      cut-cycle: a last cycle that the horizon ends before its value has come down: a warning if it is the last update
-        that runs at its peak.
+      cut-cycle: a last cycle that the horizon cuts off before its value has come down: a warning if only its peak
+        is left, at the last update.
       momentum: a momentum of 1 or more.
-      part-step: a length such as `warmup_steps=0.1`, below one step: a share was meant.
-      b2: a warmup shorter than the `2 / (1 - b2)` steps in which Adam learns its second moment.
+      part-step: a length such as `warmup_steps=0.1`, below one step, where a share was meant.
+      b2: a warmup shorter than the `2 / (1 - b2)` steps that Adam's second moment needs.
 
     Args:
-      schedule: a schedule, a callable or a number; of stacked settings one.
-      total_steps: the steps of the training, 1 or more.
-      b2: Adam's, from 0 to below 1, or None for no check of it.
+      schedule: a schedule, a callable or a number; a single setting (unstack first).
+      total_steps: the number of training steps, 1 or more.
+      b2: Adam's `b2`, from 0 to below 1; None skips its check.
 
     Raises:
       TypeError, ValueError: as `outline`, and for a `b2` outside of its range.
@@ -118,100 +101,63 @@ def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Fi
     References:
       Ma and Yarats (1910.04209) for `b2`.
     """
-    schedule, total = check_schedule("lint", schedule), check_total("lint", total_steps)
-    raw = read("lint", schedule, total)
-    finite = bool(np.isfinite(raw.values).all())
-    curve, alone = (calm(raw), raw.steps[spikes(raw)]) if finite else (raw, ())
-    end = None if is_blurred(curve) else _rest(schedule, curve)
-    look = _Look(
-        schedule,
-        total,
-        raw,
-        curve,
-        tuple(map(int, alone)),
-        describe(raw),
-        tuple(parts(schedule, total)),
-        end,
-        _check_b2(b2),
-    )
-    for first in (_not_finite, _all_zero):  # after which nothing else is worth saying
-        if found := list(first(look)):
-            return found
-    found = [finding for check in _CHECKS for finding in check(look)]
+    schedule, total = check("lint", schedule, total_steps)
+    b2 = None if b2 is None else float(validate("lint", "b2", b2, _B2))
+    reading = read(schedule, total)
+    outline = describe(reading)
+    end = _warmup_end(reading.smooth, outline)
+    context = _Context(schedule, total, b2, reading, outline, parts(schedule, total), end)
+    found: list[Finding] = []
+    for find, *causes in _CHECKS:
+        if not any(finding.check in (*_FATAL, *causes) for finding in found):
+            found += find(context)
     return sorted(found, key=lambda finding: -1 if finding.step is None else finding.step)
 
 
-def _check_b2(b2: Any) -> float | None:
-    if b2 is None:
-        return None
-    if isinstance(b2, (str, bool)) or np.ndim(b2):
-        raise TypeError(f"lint: b2={format_value(b2)}; b2 must be a number from 0 to below 1, such as 0.999.")
-    if not 0 <= float(b2) < 1:
-        raise ValueError(f"lint: b2={format_value(b2)}; b2 must be a number from 0 to below 1, such as 0.999.")
-    return float(b2)
+# --- reading values and fields ---------------------------------------------------------------------------------------
 
 
-# --- what is looked at -----------------------------------------------------------------------------------------------
-
-
-def _number(part: Schedule, name: str) -> float | None:
-    """A field that is one number."""
+def _number(part: Schedule, name: str) -> float:
+    """The value of a field that is a single number; 0 for others."""
     value = getattr(part, name, None)
     if value is None or isinstance(value, (str, bool)) or callable(value) or np.ndim(value):
-        return None
+        return 0.0
     return float(np.asarray(value))
 
 
-def _float(x: Any) -> float:
-    return float(np.asarray(x))
+def _at(schedule: Schedule, *steps: int) -> list[float]:
+    return evaluate(schedule, np.array(steps, np.int64))[0].tolist()
 
 
-def _rest(schedule: Schedule, curve: Curve) -> tuple[int, float] | None:
-    """The step and the value at which the curve comes to rest after its horizon; None if it does not."""
-    if marks(schedule, curve.total_steps) is None:
-        return _sampled_rest(schedule, curve)
-    end = span(schedule)
-    if end is None:
-        return None
-    step = max(math.ceil(end), curve.total_steps)
-    return step, float(evaluate(schedule, np.array([step]))[0][0])
-
-
-def _sampled_rest(schedule: Schedule, curve: Curve) -> tuple[int, float] | None:
-    """As `_rest`, of an opaque schedule. A value that fades until rounding ends it, as an exponential does, does not
-    come to rest."""
-    total, most = curve.total_steps, int(jnp.iinfo(jnp.result_type(int)).max)
-    steps = np.unique([min(int(total * 2 ** (k / 2)), most) for k in range(1, 13)])
-    steps = np.concatenate([[total], steps[steps > total]]).astype(np.int64)
-    values, eps = evaluate(schedule, steps)
-    end, still = float(values[-1]), values == values[-1]
-    moving = np.flatnonzero(~still)
-    if not len(moving):
-        return total, end
-    if len(steps) - moving[-1] < 4 or not np.isfinite(values).all():
-        return None
-    low, high = int(steps[moving[-1]]), int(steps[moving[-1] + 1])
-    while high - low > 1:  # many steps at once: evaluate fills them up to as many anyway
-        inner = np.unique([low + (high - low) * k // 1023 for k in range(1, 1024)])
-        known = evaluate(schedule, inner)[0] == end
-        high = int(inner[np.argmax(known)])
-        low = int(inner[~known][-1]) if (~known).any() and inner[~known][-1] < high else low
-    middle = evaluate(schedule, np.array([(total + high) // 2], np.int64))[0][0]
-    fades = high > total + 1 and abs(middle - end) <= max(0.02 * abs(values[0] - end), 4 * eps * abs(end))
-    return None if fades else (high, end)
-
-
-def _first(look: _Look, holds: Callable[[np.ndarray], np.ndarray]) -> int | None:
-    """The first step at which the values are so; between the steps that were read it is searched for."""
-    steps, values = look.raw[:2]
-    hit = np.flatnonzero(holds(values) & (steps < look.total))
+def _first(context: _Context, holds: Callable[[Any], Any]) -> int | None:
+    """The first step whose value fulfills `holds`, bisected between the evaluated steps."""
+    raw = context.reading.raw
+    hit = np.flatnonzero(holds(raw.values) & (raw.steps < context.total))
     if not len(hit):
         return None
-    low, high = int(steps[hit[0] - 1]) if hit[0] else -1, int(steps[hit[0]])
+    low, high = int(raw.steps[hit[0] - 1]) if hit[0] else -1, int(raw.steps[hit[0]])
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if holds(np.array(look.at(middle)))[0] else (middle, high)
+        low, high = (low, middle) if holds(np.array(_at(context.schedule, middle)))[0] else (middle, high)
     return high
+
+
+def _first_bad(context: _Context, check: str, holds: Callable[[Any], Any], why: str, fix: str) -> _Findings:
+    """An error at the first step whose value fulfills `holds`."""
+    step = _first(context, holds)
+    if step is not None:
+        yield Finding(step, "error", check, f"the value is {_g(_at(context.schedule, step)[0])}: {why}", fix)
+
+
+def _warmup_end(curve: Curve, outline: Outline) -> int:
+    """The last step of the first rise, 0 without one; of a rise that only approaches its end, where 95% is done."""
+    rise = next((phase for phase in outline.phases if phase.name != "stable"), None)
+    if rise is None or rise.name != "warmup":
+        return 0
+    inside = curve.steps <= rise.stop
+    steps, values = curve.steps[inside], curve.values[inside]
+    done = int(steps[np.argmax(values >= 0.95 * np.max(values))])
+    return done if done < 0.9 * rise.stop else rise.stop
 
 
 def _g(x: float) -> str:
@@ -221,324 +167,326 @@ def _g(x: float) -> str:
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-def _not_finite(look: _Look) -> _Findings:
-    step = _first(look, lambda v: ~np.isfinite(v))
-    if step is not None:
-        says = f"the value is {look.at(step)[0]}: every parameter is lost from there on"
-        yield Finding(step, "error", "not-finite", says, "write a formula that is finite at this step")
-
-
-def _all_zero(look: _Look) -> _Findings:
-    if not look.updates.any():
-        says = f"the value is 0 at all {look.total} steps: nothing is learned"
-        warms = any(_number(part.schedule, "warmup_steps") for part in look.parts)
+def _all_zero(context: _Context) -> _Findings:
+    if not context.updates.any():
+        message = f"the value is 0 at all {context.total} steps: nothing is learned"
+        warms = any(_number(part.schedule, "warmup_steps") for part in context.parts)
         fix = "write fewer warmup_steps, or an init_value above 0" if warms else "write a value above 0"
-        yield Finding(0, "error", "all-zero", says, fix)
+        yield Finding(0, "error", "all-zero", message, fix)
 
 
-def _negative(look: _Look) -> _Findings:
-    floor = -4 * look.curve.eps * look.height
-    step = _first(look, lambda v: v < floor)
-    if step is not None:
-        says = f"the value is {_g(look.at(step)[0])}: below 0 an optimizer climbs"
-        fix = "write .clip(lo=0.0) behind the schedule"
-        if not (look.updates > 0).any():
-            fix = "write it without the minus sign: optax's learning rates are positive"
-        yield Finding(step, "error", "negative", says, fix)
+def _not_finite(context: _Context) -> _Findings:
+    fix = "write a formula that is finite at this step"
+    yield from _first_bad(context, "not-finite", lambda v: ~np.isfinite(v), "every parameter becomes useless", fix)
 
 
-def _zero_start(look: _Look) -> _Findings:
-    if look.updates[0] != 0 or look.outline.peak <= 0:
+def _negative(context: _Context) -> _Findings:
+    rounding = 4 * context.curve.eps * context.height
+    fix = "write .clip(lo=0.0) behind the schedule"
+    if not (context.updates > 0).any():
+        fix = "write it without the minus sign: optax's learning rates are positive"
+    yield from _first_bad(context, "negative", lambda v: v < -rounding, "below 0 an optimizer ascends", fix)
+
+
+def _momentum(context: _Context) -> _Findings:
+    if any("momentum" in field.name for field in context.schedule._fields):
+        why = "a momentum of 1 or more never forgets a gradient"
+        yield from _first_bad(context, "momentum", lambda v: v >= 1, why, "write a momentum below 1, such as 0.95")
+
+
+def _zero_start(context: _Context) -> _Findings:
+    if context.updates[0] != 0 or context.outline.peak <= 0:
         return
-    wasted, stop = _first(look, lambda v: v != 0) or look.total, _warmup_end(look)
-    share, of = wasted / look.total, f"{look.total} steps"
+    total, stop = context.total, context.warmup_end
+    wasted = _first(context, lambda v: v != 0) or total
+    share, of = wasted / total, f"{total} steps"
     if stop > wasted:
-        if 10 * wasted <= stop and 20 * wasted <= look.total:
+        if 10 * wasted <= stop and 20 * wasted <= total:
             return
         if 10 * wasted > stop:
             share, of = wasted / stop, f"{stop} steps of warmup"
     updates = "first update has" if wasted == 1 else f"first {wasted} updates have"
-    says = f"the {updates} a rate of 0, {100 * share:.2g}% of the {of}"
-    fix = f"write an init_value above 0, such as {_g(look.outline.peak / 100)}"
-    yield Finding(0, "warning", "zero-start", says, fix)
+    message = f"the {updates} a rate of 0, {100 * share:.2g}% of the {of}"
+    fix = f"write an init_value above 0, such as {_g(context.outline.peak / 100)}"
+    yield Finding(0, "warning", "zero-start", message, fix)
 
 
-def _zero_stretch(look: _Look) -> _Findings:
-    for phase in look.outline.phases[1:-1]:
-        i = int(np.searchsorted(look.curve.steps, phase.start))
-        if phase.name == "stable" and look.curve.values[i] == 0:
-            says = f"the value is 0 for {phase.stop - phase.start} steps, up to step {phase.stop}: nothing is learned"
-            yield Finding(phase.start, "warning", "zero-stretch", says, "write an end_value above 0, or no pause")
+def _zero_stretch(context: _Context) -> _Findings:
+    for phase in context.outline.phases[1:-1]:
+        i = int(np.searchsorted(context.curve.steps, phase.start))
+        if phase.name == "stable" and context.curve.values[i] == 0:
+            length = phase.stop - phase.start
+            message = f"the value is 0 for {length} steps, up to step {phase.stop}: nothing is learned"
+            yield Finding(phase.start, "warning", "zero-stretch", message, "write an end_value above 0, or no pause")
 
 
-def _momentum(look: _Look) -> _Findings:
-    if not any("momentum" in field.name for field in look.schedule._fields):
-        return
-    step = _first(look, lambda v: v >= 1)
-    if step is not None:
-        says = f"the momentum is {_g(look.at(step)[0])}: at 1 or more nothing is ever forgotten"
-        yield Finding(step, "error", "momentum", says, "write a momentum below 1, such as 0.95")
+def _part_step(context: _Context) -> _Findings:
+    for part in context.parts:
+        for field in part.schedule._fields:
+            length = _number(part.schedule, field.name) if field.name.endswith("steps") and field.counts else 0
+            if 0 < length < 1:
+                message = f"{field.name}={length:g} of {type(part.schedule).__name__} is less than one step"
+                share = round(length * context.total)
+                fix = f"write {field.name}={share}, if {100 * length:g}% of {context.total} steps is meant"
+                yield Finding(part.start, "warning", "part-step", message, fix)
 
 
-# --- the course ------------------------------------------------------------------------------------------------------
+# --- jumps and phases ------------------------------------------------------------------------------------------------
 
 
-def _is_stair(look: _Look, jump: Jump) -> bool:
-    """Whether a jump leads from one plateau to the next, downwards or as one of several upwards."""
-    if is_blurred(look.curve):
-        return jump.after < jump.before
-    i = int(np.searchsorted(look.curve.steps, jump.step))
-    if not (_is_level(look, i - 1, -1) and (jump.step == look.total - 1 or _is_level(look, i, 1))):
-        return False
-    inside = any(p.name in ("warmup", "rise") and p.start < jump.step <= p.stop for p in look.outline.phases)
-    return jump.after < jump.before or inside
+def _wrong_jumps(context: _Context) -> list[Jump]:
+    """The jumps that are neither stairs nor the sides of a spike.
+
+    A stair is a jump between two levels, down, or up as one of several. A level is a run of equal values that lasts, or
+    that a true change ends on its other side as well: rounding makes short runs of a small slope.
+    """
+    steps, values, eps = context.curve[:3]
+    ends = np.flatnonzero(np.diff(values))
+    first, last = np.append(0, ends + 1), np.append(ends, len(values) - 1)
+    change = np.pad(np.abs(np.diff(values)[ends]), 1, constant_values=np.inf)
+    change[1:-1][np.diff(steps)[ends] > 1] = 0
+    abrupt = change > 16 * eps * context.height
+    lasts = steps[last] - steps[first] > _NOTABLE * context.total
+    repeats = last > first
+    repeats[[0, -1]] = True  # cut off by the ends of the training
+    level = repeats & (lasts | (abrupt[:-1] & abrupt[1:]))
+    rises = [phase for phase in context.outline.phases if phase.name in ("warmup", "rise")]
+    spikes = context.reading.course.steps[list(context.reading.spikes)]
+    found: list[Jump] = []
+    for jump in context.outline.jumps:
+        k = int(np.searchsorted(steps[ends], jump.step - 1))
+        levels = k < len(ends) and level[k] and (level[k + 1] or jump.step == context.total - 1)
+        up = any(phase.start < jump.step <= phase.stop for phase in rises)
+        is_stair = levels and (jump.after < jump.before or up)
+        if not is_stair and jump.step not in spikes and jump.step - 1 not in spikes:
+            found.append(jump)
+    return found
 
 
-def _is_level(look: _Look, i: int, way: int) -> bool:
-    """Whether a plateau begins at index `i`, or ends there: one that lasts, or whose other side is a true change too. A
-    slope so small that rounding makes stairs of it is none."""
-    steps, values, eps = look.curve[:3]
-    if not 0 <= i + way < len(steps) or values[i + way] != values[i]:
-        return not 0 <= i + way < len(steps)
-    others = np.flatnonzero((values[i:] if way > 0 else values[i::-1]) != values[i])
-    if not len(others):
-        return True
-    away = i + way * int(others[0])
-    if abs(int(steps[away] - steps[i])) > _LEAST * look.total:
-        return True
-    return abs(steps[away] - steps[away - way]) == 1 and abs(values[away] - values[i]) > 16 * eps * look.height
+def _limited(found: list[Finding], rest: str) -> _Findings:
+    """The first findings; the last one of these counts the rest."""
+    more = len(found) - _MOST_FINDINGS
+    for i, finding in enumerate(found[:_MOST_FINDINGS]):
+        counted = finding.message + rest.format(more) if more > 0 and i == _MOST_FINDINGS - 1 else finding.message
+        yield finding._replace(message=counted)
 
 
-def _wrong_jumps(look: _Look) -> list[Jump]:
-    """The jumps that belong neither to stairs nor to a value that stands alone."""
-    sides = {step + way for step in look.alone for way in (0, 1)}
-    return [jump for jump in look.outline.jumps if jump.step not in sides and not _is_stair(look, jump)]
-
-
-def _jump(look: _Look) -> _Findings:
-    found = _wrong_jumps(look)
-    for jump in found[:_MOST_JUMPS]:
-        says = f"jump from {_g(jump.before)} to {_g(jump.after)}"
-        if len(found) > _MOST_JUMPS and jump is found[_MOST_JUMPS - 1]:
-            says += f", and {len(found) - _MOST_JUMPS} more such jumps"
+def _jump(context: _Context) -> _Findings:
+    found = []
+    for jump in _wrong_jumps(context):
+        message = f"jump from {_g(jump.before)} to {_g(jump.after)}"
         fix = f"write a next piece that begins at {_g(jump.before)}, or a ramp to it"
-        yield Finding(jump.step, "warning", "jump", says, fix)
+        found.append(Finding(jump.step, "warning", "jump", message, fix))
+    yield from _limited(found, ", and {} more such jumps")
 
 
-def _spike(look: _Look) -> _Findings:
-    for step in look.alone[:_MOST_JUMPS]:
-        i = int(np.searchsorted(look.raw.steps, step))
-        before, here, after = look.raw.values[i - 1 : i + 2]
-        says = f"the value is {_g(here)} for one update, between {_g(before)} and {_g(after)}"
-        if len(look.alone) > _MOST_JUMPS and step == look.alone[_MOST_JUMPS - 1]:
-            says += f", and so {len(look.alone) - _MOST_JUMPS} times more"
-        fix = "write pieces that meet: the one before it ends where the one after it begins"
-        yield Finding(step, "warning", "spike", says, fix)
+def _spike(context: _Context) -> _Findings:
+    course, found = context.reading.course, []
+    for i in context.reading.spikes:
+        before, here, after = map(_g, course.values[i - 1 : i + 2])
+        message = f"the value is {here} for one update, between {before} and {after}"
+        fix = "write pieces that meet: each begins at the value at which the one before it ends"
+        found.append(Finding(int(course.steps[i]), "warning", "spike", message, fix))
+    yield from _limited(found, ", and so {} times more")
 
 
-def _peak(look: _Look) -> _Findings:
-    for part in look.parts:
-        name = next((name for name in _PEAKS if (_number(part.schedule, name) or 0) > 0), None)
+def _peak(context: _Context) -> _Findings:
+    for part in context.parts:
+        name = next((name for name in _PEAKS if _number(part.schedule, name) > 0), None)
         if name is None:
             continue
-        peak, last = _number(part.schedule, name) or 0.0, part.length - 1
-        a, b, c = evaluate(part.schedule, np.array([max(last - 1, 0), last, last + 1], np.int64))[0]
-        # Where it ends at the next step, the next piece begins at the peak.
-        if max(b, c) >= (1 - _LEAST) * peak or not (b > a or last == 0):
+        peak, last = _number(part.schedule, name), part.length - 1
+        a, b, c = _at(part.schedule, max(last - 1, 0), last, last + 1)
+        # If it is reached one step later, the next piece begins at the peak.
+        if max(b, c) >= (1 - _NOTABLE) * peak or not (b > a or last == 0):
             continue
-        top = describe(read("lint", part.schedule, part.length)).peak
-        if top >= (1 - _LEAST) * peak:
+        top = describe(read(part.schedule, part.length)).peak
+        if top >= (1 - _NOTABLE) * peak:
             continue
         warmup = _number(part.schedule, "warmup_steps")
         why = f"its warmup_steps={int(warmup)} do not end" if warmup else "its rise does not end"
-        says = f"the value comes to {_g(top)} and never to {name}={_g(peak)}: {why} in {part.length} steps"
+        message = f"the value comes to {_g(top)} and never to {name}={_g(peak)}: {why} in {part.length} steps"
         fix = f"write a shorter warmup, such as {max(1, part.length // 10)} steps"
-        yield Finding(part.start + part.length * part.unit - 1, "warning", "peak", says, fix)
+        yield Finding(part.start + part.length * part.unit - 1, "warning", "peak", message, fix)
 
 
-def _warmup_end(look: _Look) -> int:
-    """The step at which the first rise is over, 0 without one. One that never is, as that of RAdam's factor, is over
-    where all but a twentieth is done."""
-    rise = next((p for p in look.outline.phases if p.name != "stable"), None)
-    if rise is None or rise.name != "warmup":
-        return 0
-    inside = look.curve.steps <= rise.stop
-    steps, values = look.curve.steps[inside], look.curve.values[inside]
-    done = int(steps[np.argmax(values >= 0.95 * np.max(values))])
-    return done if done < 0.9 * rise.stop else rise.stop
+def _warmup(context: _Context) -> _Findings:
+    total, stop = context.total, context.warmup_end
+    height = context.outline.peak - context.outline.first
+    if any(jump.step <= stop and jump.after - jump.before > 0.5 * height for jump in _wrong_jumps(context)):
+        return  # a jump, not a rise
+    if stop > total - stop:
+        message = f"the warmup takes {stop} of {total} steps, more than all that follows ({total - stop})"
+        fix = f"write a shorter warmup, such as {max(1, total // 20)} steps"
+        yield Finding(stop, "warning", "warmup", message, fix)
 
 
-def _warmup(look: _Look) -> _Findings:
-    stop = _warmup_end(look)
-    height = look.outline.peak - look.outline.first
-    if any(jump.step <= stop and jump.after - jump.before > 0.5 * height for jump in _wrong_jumps(look)):
-        return  # it is no rise
-    if stop > look.total - stop and not list(_peak(look)):
-        rest = look.total - stop
-        says = f"the warmup takes {stop} of {look.total} steps, more than all that comes after it ({rest})"
-        fix = f"write a shorter warmup, such as {max(1, look.total // 20)} steps"
-        yield Finding(stop, "warning", "warmup", says, fix)
-
-
-def _b2(look: _Look) -> _Findings:
-    if look.b2 is None:
+def _b2(context: _Context) -> _Findings:
+    if context.b2 is None:
         return
-    needed, stop = round(2 / (1 - look.b2)), _warmup_end(look)
-    made = [_float(part.schedule.b2) for part in look.parts if isinstance(part.schedule, UntunedWarmup)]
-    if stop + 1 >= 0.99 * needed or max(made, default=0.0) > look.b2 - 1e-6:  # step 0 counts too
+    b2, total, stop = context.b2, context.total, context.warmup_end
+    needed = round(2 / (1 - b2))
+    untuned = [_number(part.schedule, "b2") for part in context.parts if isinstance(part.schedule, UntunedWarmup)]
+    if stop + 1 >= 0.99 * needed or max(untuned, default=0.0) > b2 - 1e-6:  # step 0 counts too
         return
     has = f"the warmup takes {stop} steps" if stop else "there is no warmup"
-    says = f"{has}, and Adam's b2={look.b2:g} asks for {needed}, 2 / (1 - b2)"
-    fix = f"write a warmup of {needed} steps, or the schedule * untuned_warmup({look.b2:g})"
-    if needed > look.total / 2:
-        fix = f"write the schedule * untuned_warmup({look.b2:g}), or a longer training; of the values of b2, "
-        fix += f"{_g(1 - 20 / max(look.total, 40))} asks for a tenth of the horizon"
-    yield Finding(0, "warning", "b2", says, fix)
+    message = f"{has}, and Adam's b2={b2:g} asks for {needed}, 2 / (1 - b2)"
+    fix = f"write a warmup of {needed} steps, or the schedule * untuned_warmup({b2:g})"
+    if needed > total / 2:
+        fix = f"write the schedule * untuned_warmup({b2:g}), or a longer training; of the values of b2, "
+        fix += f"{_g(1 - 20 / max(total, 40))} asks for a tenth of the horizon"
+    yield Finding(0, "warning", "b2", message, fix)
+
+
+def _constant(context: _Context) -> _Findings:
+    decays = [type(p.schedule).__name__ for p in context.parts if "Decay" in type(p.schedule).__name__]
+    if decays and np.ptp(context.curve.values) == 0:
+        value, total = _g(context.outline.first), context.total
+        message = f"the value is {value} at all {total} steps, although there is a {decays[0]}"
+        fix = "write a decay_rate below 1, or an end_value below the first"
+        yield Finding(None, "warning", "constant", message, fix)
 
 
 # --- the horizon -----------------------------------------------------------------------------------------------------
 
 
-def _fix_end(look: _Look) -> str:
-    own = _number(look.schedule, "total_steps")
-    return f"a decay that ends at step {look.total}" + (f": total_steps={look.total}" if own else "")
+def _fix_end(context: _Context) -> str:
+    own = _number(context.schedule, "total_steps")
+    return f"a decay that ends at step {context.total}" + (f": total_steps={context.total}" if own else "")
 
 
-def _short_horizon(look: _Look) -> _Findings:
-    values = look.curve.values
+def _short_horizon(context: _Context) -> _Findings:
+    total, values = context.total, context.curve.values
     moves = np.flatnonzero(np.diff(values))
-    if not len(moves) or is_blurred(look.curve):
+    if not len(moves) or context.reading.noisy:
         return
     i = int(moves[-1])
-    start, rest = int(look.curve.steps[i + 1]), float(values[-1])
-    if values[i + 1] > values[i] or look.total - start < max(2, _LEAST * look.total):
-        return
-    by_jump = i > 0 and values[i] == values[i - 1]
-    held = look.total - start
-    if rest == 0 or (0 < rest < 1e-3 * look.outline.peak and not by_jump):
-        says = f"the value is {_g(rest)} from here on: the last {held} of {look.total} steps learn nothing"
-        yield Finding(start, "warning", "short-horizon", says, f"write {_fix_end(look)}, or fewer steps")
-    elif not by_jump and held > 0.1 * look.total:
-        says = f"the decay ends, and the last {held} of {look.total} steps stay at {_g(rest)}"
-        yield Finding(start, "note", "short-horizon", says, f"write {_fix_end(look)}, if that is not meant")
+    start, rest = int(context.curve.steps[i + 1]), float(values[-1])
+    held = total - start
+    if values[i + 1] > values[i] or held < max(2, _NOTABLE * total) or (i > 0 and values[i] == values[i - 1] and rest):
+        return  # it rises, or ends with a stair
+    if rest == 0 or 0 < rest < 1e-3 * context.outline.peak:
+        message = f"the value is {_g(rest)} from here on: the last {held} of {total} steps learn nothing"
+        yield Finding(start, "warning", "short-horizon", message, f"write {_fix_end(context)}, or fewer steps")
+    elif held > 0.1 * total:
+        message = f"the decay ends, and the last {held} of {total} steps stay at {_g(rest)}"
+        yield Finding(start, "note", "short-horizon", message, f"write {_fix_end(context)}, if that is not meant")
 
 
 def _unreached(part: Placed) -> tuple[str, float, str] | None:
-    """The first of the fields that the horizon does not come to: its name, its step and what is missed."""
-    schedule, length = part.schedule, part.length
-    for name in ("boundaries", "milestones", "knots"):
-        table = [] if (given := getattr(schedule, name, None)) is None else [_float(x) for x in given]
-        # What begins at the horizon is never used; a knot at it is the end of what is.
-        beyond = [x for x in table if x >= length and (name != "knots" or x > length)]
+    """The first step count of a schedule that its horizon does not reach: its field, its value and what it means."""
+    schedule, length, known = part.schedule, part.length, part.schedule.structure()
+    for name in _TABLES:
+        value = getattr(schedule, name, None)
+        table = [] if value is None else [float(np.asarray(x)) for x in value]
+        # A piece that begins at the horizon is never used; an interpolation up to it is.
+        beyond = [x for x in table if x > length or (x == length and name != "knots")]
         if beyond:
             return name, beyond[0], f"{len(beyond)} of {len(table)} {name} lie"
-    for name in ("step_size", "decay_steps"):
-        stair = _number(schedule, name) if name == "step_size" or schedule.structure().stairs is not None else None
-        if stair is not None and stair >= length:
-            return name, stair, "the first stair lies"
-    name = "period" if hasattr(schedule, "period") else "up_steps + down_steps"
-    cycle = [_number(schedule, field) or 0.0 for field in name.split(" + ")]
-    if sum(cycle) > length:
-        return name, sum(cycle), "the end of the first cycle lies"
-    at = _number(schedule, "at") if isinstance(schedule, Cooldown) else None
-    if at is not None and at >= length:
-        return "at", at, "the cooldown lies"
-    if isinstance(schedule, (Hold, PerEpoch)):
-        name = "every" if isinstance(schedule, Hold) else "steps_per_epoch"
-        held = math.ceil(_number(schedule, name) or 1)
-        first, second = evaluate(schedule, np.array([0, held], np.int64))[0]
-        if held >= length > 1 and first != second:
-            return name, held, "the first change lies"
-    return None
+    stairs = _number(schedule, "step_size") if known.stairs is None else float(np.asarray(known.stairs))
+    period = _number(schedule, "period") if known.cycle is None else float(np.asarray(known.cycle[0]))
+    at = _number(schedule, "at") if isinstance(schedule, Cooldown) else 0.0
+    if stairs >= max(length, 2) and len(set(_at(schedule, 0, math.ceil(stairs)))) > 1:
+        step, what = stairs, "the first change lies"
+    elif period > length:
+        step, what = period, "the end of the first cycle lies"
+    elif at >= length:
+        step, what = at, "the cooldown lies"
+    else:
+        return None
+    lengths = [field.name for field in schedule._fields if field.counts]
+    names = [name for name in (*lengths, "step_size") if _number(schedule, name) == step]
+    return names[0] if names else " + ".join(lengths), step, what
 
 
-def _horizon(look: _Look) -> _Findings:
-    """Pieces that are never reached; else a decay that is cut off; else a horizon of its own that is longer."""
-    found = False
-    for part in look.parts:
+def _overrun(context: _Context) -> _Findings:
+    """Pieces that the horizon does not reach."""
+    for part in context.parts:
         missed = _unreached(part) if part.to_end else None
         if missed is not None:
-            found = True
             name, step, what = missed
             where = part.start + int(step) * part.unit
-            at = "at" if where == look.total else "beyond"
-            says = f"{what} {at} the horizon of {look.total} steps ({type(part.schedule).__name__}: step {where})"
+            place = f"{'at' if where == context.total else 'beyond'} the horizon of {context.total} steps"
+            message = f"{what} {place} ({type(part.schedule).__name__}: step {where})"
             fix = f"write {name} below {part.length}, or train for more than {where} steps"
-            yield Finding(look.total, "warning", "overrun", says, fix)
-    if found or list(_peak(look)):
-        return
-    phases, top = look.outline.phases, look.outline.peak
-    value = float(look.curve.values[-1])
-    step, rest = look.end or (look.total, value)
-    above = value - rest > _LEAST * (top - rest) or value > 1.5 * rest > 0
-    if phases[-1].name == "decay" and step > look.total and above:
-        says = f"the decay from {_g(top)} is cut off at {_g(value)}, and would end at {_g(rest)}, at step {step}"
-        yield Finding(look.total, "warning", "cut-off", says, f"write {_fix_end(look)}")
-        return
-    for part in look.parts:
-        own = _number(part.schedule, "total_steps")
-        if own is None or not part.to_end or own <= part.length:
+            yield Finding(context.total, "warning", "overrun", message, fix)
+
+
+def _rest(schedule: Schedule, total: int) -> tuple[int, float] | None:
+    """The step after the horizon from which the value is constant, and that value; None if there is none."""
+    if marks(schedule, total) is not None:
+        end = span(schedule)
+        step = None if end is None else max(math.ceil(end), total)
+        return None if step is None else (step, _at(schedule, step)[0])
+    far = sample(schedule, min(64 * total, int(jnp.iinfo(jnp.result_type(int)).max)), dense=2**18)
+    moves = np.flatnonzero(np.diff(far.values))
+    step = max(int(far.steps[moves[-1] + 1]), total) if len(moves) else total
+    if not far.complete or 2 * step > far.total_steps + 2 * total or not np.isfinite(far.values).all():
+        return None
+    here, middle, end = _at(schedule, total, (total + step) // 2, step)
+    # A value that fades until rounding stops it, as an exponential does, has no end.
+    fades = step > total + 1 and abs(middle - end) <= max(0.02 * abs(here - end), 4 * far.eps * abs(end))
+    return None if fades else (step, end)
+
+
+def _cut_off(context: _Context) -> _Findings:
+    """A decay that is cut off; else a horizon of a part that is longer than the training."""
+    top, value = context.outline.peak, float(context.curve.values[-1])
+    decays = context.outline.phases[-1].name == "decay" and not context.reading.noisy
+    end = _rest(context.reading.clean, context.total) if decays else None
+    if end is not None:
+        step, rest = end
+        above = value - rest > _NOTABLE * (top - rest) or value > 1.5 * rest > 0
+        if step > context.total and above:
+            message = f"the decay from {_g(top)} is cut off at {_g(value)}, and would end at {_g(rest)}, at step {step}"
+            yield Finding(context.total, "warning", "cut-off", message, f"write {_fix_end(context)}")
+            return
+    for part in context.parts:
+        own = int(_number(part.schedule, "total_steps"))
+        if not part.to_end or own <= part.length:
             continue
-        here, there = evaluate(part.schedule, np.array([part.length, int(own)], np.int64))[0]
-        if abs(here - there) > _LEAST * look.height:
+        here, there = _at(part.schedule, part.length, own)
+        if abs(here - there) > _NOTABLE * context.height:
             name, gap = type(part.schedule).__name__, f"at {_g(here)} and not at {_g(there)}"
-            says = f"the {name} has total_steps={int(own)}, and stops after {part.length}, {gap}"
-            yield Finding(look.total, "warning", "overrun", says, f"write total_steps={part.length} in it")
+            message = f"the {name} has total_steps={own}, and stops after {part.length}, {gap}"
+            yield Finding(context.total, "warning", "overrun", message, f"write total_steps={part.length} in it")
 
 
-def _constant(look: _Look) -> _Findings:
-    decays = [type(p.schedule).__name__ for p in look.parts if "Decay" in type(p.schedule).__name__]
-    if decays and np.ptp(look.curve.values) == 0 and not list(_horizon(look)):
-        says = f"the value is {_g(look.outline.first)} at all {look.total} steps, although there is a {decays[0]}"
-        fix = "write a decay_rate below 1, or an end_value below the first"
-        yield Finding(None, "warning", "constant", says, fix)
-
-
-def _cut_cycle(look: _Look) -> _Findings:
-    restarts = look.outline.restarts
-    if not restarts or is_blurred(look.curve):
+def _cut_cycle(context: _Context) -> _Findings:
+    if not context.outline.restarts or context.reading.noisy:
         return
-    steps, values = look.curve[:2]
-    start = int(np.searchsorted(steps, restarts[-1]))
-    before = values[start - 1]
-    if not values[start] > before or values[start] - before < 0.5 * (look.outline.peak - before):
-        return  # it has turned, and not jumped
-    left = (look.outline.last - before) / (values[start] - before)
-    fix = f"write a horizon at the end of a cycle, such as {restarts[-1]} steps"
-    if restarts[-1] == look.total - 1:
-        says = (
-            f"a cycle begins at the last update: it runs at {_g(look.outline.last)}, and the one before at {_g(before)}"
-        )
-        yield Finding(restarts[-1], "warning", "cut-cycle", says, fix)
+    restart, last = context.outline.restarts[-1], context.outline.last
+    i = int(np.searchsorted(context.curve.steps, restart))
+    before, top = context.curve.values[i - 1 : i + 1]
+    if top <= before or top - before < 0.5 * (context.outline.peak - before):
+        return  # a turn, not a jump
+    left = (last - before) / (top - before)
+    fix = f"write a horizon at the end of a cycle, such as {restart} steps"
+    if restart == context.total - 1:
+        message = f"a cycle begins at the last update: it runs at {_g(last)}, and the one before at {_g(before)}"
+        yield Finding(restart, "warning", "cut-cycle", message, fix)
     elif left > 0.1:
-        says = f"the cycle that begins here is cut off at {_g(look.outline.last)}, {100 * left:.0f}% of its height"
-        yield Finding(restarts[-1], "note", "cut-cycle", says, fix)
+        message = f"the cycle that begins here is cut off at {_g(last)}, {100 * left:.0f}% of its height"
+        yield Finding(restart, "note", "cut-cycle", message, fix)
 
 
-def _part_step(look: _Look) -> _Findings:
-    for part in look.parts:
-        for field in part.schedule._fields:
-            length = _number(part.schedule, field.name) if field.name.endswith("steps") and field.counts else None
-            if length is not None and 0 < length < 1:
-                says = f"{field.name}={length:g} of {type(part.schedule).__name__} is less than one step"
-                share = round(length * look.total)
-                fix = f"write {field.name}={share}, if {100 * length:g}% of {look.total} steps is meant"
-                yield Finding(part.start, "warning", "part-step", says, fix)
-
-
-_CHECKS: tuple[Callable[[_Look], _Findings], ...] = (
-    _part_step,
-    _negative,
-    _zero_start,
-    _zero_stretch,
-    _momentum,
-    _jump,
-    _spike,
-    _peak,
-    _warmup,
-    _b2,
-    _short_horizon,
-    _horizon,
-    _constant,
-    _cut_cycle,
+_CHECKS: tuple[Any, ...] = (
+    (_not_finite,),
+    (_all_zero,),
+    (_part_step,),
+    (_negative,),
+    (_zero_start,),
+    (_zero_stretch,),
+    (_momentum,),
+    (_jump,),
+    (_spike,),
+    (_peak,),
+    (_warmup, "peak"),
+    (_b2,),
+    (_short_horizon,),
+    (_overrun,),
+    (_cut_off, "peak", "overrun"),
+    (_constant, "overrun", "cut-off"),
+    (_cut_cycle,),
 )
+"""The checks in order, each with the earlier findings that explain what it would find."""

@@ -1,4 +1,4 @@
-"""What a curve does, read off its values: its phases, its restarts, its jumps and its peak."""
+"""The phases, restarts, jumps and peak of a schedule, read off its values."""
 
 from __future__ import annotations
 
@@ -10,46 +10,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import format_value, is_traced
+from .._errors import FieldError, FieldTypeError, format_value, is_traced
+from ..fields import Domain, validate
 from ..schedules.base import Schedule, as_schedule
+from ..schedules.combine import Noise
 from ..schedules.structure import axes, marks
 
-_DENSE = 2**20
-"""A horizon below it is read, and kept, at every step."""
-
-_READ = 2**24 + 1
-"""A horizon below it is read at every step too, about a second; those steps are kept that tell the others."""
-
-_BLOCK = 2**18
-"""Steps that are read in one call then; always as many, for there to be one program and little memory."""
-
-_GRID = 2**16
-"""Steps of the grid of a longer horizon."""
-
-_BATCH = 2**12
-"""Steps that are read in one call when a grid is made finer; always as many, for there to be one program."""
-
-_MARKS = 2**16
-"""More steps where the formula changes are not read one by one."""
-
-_FLIPS = 0.25
-"""The share of the moves that go against the move before, from which on they are noise."""
-
+_TOTAL = Domain("an integer, 1 or more", lambda x: np.ndim(x) == 0 and x >= 1, counts=True, whole=True)
+_DENSE = 2**20  # below this horizon every step is evaluated
+_DENSE_OPAQUE = 2**24 + 1  # below this horizon every step of a schedule with unknown marks is evaluated
+_CALLS = (2**12, 2**16, 2**20)  # the numbers of steps in one call. Each is one compiled program
+_GRID = 2**16  # the number of sampled steps of a longer horizon
+_MOST_MARKS = 2**16  # with more marks than this, their surroundings are not evaluated one by one
+_MOST_INTERVALS = 2**14  # with more intervals than this to refine, refinement stops
+_FLIPS = 0.25  # a curve is noise if at least this share of its moves reverses the previous move
+# A jump is this many times as steep as the curve beside it. The steepest smooth start, 1 - sqrt(u), reaches 2.4.
 _STEEP = 4.0
-"""A jump is this many times as steep as the curve beside it. The steepest of smooth starts, 1 - sqrt(u), is 2.4."""
-
-_LARGE = 0.01
-"""The share of the range of the values from which on a leap is told; small values leap by a fifth of their own."""
-
-_TURN = 1e-3
-"""The share of the range of the values that a turn goes back at least."""
-
-_SHORTEST = 0.01
-"""The share of the horizon that a plateau lasts at least."""
+_LARGE = 0.01  # a jump covers at least this share of the range of the values, or a fifth of the value itself
+_TURN = 1e-3  # a turn reverses at least this share of the range of the values
+_SHORTEST = 0.01  # a plateau lasts at least this share of the horizon
 
 
 class Phase(NamedTuple):
-    """A stretch of steps `start` to `stop - 1` in which a curve does one thing."""
+    """The steps `start` to `stop - 1`, in which a curve does one thing."""
 
     name: str
     start: int
@@ -57,7 +40,7 @@ class Phase(NamedTuple):
 
 
 class Jump(NamedTuple):
-    """A step whose value, `after`, is not near the value `before` it, at step `step - 1`."""
+    """A discontinuity: the value changes from `before`, at step `step - 1`, to `after`, at step `step`."""
 
     step: int
     before: float
@@ -65,14 +48,14 @@ class Jump(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """What a schedule does in the steps `0 ... total_steps - 1` of a training; `outline` makes it.
+    """The course of a schedule over the steps `0 ... total_steps - 1` of a training; `outline` returns it.
 
-    Args:
-      phases: all steps, in order. "warmup" is the first rise, "rise" a later one, "decay" a fall (stairs down are
-        one), "stable" a plateau. A value that stands alone for one step is in the phase around it.
-      restarts: the steps at which the value jumps up again after a decay, or turns up again if it does so more than
-        once: one smooth fall and rise, as that of a momentum, is no restart.
-      jumps: the other steps that do not follow from the step before; both steps of a value that stands alone.
+    Attributes:
+      phases: all steps, in order. "warmup" is the first rise, "rise" a later one, "decay" a fall (also in stairs),
+        "stable" a plateau. A spike, which lasts one step, belongs to the phase around it.
+      restarts: the steps at which the value jumps up after a decay, or turns up if it does so more than once. A single
+        smooth fall and rise, as of a momentum, is not a restart.
+      jumps: the other discontinuities. A spike is two of them.
       peak_step, peak: the first step with the largest value, and that value.
       first, last: the values at steps 0 and `total_steps - 1`.
     """
@@ -87,32 +70,64 @@ class Outline(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """The values of a schedule at sorted `steps`, from 0 to `total_steps`; `eps` is the rounding of their type, and
-    `sure` whether the steps at which something happens are among them."""
+    """The values at sorted steps from 0 to `total_steps`.
+
+    Attributes:
+      steps, values: the evaluated steps, and float64 values.
+      eps: the machine epsilon of the type in which the values were computed.
+      complete: whether the steps include every jump, turn and edge of a plateau.
+    """
 
     steps: np.ndarray
     values: np.ndarray
     eps: float
-    sure: bool = True
+    complete: bool = True
 
     @property
     def total_steps(self) -> int:
         return int(self.steps[-1])
 
+    @property
+    def rounding(self) -> float:
+        """Differences up to this are rounding."""
+        return 16 * self.eps * float(np.max(np.abs(self.values)))
+
+
+class Reading(NamedTuple):
+    """What was read of a schedule.
+
+    Attributes:
+      clean: the schedule without the noise of `Noise`.
+      raw: the values of the schedule itself.
+      course: the finite values of `clean`.
+      smooth: the course without its spikes, and without a jump after the last update.
+      spikes: the indices of the spikes in `course`.
+      noisy: whether single steps of `smooth` mean nothing, because it is noise or was not sampled finely enough.
+    """
+
+    clean: Schedule
+    raw: Curve
+    course: Curve
+    smooth: Curve
+    spikes: tuple[int, ...]
+    noisy: bool
+
 
 def outline(schedule: Any, total_steps: int) -> Outline:
-    """What a schedule does in a training of `total_steps`: where it warms up, stays, decays, restarts and jumps.
+    """Returns the phases, restarts, jumps and peak of a schedule over a training of `total_steps`.
 
-    It is read off the values, so it works for every schedule. Up to 2**24 steps each one is read; of a longer horizon
-    a grid, all steps near those that the hyperparameters speak of, and ever more steps where something happens, until
-    its step is known; what happens only between the steps of the grid is not seen. Where random noise hides the steps,
-    the phases are those of the medians of 64 stretches, and restarts are known to their stretch. So the phases are
-    where more happens than can be followed, as many thousands of restarts beyond 2**24 steps; no restarts and no jumps
-    are told then, and no restarts of noise beyond 2**20 steps.
+    Everything is read off the values, so any schedule or callable is accepted. Up to 2**20 steps every step is
+    evaluated, and up to 2**24 steps if the steps where the formula changes are unknown (a callable). A longer horizon
+    is sampled, near the steps where the formula changes if they are known, and refined until each jump, turn and edge
+    of a plateau is located exactly; events between two sampled steps may be missed.
+
+    Noise that `Schedule.noise` adds is left out of phases, restarts and jumps. For other noise, and for curves with
+    more events than can be located, the phases are those of the medians of 64 blocks of steps, without restarts and
+    jumps.
 
     Args:
-      schedule: a schedule, a callable or a number; of stacked settings one.
-      total_steps: the steps of the training, 1 or more.
+      schedule: a schedule, a callable or a number; a single setting (unstack first).
+      total_steps: the number of training steps, 1 or more.
 
     Raises:
       ValueError: for stacked settings and for less than one step.
@@ -127,315 +142,195 @@ def outline(schedule: Any, total_steps: int) -> Outline:
       >>> outline(js.CosineWarmRestarts(1.0, period=50), 150).restarts
       (50, 100)
     """
-    return describe(read("outline", schedule, total_steps))
+    return describe(read(*check("outline", schedule, total_steps)))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def check_total(owner: str, total_steps: Any) -> int:
-    """`total_steps` as an integer, or an error that says what to write."""
-    if isinstance(total_steps, bool) or not isinstance(total_steps, (int, np.integer)):
-        hint = f": write {int(total_steps)}" if isinstance(total_steps, float) and total_steps.is_integer() else ""
-        hint = ", and Timeline(total_steps, ...) turns texts into steps" if isinstance(total_steps, str) else hint
-        raise TypeError(f"{owner}: total_steps={format_value(total_steps)}; it must be an integer, 1 or more{hint}.")
-    most = jnp.iinfo(jnp.result_type(int)).max
-    if total_steps < 1:
-        raise ValueError(f"{owner}: total_steps={total_steps}; write the number of updates, 1 or more.")
-    if total_steps > most:
-        hint = "set jax_enable_x64 to count further, or count in larger units"
-        raise ValueError(f"{owner}: total_steps={total_steps}; it must be at most {most:_}: {hint}.")
-    return int(total_steps)
-
-
-def check_schedule(owner: str, schedule: Any) -> Schedule:
-    """`schedule` as one setting that can be looked at, or an error that says what to write."""
+def check(owner: str, schedule: Any, total_steps: Any) -> tuple[Schedule, int]:
+    """Returns the arguments of `owner` as a single concrete setting and an integer, or raises an error."""
     schedule = as_schedule(owner, "schedule", schedule)
     if any(map(is_traced, jax.tree.leaves(schedule))):
-        raise TypeError(
-            f"{owner}: schedule={format_value(schedule)} is traced; call {owner} outside of jit, vmap and grad."
+        raise FieldTypeError(
+            owner, "schedule", schedule, f"call {owner} outside of jit, vmap and grad", note=" is traced"
         )
     if not axes(schedule) <= {0}:
-        which = f"write [{owner}(s, total_steps) for s in unstack(schedule)]"
-        raise ValueError(f"{owner}: schedule={format_value(schedule)} is several settings, stacked; {which}.")
-    return schedule
+        instead = f"write [{owner}(s, total_steps) for s in unstack(schedule)]"
+        raise FieldError(owner, "schedule", schedule, instead, note=" is several settings, stacked")
+    return schedule, int(validate(owner, "total_steps", total_steps, _TOTAL))
 
 
 def evaluate(schedule: Schedule, steps: np.ndarray) -> tuple[np.ndarray, float]:
-    """The values at integer `steps`, as float64, and the rounding of the type that they had. The steps are filled up
-    to a power of two, for there to be few programs."""
-    size = max(1024, 1 << int(len(steps) - 1).bit_length())
-    padded = np.full(size, steps[-1], np.dtype(jnp.result_type(int)))
-    padded[: len(steps)] = steps
-    values = schedule(padded)
-    if values.shape not in ((), padded.shape):
-        given = f"{values.shape} for steps of the shape {padded.shape}"
-        raise ValueError(f"{format_value(schedule)} gives values of the shape {given}; it must give one value a step.")
-    eps = float(jnp.finfo(values.dtype).eps)
-    return np.broadcast_to(np.asarray(values).astype(np.float64), padded.shape)[: len(steps)], eps
+    """Returns the values at integer `steps` as float64, and the machine epsilon of their own type."""
+    size = next((size for size in _CALLS if size >= len(steps)), _CALLS[-1])
+    padded = np.pad(steps.astype(np.dtype(jnp.result_type(int))), (0, -len(steps) % size), mode="edge")
+    found, eps = [], 0.0
+    for start in range(0, len(padded), size):
+        values = schedule(padded[start : start + size])
+        if values.shape not in ((), (size,)):
+            given = f"{values.shape} for steps of the shape {(size,)}"
+            raise ValueError(
+                f"{format_value(schedule)} gives values of the shape {given}; it must give one value a step."
+            )
+        eps = float(jnp.finfo(values.dtype).eps)
+        found.append(np.broadcast_to(np.asarray(values).astype(np.float64), size))
+    return np.concatenate(found)[: len(steps)], eps
 
 
-def read(owner: str, schedule: Any, total_steps: Any) -> Curve:
-    """The values of all steps, or of those that tell what the others are."""
-    schedule, total = check_schedule(owner, schedule), check_total(owner, total_steps)
-    if total < _DENSE:
+def read(schedule: Schedule, total: int) -> Reading:
+    """Evaluates a schedule at all steps, or at enough of them to locate its jumps, turns and plateaus."""
+    clean = _without_noise(schedule)
+    sampled = sample(clean, total)
+    raw = sampled if clean is schedule else sampled._replace(values=evaluate(schedule, sampled.steps)[0])
+    finite = np.isfinite(sampled.values)
+    keep = finite if finite.any() else slice(None)
+    course = sampled._replace(steps=sampled.steps[keep], values=sampled.values[keep])
+    at = _spikes(course)
+    values = course.values.copy()
+    values[at] = values[at - 1]
+    smooth = course._replace(values=values)
+    if len(values) > 2 and smooth.steps[-2] == total - 1 and _breaks(smooth)[-1]:
+        values[-1] = values[-2]
+    return Reading(clean, raw, course, smooth, tuple(at.tolist()), _is_noisy(smooth))
+
+
+def _without_noise(schedule: Schedule) -> Schedule:
+    """Replaces each `Noise` inside by the schedule that it is added to."""
+
+    def is_noise(x: Any) -> bool:
+        return isinstance(x, Noise)
+
+    if not any(map(is_noise, jax.tree.leaves(schedule, is_leaf=is_noise))):
+        return schedule
+    return jax.tree.map(lambda x: _without_noise(x.schedule) if is_noise(x) else x, schedule, is_leaf=is_noise)
+
+
+def sample(schedule: Schedule, total: int, dense: int = _DENSE_OPAQUE) -> Curve:
+    """Evaluates all steps of a short horizon, or sampled steps, refined where something happens between two."""
+    edges = marks(schedule, total)
+    if edges is not None and len(edges) > _MOST_MARKS:
+        edges = None
+    if total < (dense if edges is None else _DENSE):
         steps = np.arange(total + 1)
         return Curve(steps, *evaluate(schedule, steps))
-    edges = marks(schedule, total)
-    if edges is not None and len(edges) < _MARKS:
-        return _read_pieces(schedule, total, edges)
-    if total < _READ:
-        return _read_all(schedule, total)
-    # Jittered, so that no period stands still on it
-    grid = np.arange(_GRID) * (total // _GRID) + np.random.default_rng(0).integers(0, total // _GRID, _GRID)
-    steps = np.unique(np.concatenate([grid, [0, 1, total - 1, total]]))
-    return _refined(schedule, Curve(steps, *evaluate(schedule, steps)))
-
-
-def _read_pieces(schedule: Schedule, total: int, edges: np.ndarray) -> Curve:
-    """The curve at the steps beside the marks and at some between them."""
-    inner = edges[:-1, None] + np.diff(edges)[:, None] * np.linspace(0, 1, max(8, min(65, _GRID // len(edges))))
-    near = np.floor(edges).astype(np.int64)[:, None] + np.arange(-4, 5)
-    steps = np.unique(np.concatenate([np.floor(inner).astype(np.int64).ravel(), near.ravel(), [total - 1, total]]))
-    steps = steps[(steps >= 0) & (steps <= total)]
+    if edges is None:
+        jitter = np.random.default_rng(0).integers(0, total // _GRID, _GRID)  # against aliasing with a period
+        grid = np.arange(_GRID) * (total // _GRID) + jitter
+    else:
+        each = np.linspace(0, 1, max(8, min(65, _GRID // len(edges))))
+        inner = edges[:-1, None] + np.diff(edges)[:, None] * each
+        near = edges.astype(np.int64)[:, None] + np.arange(-4, 5)
+        grid = np.append(inner.astype(np.int64), near)
+    steps = np.unique(np.concatenate([np.clip(grid, 0, total), [0, 1, total - 1, total]]))
     return _refined(schedule, Curve(steps, *evaluate(schedule, steps)))
 
 
 def _refined(schedule: Schedule, curve: Curve) -> Curve:
-    """The curve with more steps where a jump, a turn or the edge of a plateau lies between two of them."""
+    """Adds steps until no interval between two hides a jump, a turn or the edge of a plateau."""
     for _ in range(64):
-        wide = _wide(curve)
+        wide = _unresolved(curve)
         if not len(wide):
             return curve
-        if len(wide) > 4 * _BATCH or len(curve.steps) > 2 * _DENSE:
+        if len(wide) > _MOST_INTERVALS or len(curve.steps) > 2 * _DENSE:
             break
-        curve = _finer(schedule, curve, wide)
-    return curve._replace(sure=False)
+        start, gap = curve.steps[wide], np.diff(curve.steps)[wide]
+        inner = [start + gap // 8 * k + gap % 8 * k // 8 for k in range(1, 8)]
+        more = np.setdiff1d(np.concatenate(inner), curve.steps)
+        steps = np.concatenate([curve.steps, more])
+        values = np.concatenate([curve.values, evaluate(schedule, more)[0]])
+        order = np.argsort(steps)
+        curve = curve._replace(steps=steps[order], values=values[order])
+    return curve._replace(complete=False)
 
 
-def _read_all(schedule: Schedule, total: int) -> Curve:
-    """The curve of all steps, without most of those between which it goes evenly."""
-    cell = 1 << int(total // _GRID).bit_length()
-    offsets = np.arange(_BLOCK, step=cell)
-    random = np.random.default_rng(0)
-    parts, eps, told = [], 0.0, 0
-    for start in range(0, total + 1, _BLOCK - 8):  # what happens at the end of one is in the midst of the next
-        steps = np.minimum(np.arange(start, start + _BLOCK), total)
-        values, eps = evaluate(schedule, steps)
-        known = np.isfinite(values)
-        grid, tells = np.zeros(_BLOCK, bool), np.zeros(_BLOCK, bool)
-        grid[[0, 1, -1, *(offsets + random.integers(0, cell, len(offsets)))]] = True
-        grid[steps == total - 1] = True
-        grid[[np.argmax(np.where(known, values, -np.inf)), np.argmin(np.where(known, values, np.inf))]] = True
-        _add(grid, np.flatnonzero(known[1:] != known[:-1]), 0, 1)
-        if told <= _DENSE:
-            tells = _telling(np.where(known, values, 0.0), eps, cell)
-            told += np.count_nonzero(tells)
-        keep = grid | tells
-        parts.append((steps[keep], values[keep], grid[keep]))
-    steps, values, grid = (np.concatenate(part) for part in zip(*parts, strict=True))
-    if told > _DENSE:
-        steps, values = steps[grid], values[grid]
-    steps, order = np.unique(steps, return_index=True)
-    return Curve(steps, values[order], eps, bool(told <= _DENSE))
-
-
-def _telling(values: np.ndarray, eps: float, cell: int) -> np.ndarray:
-    """Which steps of a block may be a jump, a turn, a value that stands alone, the edge of a plateau or the highest or
-    lowest of its cell, and those beside them. Of noise none."""
-    keep = np.zeros(len(values), bool)
-    change = np.diff(values)
-    size = np.abs(change)
-    moves = np.flatnonzero(size > 16 * eps * np.maximum(np.abs(values[1:]), np.abs(values[:-1])))
-    turns = np.flatnonzero(np.diff(np.sign(change[moves])))
-    if len(turns) > max(_FLIPS * len(moves), 1024):
-        return keep
-    for side in (moves[turns] + 1, moves[turns + 1]):
-        _add(keep, side, -4, 4)  # so many that a wave is not taken for noise
-    beside = np.maximum(np.append(0.0, size[:-1]), np.append(size[1:], 0.0))
-    _add(keep, np.flatnonzero((size > 1.5 * beside) & (size > 16 * eps * np.max(np.abs(values)))), -1, 2)
-    ends = np.flatnonzero(change)
-    ends = ends[(np.diff(ends, prepend=-cell) >= cell) | (np.diff(ends, append=len(values) + cell) >= cell)]
-    _add(keep, ends, 0, 1)
-    cells, first = values.reshape(-1, cell), np.arange(0, len(values), cell)
-    for extremes in (cells.argmin(axis=1), cells.argmax(axis=1)):
-        _add(keep, first + extremes, -1, 1)
-    return keep
-
-
-def _add(keep: np.ndarray, at: np.ndarray, low: int, high: int) -> None:
-    for offset in range(low, high + 1):
-        keep[np.clip(at + offset, 0, len(keep) - 1)] = True
-
-
-def _finer(schedule: Schedule, curve: Curve, wide: np.ndarray) -> Curve:
-    """The curve with seven steps more in each of the intervals."""
-    start, gap = curve.steps[wide], np.diff(curve.steps)[wide]
-    inner = np.unique(np.concatenate([start + gap // 8 * k + gap % 8 * k // 8 for k in range(1, 8)]))
-    more = np.setdiff1d(inner, curve.steps, assume_unique=True)
-    for low in range(0, len(more), _BATCH):
-        batch = more[low : low + _BATCH]
-        filled = np.pad(batch, (0, _BATCH - len(batch)), mode="edge")
-        values = evaluate(schedule, filled)[0][: len(batch)]
-        where = np.searchsorted(curve.steps, batch)
-        curve = Curve(np.insert(curve.steps, where, batch), np.insert(curve.values, where, values), curve.eps)
-    return curve
-
-
-def _wide(curve: Curve) -> np.ndarray:
-    """The intervals, by their first index, inside of which a jump, a turn or the edge of a plateau hides."""
-    known = _finite(curve)
-    if len(known.steps) < 3 or is_blurred(known):
+def _unresolved(curve: Curve) -> np.ndarray:
+    """The indices of the intervals that hide a jump, a turn, the edge of a plateau or the first value not finite."""
+    curve = curve._replace(values=np.nan_to_num(curve.values, posinf=0.0, neginf=0.0))
+    if _is_noisy(curve):
         return np.array([], np.int64)
-    pivots = np.array(_pivots(known)[1:-1], int)
-    edges = np.array([i for pair in _flats(known) for i in pair], int)
-    here = np.concatenate([pivots - 1, pivots, edges - 1, edges])
-    wanted = _breaks(known)
-    wanted[np.clip(here, 0, len(wanted) - 1)] = True
-    wide = np.flatnonzero(wanted & (np.diff(known.steps) > 1))
-    found = np.searchsorted(curve.steps, known.steps[wide])
-    return found[np.diff(curve.steps)[found] > 1]
+    ends = np.array([*_pivots(curve)[1:-1], *itertools.chain(*_flats(curve))], int)
+    wanted = _breaks(curve)
+    wanted[np.clip(np.concatenate([ends - 1, ends]), 0, len(wanted) - 1)] = True
+    return np.flatnonzero(wanted & (np.diff(curve.steps) > 1))
 
 
-# --- describing ------------------------------------------------------------------------------------------------------
+# --- features of a curve ---------------------------------------------------------------------------------------------
 
 
-def describe(curve: Curve) -> Outline:
-    """The outline of a curve that has been read. What is not finite is passed over."""
-    total = curve.total_steps
-    first, last = float(curve.values[0]), float(curve.values[np.searchsorted(curve.steps, total - 1, "right") - 1])
-    raw = _finite(curve)
-    updates = raw.values[raw.steps < total]
-    if not len(updates):
-        return Outline((), (), (), 0, float("nan"), first, last)
-    peak, alone = int(np.argmax(updates)), spikes(raw)
-    known = calm(raw)
-    if len(known.steps) > 2 and known.steps[-2] == total - 1 and _breaks(known)[-1]:
-        # A jump to what comes after the training is none of it.
-        known = known._replace(values=np.append(known.values[:-1], known.values[-2]))
-    phases, restarts, jumps = (_through_noise if is_blurred(known) else _exactly)(known, total)
-    if not curve.sure:
-        restarts = jumps = ()
-    if len(alone):
-        at = {jump.step: jump for jump in (*jumps, *(_jump_at(raw, i) for k in alone for i in (k, k + 1)))}
-        jumps = tuple(at[step] for step in sorted(at) if step < total and step not in restarts)
-    return Outline(phases, restarts, jumps, int(raw.steps[peak]), float(updates[peak]), first, last)
-
-
-def _jump_at(curve: Curve, i: int) -> Jump:
-    return Jump(int(curve.steps[i]), float(curve.values[i - 1]), float(curve.values[i]))
-
-
-def _finite(curve: Curve) -> Curve:
-    known = np.isfinite(curve.values)
-    return curve if known.all() else curve._replace(steps=curve.steps[known], values=curve.values[known])
-
-
-def _floor(curve: Curve) -> float:
-    """What is smaller is rounding."""
-    return 16 * curve.eps * float(np.max(np.abs(curve.values)))
-
-
-def _is_flat(curve: Curve) -> bool:
-    return float(np.ptp(curve.values)) <= _floor(curve)
-
-
-def is_blurred(curve: Curve) -> bool:
-    """Whether single steps tell nothing: some may be missing, or up and down follow one another nearly at every step,
-    which no smooth curve does and no long cycle."""
-    noisy = not _is_flat(curve) and _flips(curve) > _FLIPS and len(_pivots(curve, noise=0.0)) > 18
-    return noisy or not curve.sure
-
-
-def _flips(curve: Curve) -> float:
-    """The share of the moves that go against the move before."""
+def _is_noisy(curve: Curve) -> bool:
+    """Whether the curve goes up and down at nearly every step, or is incomplete."""
     values = curve.values
+    if not curve.complete or len(values) < 18 or np.ptp(values) <= curve.rounding:
+        return not curve.complete
     change, size = np.diff(values), np.maximum(np.abs(values[1:]), np.abs(values[:-1]))
     moves = np.sign(change[np.abs(change) > 16 * curve.eps * size])
-    return int(np.count_nonzero(np.diff(moves))) / len(moves) if len(moves) > 16 else 0.0
+    flips = np.count_nonzero(np.diff(moves))
+    return bool(len(moves) > 16 and flips > _FLIPS * len(moves)) and len(_pivots(curve, most=19)) > 18
 
 
-def _noise(curve: Curve) -> float:
-    """The standard deviation of what is neither smooth nor rare, as kinks and jumps are: from second differences."""
-    if np.any(np.diff(curve.steps) > 1) or _flips(curve) < 0.05:
-        return 0.0
-    return float(np.quantile(np.abs(np.diff(curve.values, 2)), 0.7)) / 2.54
+def _slopes(curve: Curve, first: np.ndarray, count: int) -> list[np.ndarray]:
+    """The slopes of `count` intervals from each index `first` on: of the values, and of their logarithms.
+
+    A fast exponential is steep only in the first.
+    """
+    at = np.clip(first[:, None] + np.arange(count + 1), 0, len(curve.steps) - 1)
+    steps, values = curve.steps[at], curve.values[at]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logarithms = np.log(np.where(values > 0, values, np.nan))
+        return [np.abs(np.diff(y)) / np.diff(steps) for y in (values, logarithms)]
+
+
+def _steeper(here: np.ndarray, before: np.ndarray, after: np.ndarray, factor: Any = _STEEP) -> np.ndarray:
+    beside = np.maximum(*(np.nan_to_num(slope, posinf=0.0) for slope in (before, after)))
+    return ~(here <= factor * beside)  # a slope that is not a number counts as steep
 
 
 def _breaks(curve: Curve) -> np.ndarray:
-    """Whether each interval is far steeper than those beside it, by its difference and by its ratio too (a fast
-    exponential is steep beside what comes after it)."""
-    steps, values = curve[:2]
-    if len(steps) < 3:
-        return np.zeros(len(steps) - 1, bool)
-    width, change = np.diff(steps), np.diff(values)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.diff(np.log(np.where(values > 0, values, np.nan)))
-    steep = _stands_out(change / width) & _stands_out(ratio / width)
-    steep &= np.abs(change) > max(_floor(curve), 4 * _noise(curve))
-    steep[0] &= bool(change[0] < 0 or width[0] > 1)  # up from the first step is a warmup of one step
-    return steep
+    """Whether each interval is far steeper than those beside it."""
+    change = np.diff(curve.values)
+    found = np.flatnonzero(np.abs(change) > curve.rounding)
+    # A rise in the first step is a warmup of one step.
+    found = found[(found > 0) | (change[found] < 0) | (curve.steps[1] > 1)] if len(change) > 1 else found[:0]
+    signs = np.sign(change[np.clip(found[:, None] + [-1, 0, 1], 0, len(change) - 1)])
+    reverses = (signs[:, 1] == -signs[:, 0]) & (signs[:, 1] == -signs[:, 2])  # one step up within a decay
+    steep = np.ones(len(found), bool)
+    for before, here, after in (slopes.T for slopes in _slopes(curve, found - 1, 3)):
+        steep &= _steeper(here, before, after, np.where(reverses, 1.5, _STEEP))
+    breaks = np.zeros(len(change), bool)
+    breaks[found[steep]] = True
+    return breaks
 
 
-def _stands_out(slope: np.ndarray) -> np.ndarray:
-    known = np.nan_to_num(slope, posinf=0.0, neginf=0.0)
-    before, after = np.concatenate([[0.0], known[:-1]]), np.concatenate([known[1:], [0.0]])
-    beside = np.maximum(np.abs(before), np.abs(after))
-    against = (before * known < 0) & (after * known < 0)  # up in the midst of a decay
-    return ~(np.abs(slope) <= np.where(against, 1.5, _STEEP) * beside)
+def _large(curve: Curve, at: np.ndarray) -> np.ndarray:
+    """Whether the jumps from the indices `at` to the next ones are large."""
+    before, after = curve.values[at], curve.values[at + 1]
+    size = np.maximum(np.abs(before), np.abs(after))
+    return np.abs(after - before) > np.minimum(_LARGE * float(np.ptp(curve.values)), 0.2 * size)
 
 
-def spikes(curve: Curve) -> np.ndarray:
-    """The indices of the values that stand alone: the curve leaps there, and back at the very next step. In noise the
-    leap is far larger than all others."""
-    steps, values = curve[:2]
-    if len(steps) < 3:
+def _spikes(curve: Curve) -> np.ndarray:
+    """The indices of spikes: a jump, and the jump back at the next step."""
+    change, width = np.diff(curve.values), np.diff(curve.steps)
+    found = np.flatnonzero((change[:-1] * change[1:] < 0) & (width[:-1] == 1) & (width[1:] == 1))
+    found = found[np.minimum(np.abs(change[found]), np.abs(change[found + 1])) > curve.rounding]
+    found = found[_large(curve, found) & _large(curve, found + 1)]
+    if len(found) and np.count_nonzero(change) > 0.25 * len(change) and _is_noisy(curve):
         return np.array([], int)
-    change = np.diff(values)
-    size, width = np.abs(change), np.diff(steps)
-    least = np.minimum(size[:-1], size[1:])
-    large = np.minimum(_LARGE * float(np.ptp(values)), 0.2 * np.max(np.abs([values[:-2], values[1:-1]]), axis=0))
-    back = (change[:-1] * change[1:] < 0) & (width[:-1] == 1) & (width[1:] == 1)
-    found = np.flatnonzero(back & (least > np.maximum(large, max(_floor(curve), 10 * _noise(curve)))))
-    if not len(found):
-        return found
-    if np.count_nonzero(change) > 0.25 * len(change) and is_blurred(curve):
-        top = found[[np.argmax(least[found])]]
-        others = np.delete(size, [top[0], top[0] + 1])
-        return top[least[top] > _STEEP * np.max(others, initial=0.0)] + 1
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.abs(np.diff(np.log(np.where(values > 0, values, np.nan))))
-    for slope in (size / width, ratio / width):  # beside a fast exponential its first step is none
-        padded = np.nan_to_num(np.concatenate([[0.0], slope, [0.0]]), posinf=0.0)
-        beside = np.maximum(padded[found], padded[found + 3])
-        found = found[~(np.fmin(slope[found], slope[found + 1]) <= _STEEP * beside)]
-    return found + 1
+    steep = np.ones(len(found), bool)
+    for before, up, down, after in (slopes.T for slopes in _slopes(curve, found - 1, 4)):
+        steep &= _steeper(np.fmin(up, down), before, after)
+    return found[steep] + 1
 
 
-def calm(curve: Curve) -> Curve:
-    """The curve without the values that stand alone."""
-    curve = _finite(curve)
-    alone = spikes(curve)
-    values = curve.values.copy()
-    values[alone] = values[alone - 1]
-    return curve._replace(values=values) if len(alone) else curve
+def _pivots(curve: Curve, most: float = np.inf) -> list[int]:
+    """The first index, those of the turns and the last one; a turn of a small value may be half of that value."""
+    least, floor = _TURN * float(np.ptp(curve.values)), 4 * curve.rounding
+    return _turns(curve.values, lambda a, b: abs(a - b) > min(least, max(0.5 * max(abs(a), abs(b)), floor)), most)
 
 
-def _pivots(curve: Curve, noise: float | None = None) -> list[int]:
-    """The first index, those at which the curve turns back by more than a share of its range, and the last one."""
-    noise = 10 * _noise(curve) if noise is None else noise
-    least, floor = max(_TURN * float(np.ptp(curve.values)), noise), max(4 * _floor(curve), noise)
-
-    def far(a: float, b: float) -> bool:
-        """Small values may turn by less: by half of their own size."""
-        return abs(a - b) > min(least, max(0.5 * max(abs(a), abs(b)), floor))
-
-    return _turns(curve.values, far)
-
-
-def _turns(values: np.ndarray, far: Callable[[Any, Any], bool]) -> list[int]:
-    """The first index, the lows and highs between which the values go up and down by as much as `far` tells, and the
-    last index."""
+def _turns(values: np.ndarray, far: Callable[[Any, Any], bool], most: float = np.inf) -> list[int]:
+    """The first index, the alternating lows and highs that are `far` from each other, up to `most`, and the last."""
     moving = np.flatnonzero(np.diff(values))
     extremes = moving[:-1][np.diff(np.sign(np.diff(values)[moving])) != 0] + 1
     pivots, low, high, way = [0], 0, 0, 0
@@ -448,161 +343,136 @@ def _turns(values: np.ndarray, far: Callable[[Any, Any], bool]) -> list[int]:
         elif way >= 0 and values[i] < values[high] and far(values[i], values[high]):
             pivots += [high] * (way > 0)
             way, low = -1, i
+        if len(pivots) > most:
+            break
     return [*pivots, len(values) - 1]
 
 
 def _flats(curve: Curve) -> list[tuple[int, int]]:
     """The plateaus, as the indices of their first and their last step."""
     steps, values = curve[:2]
-    still = np.concatenate([[0], (np.diff(values) == 0).astype(np.int8), [0]])
+    still = np.pad((np.diff(values) == 0).astype(np.int8), 1)
     starts, stops = np.flatnonzero(np.diff(still) == 1), np.flatnonzero(np.diff(still) == -1)
     length = steps[stops] - steps[starts]
     long = (length >= 2) & (length >= _SHORTEST * steps[-1])
     return list(zip(starts[long].tolist(), stops[long].tolist(), strict=True))
 
 
-def _exactly(curve: Curve, total: int) -> tuple[tuple[Phase, ...], tuple[int, ...], tuple[Jump, ...]]:
+# --- outlines --------------------------------------------------------------------------------------------------------
+
+_Course = tuple[tuple[Phase, ...], tuple[int, ...], tuple[Jump, ...]]
+
+
+def describe(reading: Reading) -> Outline:
+    """Returns the outline of what was read. Values that are not finite are skipped."""
+    raw, course, curve = reading[1:4]
+    total = raw.total_steps
+    first, last = float(raw.values[0]), float(raw.values[np.searchsorted(raw.steps, total - 1, "right") - 1])
+    updates = np.where(np.isfinite(raw.values) & (raw.steps < total), raw.values, -np.inf)
+    peak = int(np.argmax(updates))
+    if not np.isfinite(updates[peak]):
+        return Outline((), (), (), 0, float("nan"), first, last)
+    phases, restarts, jumps = (_block_course if reading.noisy else _exact_course)(curve, total)
+    found = {jump.step: jump for jump in (*jumps, *(_jump(course, i) for k in reading.spikes for i in (k, k + 1)))}
+    jumps = tuple(found[step] for step in sorted(found) if step < total and step not in restarts)
+    return Outline(phases, restarts, jumps, int(raw.steps[peak]), float(updates[peak]), first, last)
+
+
+def _jump(curve: Curve, i: int) -> Jump:
+    return Jump(int(curve.steps[i]), float(curve.values[i - 1]), float(curve.values[i]))
+
+
+def _phases(ways: np.ndarray, steps: np.ndarray, cuts: np.ndarray, total: int) -> tuple[Phase, ...]:
+    """Phases that begin at 0 and at each `cuts`, indices of `steps`, named by their ways: 1 up, -1 down, 0 level."""
+    names: list[str] = []
+    for way in ways[[0, *cuts]]:
+        begun = any(name != "stable" for name in names)
+        names.append("stable" if way == 0 else "decay" if way < 0 else "rise" if begun else "warmup")
+    ends = [0, *steps[cuts].tolist(), total]
+    return tuple(Phase(name, a, b) for name, (a, b) in zip(names, itertools.pairwise(ends), strict=True))
+
+
+def _exact_course(curve: Curve, total: int) -> _Course:
     steps, values = curve[:2]
-    if len(steps) < 2 or _is_flat(curve):
+    if len(steps) < 2 or np.ptp(values) <= curve.rounding:
         return (Phase("stable", 0, total),), (), ()
     breaks = _breaks(curve) & (np.diff(steps) == 1)
     pivots = _pivots(curve)
-    valleys, leaps = _valleys(curve, pivots, breaks)
     ways = np.zeros(len(steps) - 1, int)
     for a, b in itertools.pairwise(pivots):
         ways[a:b] = np.sign(values[b] - values[a])
-    _lay_flats(curve, ways, breaks)
-    for i in np.flatnonzero(breaks):  # the step before a jump belongs to what was before
+    _mark_plateaus(curve, ways, breaks)
+    for i in np.flatnonzero(breaks):  # the step before a jump belongs to the phase before it
         ways[i] = ways[i - 1] if i else ways[1]
-    moves = np.sign(np.diff(values))
-    seams = breaks[:-1] & ~((ways[:-1] == ways[1:]) & (ways[:-1] == moves[:-1]))
+    seams = breaks[:-1] & ~((ways[:-1] == ways[1:]) & (ways[:-1] == np.sign(np.diff(values))[:-1]))
     cuts = np.flatnonzero((np.diff(ways) != 0) | seams) + 1
-    names = _names([int(ways[i]) for i in (0, *cuts)])
-    ends = [0, *steps[cuts].tolist(), total]
-    phases = tuple(Phase(name, a, b) for name, (a, b) in zip(names, itertools.pairwise(ends), strict=True))
-    wide = _LARGE * float(np.ptp(values))
-    jumps = tuple(
-        Jump(int(steps[i + 1]), float(values[i]), float(values[i + 1]))
-        for i in np.flatnonzero(breaks).tolist()
-        if i not in leaps and abs(values[i + 1] - values[i]) > min(wide, 0.2 * max(abs(values[i]), abs(values[i + 1])))
-    )
-    cliffs = {jump.step for jump in jumps}
-    return phases, _restarts([(s, leap) for s, leap in valleys if s < total and s not in cliffs]), jumps
+    jumps_up, turns = _restarts(curve, pivots, breaks)
+    here = np.flatnonzero(breaks)
+    jumps = tuple(_jump(curve, i + 1) for i in here[_large(curve, here)].tolist() if i not in jumps_up)
+    turns = [step for step in turns if step < total and step not in {jump.step for jump in jumps}]
+    restarts = [*(step for step in jumps_up.values() if step < total), *(turns if len(turns) > 1 else [])]
+    return _phases(ways, steps, cuts, total), tuple(sorted(restarts)), jumps
 
 
-def _restarts(found: list[tuple[int, bool]]) -> tuple[int, ...]:
-    """Of the steps, and whether there is a jump, those that count: a single smooth turn does not."""
-    turns = sum(not leap for _, leap in found)
-    return tuple(step for step, leap in found if leap or turns > 1)
-
-
-def _valleys(curve: Curve, pivots: list[int], breaks: np.ndarray) -> tuple[list[tuple[int, bool]], set[int]]:
-    """The steps at which the value rises again and whether it jumps there, and the intervals of these jumps."""
+def _restarts(curve: Curve, pivots: list[int], breaks: np.ndarray) -> tuple[dict[int, int], list[int]]:
+    """The restarts that are jumps, as step by interval, and the steps of smooth turns."""
     steps, values = curve[:2]
-    found: list[tuple[int, bool]] = []
-    leaps: set[int] = set()
-    for before, valley, top, *_ in zip(pivots, pivots[1:], pivots[2:], strict=False):
+    turns: list[int] = []
+    found: dict[int, int] = {}
+    for before, valley, top in zip(pivots, pivots[1:], pivots[2:], strict=False):
         if not values[before] > values[valley] < values[top]:
             continue
         left = valley + int(np.argmax(values[valley : top + 1] != values[valley])) - 1  # the last step of the bottom
-        if not breaks[left]:
-            found.append((int(steps[left]), False))
-            continue
-        # To jump up and stay there is no restart: after it comes another decay, or its first steps at the least.
         rest = values[left + 1 :]
-        stays = top == len(values) - 1 and len(rest) > 2 and bool(np.all(rest >= rest[0]))
-        if not stays or found:
-            found.append((int(steps[left + 1]), True))
-            leaps.add(left)
-    return found, leaps
+        if not breaks[left]:
+            turns.append(int(steps[left]))
+        # A jump up to a level that stays is no restart: another decay, or at least its first step, must follow.
+        elif turns or found or top < len(values) - 1 or len(rest) <= 2 or np.any(rest < rest[0]):
+            found[left] = int(steps[left + 1])
+    return found, turns
 
 
-def _lay_flats(curve: Curve, ways: np.ndarray, breaks: np.ndarray) -> None:
-    """Mark the plateaus in `ways`; those between two jumps down, or two up, are the stairs of a decay or a rise."""
-    steps, values = curve[:2]
+def _mark_plateaus(curve: Curve, ways: np.ndarray, breaks: np.ndarray) -> None:
+    """Sets `ways` to 0 on plateaus, and to the way of the stairs on those that are stairs of a decay or of a rise."""
     flats = _flats(curve)
-    moves = np.sign(np.diff(values)).astype(int) * breaks
-    sides = [(moves[a - 1] if a else 0, moves[b] if b < len(moves) else 0) for a, b in flats]
-    stair = [before if before == after else 0 for before, after in sides]
-    lengths = [int(steps[b] - steps[a]) for a, b in flats]
+    moves = np.pad(np.sign(np.diff(curve.values)).astype(int) * breaks, 1)
+    sides = [(int(moves[a]), int(moves[b + 1])) for a, b in flats]
+    lengths = [int(curve.steps[b] - curve.steps[a]) for a, b in flats]
+    inner = [before if before == after else 0 for before, after in sides]
     for k, (a, b) in enumerate(flats):
-        kind = stair[k]
+        kind = inner[k]
+        # The first and the last stair have a neighbor on one side only.
         for other, way in ((k + 1, sides[k][1]), (k - 1, sides[k][0])):
-            # The first and the last stair have a neighbour on one side only.
-            if kind or not 0 <= other < len(flats) or way != stair[other]:
-                continue
-            touches = flats[other][0] == b + 1 if other > k else flats[other][1] == a - 1
-            kind = way if touches and lengths[k] <= 2 * lengths[other] else kind
+            if not kind and 0 <= other < len(flats) and way == inner[other]:
+                touches = flats[max(k, other)][0] == flats[min(k, other)][1] + 1
+                kind = way if touches and lengths[k] <= 2 * lengths[other] else 0
         ways[a:b] = kind
-    # Between plateaus of one height there is only the drift that rounding makes a stair of now and then.
-    starts, stops = [a for a, _ in flats], [b for _, b in flats]
-    for a, b in zip([0, *stops], [*starts, len(steps) - 1], strict=True) if flats else ():
-        if not breaks[a:b].any() and np.ptp(values[a : b + 1]) <= _floor(curve):
+    # Rounding interrupts a plateau by small steps now and then.
+    edges = [0, *itertools.chain(*flats), len(curve.steps) - 1]
+    for a, b in zip(edges[::2], edges[1::2], strict=True) if flats else ():
+        if not breaks[a:b].any() and np.ptp(curve.values[a : b + 1]) <= curve.rounding:
             ways[a:b] = 0
 
 
-def _names(ways: list[int]) -> list[str]:
-    names: list[str] = []
-    for way in ways:
-        begun = any(name != "stable" for name in names)
-        names.append("stable" if way == 0 else "decay" if way < 0 else "rise" if begun else "warmup")
-    return names
-
-
-# --- through noise ---------------------------------------------------------------------------------------------------
-
-
-def _through_noise(curve: Curve, total: int) -> tuple[tuple[Phase, ...], tuple[int, ...], tuple[Jump, ...]]:
-    """As `_exactly`, of the medians of stretches of steps; a step is known to a stretch."""
+def _block_course(curve: Curve, total: int) -> _Course:
+    """The phases of the medians of up to 64 blocks of steps."""
     steps, values = curve[:2]
     count = min(64, len(steps) // 8)
     bounds = np.linspace(0, len(steps), count + 1).astype(int)
-    middles = np.array([np.median(values[a:b]) for a, b in itertools.pairwise(bounds)])
-    spread = float(np.quantile(np.abs(np.diff(values)), 0.8)) / np.sqrt(len(steps) / count)
-    sampled = bool(np.any(np.diff(steps) > 1))
-    spread *= 1 + sampled  # it may be waves and no noise
-    if not curve.sure:  # of waves that are cut anywhere the medians differ without a course
-        spread = max(spread, float(np.median([np.std(values[a:b]) for a, b in itertools.pairwise(bounds)])) / 8)
-    least = max(4 * spread, 0.02 * float(np.ptp(middles)))
-    if np.ptp(middles) <= least:
+    blocks = [values[a:b] for a, b in itertools.pairwise(bounds)]
+    medians = np.array([np.median(block) for block in blocks])
+    # A block of 64 steps of noise has a median with an eighth of its standard deviation.
+    least = max(float(np.median([np.std(block) for block in blocks])) / 2, 0.02 * float(np.ptp(medians)))
+    if np.ptp(medians) <= least:
         return (Phase("stable", 0, total),), (), ()
-    pivots = _turns(middles, lambda a, b: abs(a - b) > least)
+    pivots = _turns(medians, lambda a, b: abs(a - b) > least)
     ways = np.zeros(count, int)
     for a, b in itertools.pairwise(pivots):
-        ways[a : b + 1] = np.sign(middles[b] - middles[a])
-    level = np.abs(middles[:, None] - middles[pivots]) <= least
-    for pivot, near in zip(pivots, level.T, strict=True):
-        # The stretches around a turn that are as high as it
-        away = np.flatnonzero(~near)
+        ways[a : b + 1] = np.sign(medians[b] - medians[a])
+    for pivot in pivots:  # a plateau: the blocks around a turn that are as high as it
+        away = np.flatnonzero(np.abs(medians - medians[pivot]) > least)
         a, b = max([-1, *away[away < pivot]]) + 1, min([count, *away[away > pivot]])
         if b - a >= 0.15 * count:
             ways[a:b] = 0
     cuts = np.flatnonzero(np.diff(ways)) + 1
-    names = _names([int(ways[i]) for i in (0, *cuts)])
-    ends = [0, *steps[bounds[cuts]].tolist(), total]
-    phases = tuple(Phase(name, a, b) for name, (a, b) in zip(names, itertools.pairwise(ends), strict=True))
-    jumps, restarts = list(_jumps_through_noise(curve, total)), []
-    for p in pivots[1:-1]:
-        if middles[p] < middles[p - 1]:
-            # The turn is in this stretch or beside it; where it is a jump, its step is known.
-            a, b = bounds[max(p - 1, 0)], bounds[min(p + 3, count)] - 1
-            leaps = [j for j in jumps if steps[a] < j.step <= steps[b] and j.after > j.before]
-            restarts.append((leaps[0].step, True) if leaps else (int(steps[bounds[p]]), False))
-            jumps = [j for j in jumps if j not in leaps]
-    return phases, _restarts([(step, leap) for step, leap in restarts if leap or not sampled]), tuple(jumps)
-
-
-def _jumps_through_noise(curve: Curve, total: int) -> tuple[Jump, ...]:
-    """Where a step is far larger than those around it and the values stay there: noise comes back, a jump does not."""
-    steps, values = curve[:2]
-    change, side = np.abs(np.diff(values)), 16
-    if len(change) <= 2 * side:
-        return ()
-    windows = np.lib.stride_tricks.sliding_window_view(change, 2 * side + 1)
-    around = np.maximum(windows[:, :side].max(axis=1), windows[:, side + 1 :].max(axis=1))
-    found = []
-    for i in (np.flatnonzero(change[side:-side] > 2 * around) + side).tolist():
-        before, after = np.median(values[i - side : i + 1]), np.median(values[i + 1 : i + 1 + side])
-        stays = abs(after - before) > 0.5 * change[i] and steps[i + 1] == steps[i] + 1 < total
-        found += [Jump(int(steps[i + 1]), float(values[i]), float(values[i + 1]))] * bool(stays)
-    return tuple(found)
+    return _phases(ways, steps[bounds[:-1]], cuts, total), (), ()

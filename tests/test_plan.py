@@ -352,10 +352,10 @@ def test_a_schedule_of_another_batch_size() -> None:
     ("call", "says"),
     [
         (lambda: plan.scale_batch("a", 1, 2), "value='a' is text"),
-        (lambda: plan.scale_batch(0.1, 0, 2), "batch_size=0.0; batch_size must be a finite number above 0"),
-        (lambda: plan.scale_batch(0.1, 1, -2), "new_batch_size=-2.0; new_batch_size must be a finite"),
+        (lambda: plan.scale_batch(0.1, 0, 2), "batch_size=0; batch_size must be a finite number above 0"),
+        (lambda: plan.scale_batch(0.1, 1, -2), "new_batch_size=-2; new_batch_size must be a finite"),
         (lambda: plan.scale_batch(0.1, 1, 2, "cubic"), "rule='cubic'; .*linear, sqrt"),  # pyright: ignore
-        (lambda: plan.scale_batch(0.1, 1, 2, critical_batch=0), "critical_batch=0.0; critical_batch must be"),
+        (lambda: plan.scale_batch(0.1, 1, 2, critical_batch=0), "critical_batch=0; critical_batch must be"),
     ],
 )
 def test_batch_sizes_that_cannot_be_scaled(call: Callable[[], Any], says: str) -> None:

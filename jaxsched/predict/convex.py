@@ -81,17 +81,7 @@ def best_scale(lrs: Any, total_steps: int | None = None, *, distance: Number = 1
     `Omega(gamma) = t1 / gamma + gamma (t2 + t3)` with the three terms of `bound`, so `gamma* = sqrt(t1 / (t2 + t3))`
     and `Omega* = 2 sqrt(t1 (t2 + t3))`. Omega* compares shapes: it does not change if all rates are doubled.
 
-    Args:
-      lrs: see `bound`, as all arguments.
-      total_steps: T, if `lrs` is a schedule.
-      distance: D.
-      grad_norm: G.
-
-    Returns:
-      `BestScale(scale, bound)`, two scalars.
-
-    Raises:
-      FieldError: as `bound` does.
+    Arguments and errors are those of `bound`.
 
     Example:
       >>> import jaxsched as js

@@ -110,15 +110,7 @@ class Law(abc.ABC):
         return _predict(self, rates, at.reshape(-1)).reshape(at.shape)
 
     def final(self, lrs: Any, *, total_steps: int | None = None) -> jax.Array:
-        """Returns `predict(lrs, at=T - 1)` in one pass over the rates: an objective for schedules.
-
-        Args:
-          lrs: see `predict`.
-          total_steps: see `predict`.
-
-        Returns:
-          A scalar.
-        """
+        """Returns `predict(lrs, at=T - 1)` in one pass over the rates: an objective for schedules."""
         return _final(self, self._rates(f"{type(self).__name__}.final", lrs, total_steps))
 
     def _rates(self, owner: str, lrs: Any, total_steps: int | None) -> jax.Array:

@@ -14,22 +14,14 @@ import jaxsched as js
 from jaxsched.predict import convex, many
 from jaxsched.sweep import log_uniform, space, uniform
 
+from .test_convex import terms
+
 T = 50
 FAMILY = space(js.Linear, init_value=log_uniform(1e-3, 1.0), end_value=0.0, steps=T)
 
 
 def omega(s: js.Schedule) -> jax.Array:
     return convex.bound(s, total_steps=T)
-
-
-def formula(rates: np.ndarray) -> float:
-    """The bound in float64, as it is written."""
-    n, total = len(rates), rates.sum()
-    out = 1 / (2 * total) + (rates**2).sum() / (2 * total)
-    for k in range(n - 1):
-        if rates[k + 1 :].sum() > 0:
-            out += rates[k] / rates[k + 1 :].sum() * (rates[k:] ** 2).sum() / rates[k:].sum() / 2
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +32,7 @@ def result() -> js.SweepResult:
 def test_the_values_are_those_of_the_formula(result: js.SweepResult) -> None:
     assert result.final["predicted_loss"].shape == (40, 1)
     assert result.metrics["predicted_loss"].shape == (40, 1, 1)
-    wanted = [formula(np.maximum(s.init_value * (1 - np.arange(T) / T), 0)) for s in result.settings]
+    wanted = [sum(terms(np.maximum(s.init_value * (1 - np.arange(T) / T), 0))) for s in result.settings]
     np.testing.assert_allclose(result.final["predicted_loss"][:, 0], wanted, rtol=1e-5)
 
 

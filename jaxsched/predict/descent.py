@@ -102,12 +102,9 @@ def optimize(
       spread: the standard deviation of the others around it, 0 or more; 1.0 is a factor of e.
       seed: of the spread.
 
-    Returns:
-      An `Optimized`, with the best schedule of all steps.
-
     Raises:
-      FieldError, FieldTypeError: for bad arguments, an objective that is not a scalar or cannot be traced, a constraint
-        of a field that does not exist or takes no gradient, and if all starts fail.
+      FieldError, FieldTypeError: for an objective that is not a scalar or cannot be traced, a constraint of a field
+        that does not exist or takes no gradient, and if all starts fail.
 
     Example:
       >>> import jaxsched as js

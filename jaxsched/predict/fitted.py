@@ -114,10 +114,9 @@ class FittedLaw:
       >>> import jaxsched as js
       >>> from jaxsched.predict.annealing import AnnealingLaw
       >>> from jaxsched.predict import Curve
-      >>> truth, steps = AnnealingLaw(L0=3.0, A=0.5, alpha=0.5, C=0.4), range(100, 2_000, 50)
-      >>> schedules = [js.Linear(0.01, end, 2_000) for end in (0.01, 0.004, 0.001)]
-      >>> curves = [Curve(s, steps, truth.predict(s, at=list(steps), total_steps=2_000), total_steps=2_000)
-      ...           for s in schedules]
+      >>> truth, steps = AnnealingLaw(L0=3.0, A=0.5, alpha=0.5, C=0.4), list(range(100, 2_000, 50))
+      >>> schedules = [js.Linear(0.01, end, 2_000).table(2_000) for end in (0.01, 0.004, 0.001)]
+      >>> curves = [Curve(s, steps, truth.predict(s, at=steps)) for s in schedules]
       >>> fitted = AnnealingLaw.fit(curves, starts=8, bootstrap=5)
       >>> fitted
       <FittedLaw: AnnealingLaw of 3 curves, 114 losses, residual 0.00%, converged, reached by 8 of 8 starts>
@@ -168,13 +167,7 @@ class FittedLaw:
         Two schedules are distinguished if the difference of their log losses exceeds `sqrt(2 t_n^2 M^2 + z^2 P^2)`,
         with P the root mean square of that difference over the laws of the bootstrap, and M and t_n as in `FittedLaw`.
         Schedules of different groups are all distinguished from each other; the order in a group is meaningless.
-
-        Args:
-          schedules: a list of schedules (or of their rates), a stacked schedule, or a dict with a name for each.
-          total_steps: the horizon of the schedules.
-
-        Returns:
-          A `Ranking`.
+        `schedules` is a list of them (or of their rates), a stacked schedule, or a dict with a name for each.
         """
         owner = f"{type(self).__name__}.rank"
         named = _named(owner, schedules)
@@ -205,11 +198,8 @@ class FittedLaw:
     def score(self, curves: Any) -> list[dict[str, Any]]:
         """Returns the errors of the law on curves, over their losses after the warmup, a dict for each.
 
-        - `name`, `points`.
-        - `mae`: mean absolute error; `r2`: the share of the variance that the law explains.
-        - `covered`: the share of the losses inside of their intervals.
-        - `seen`, `predicted`: the last loss.
-        - `extrapolates`: as in `Prediction`.
+        `mae` is the mean absolute error, `r2` the share of the variance that the law explains, `covered` the share of
+        the losses inside of their intervals; `seen` and `predicted` are the last loss.
         """
         rows = []
         for curve in check_curves(f"{type(self).__name__}.score", curves):

@@ -35,13 +35,7 @@ _PLATEAU = 0.05
 
 
 class Ways(NamedTuple):
-    """A number for each way to extend a run.
-
-    Args:
-      unchanged: at the same rate, with a cooldown of the same share of the run.
-      longer_cooldown: at the same rate, with a cooldown of another length.
-      lowered: at another rate from step `at` on, with a cooldown of the same share of the run.
-    """
+    """A number for a run with the rate and the share of the cooldown `unchanged`, and for the ways of `Extension`."""
 
     unchanged: float
     longer_cooldown: float
@@ -128,10 +122,9 @@ def extend(
 
     With `gamma*` as in `convex.best_scale`, the share c of the cooldown, the factor f and the extended schedule `s'`:
     `tuned` takes the smallest c, or the f nearest to 1, with `gamma*(s') = gamma*(s)`, so that the best base rate of s
-    is that of s' too. `least` minimizes `convex.bound(s')` at the distance at which s is tuned. From a WSD of 4,000
-    steps with 20 % linear cooldown, `tuned` gives c = .45, .63, .77, .88 at 1.5, 2, 2.5, 3 times the horizon, and
-    f = .64, .53, .47, .43, .40, .38 at 1.5 ... 4 times with `at` at .8 of it. Where `tuned` is out of reach, or the
-    rate is not too high to begin with, the way has the least bound, and its `scales` show how far its rate is off.
+    is that of s' too. `least` minimizes `convex.bound(s')` at the distance at which s is tuned. Where `tuned` is out of
+    reach, or the rate is not too high to begin with, the way has the least bound, and its `scales` show how far its
+    rate is off.
 
     Args:
       schedule: the old schedule, at its old horizon and its tuned rate. If it holds its peak for more than 5 % of the
@@ -146,9 +139,6 @@ def extend(
       rule: `tuned` or `least`.
       distance: from the start to the minimum, divided by the largest gradient norm; None: such that the old schedule is
         tuned.
-
-    Returns:
-      An `Extension`.
 
     Raises:
       FieldError: for an `at` in the warmup, in the cooldown or past the old horizon, for a rate of 0 there, for a new
@@ -296,9 +286,6 @@ def transfer_peak(
       to_steps: the new horizon, in steps.
       peak_value: the peak that is tuned for `from_steps`, above 0, or an array of them; 1: the factor is returned.
       to_shape: the shape of the new horizon, if it is another one.
-
-    Returns:
-      The new peak, like `peak_value`.
 
     Raises:
       FieldError: for a schedule without such a field or with another horizon in it, for a horizon that is shorter than

@@ -195,7 +195,8 @@ def _takes(field: Field, number: float) -> bool:
 
 def _field(schedule: Any, path: Any) -> Field | None:
     """The field of the leaf at a path; None for a number outside of schedules, or one of several in a field."""
-    found, here = None, schedule
+    found: Field | None = None
+    here: Any = schedule
     for key in path:
         found = None
         if isinstance(here, Schedule):

@@ -59,10 +59,12 @@ class Facts(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A law with its fixed numbers, the data of each point, and the logarithms of the losses."""
+    """A law with its fixed numbers, the curves, the data of each point, and the logarithms of the losses."""
 
     cls: Any
     fixed: dict[str, float]
+    curves: tuple[Curve, ...]
+    at: list[np.ndarray]
     data: Data
     target: np.ndarray
     curve: np.ndarray  # which curve each point is on
@@ -114,30 +116,25 @@ def fit(cls: Any, fixed: dict[str, float], curves: Any, options: dict[str, Any])
     with in_float64():
         data = cls._data([curve.lrs for curve in curves], at, fixed)
         curve = np.repeat(np.arange(len(at)), [a.size for a in at])
-        problem = Problem(cls, fixed, data, target, curve, chosen)
-        facts = Facts(
-            loss=float(np.exp(target.min())),
-            total=max(float(curve.lrs.sum()) for curve in curves),
-            peak=max(float(curve.lrs.max()) for curve in curves),
-            steps=max(curve.lrs.size for curve in curves),
-            fixed=fixed,
-        )
-        theta, agreeing = _from_starts(problem, facts, rng)
-        theta, off, angle = _corrected(problem, curves, at, theta)
-        exact = problem.log_losses(theta) + off
-        laws, misfits = _refitted(problem, curves, at, theta, off, rng)
-    residuals = [(target - exact)[curve == i] for i in range(len(at))]
-    rms = float(np.sqrt(np.mean((target - exact) ** 2)))
+        problem = Problem(cls, fixed, curves, at, data, target, curve, chosen)
+        theta, agreeing = _from_starts(problem, rng)
+        theta, off, angle = _corrected(problem, theta)
+        missed = target - off - problem.log_losses(theta)
+        laws, misfits = _refitted(problem, theta, off, missed, rng)
+    residuals = [missed[curve == i] for i in range(len(at))]
+    rms = float(np.sqrt(np.mean(missed**2)))
     converged = bool(np.isfinite(angle) and angle <= _ANGLE)
     law = problem.law(theta)
     _warn(owner, converged, law, rms, angle, agreeing, chosen.starts)
     return FittedLaw(law, laws, converged, rms, agreeing, misfits, curves, tuple(residuals), chosen)
 
 
-def _from_starts(problem: Problem, facts: Facts, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def _from_starts(problem: Problem, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """The best of all starts, and the number of starts that agree with it."""
-    thin = problem.thinned(_POINTS)
-    options = problem.options
+    thin, options = problem.thinned(_POINTS), problem.options
+    rates = [curve.lrs for curve in problem.curves]
+    total, peak = max(float(r.sum()) for r in rates), max(float(r.max()) for r in rates)
+    facts = Facts(float(np.exp(problem.target.min())), total, peak, max(r.size for r in rates), problem.fixed)
     drawn = problem.cls._draw(rng, options.starts, facts)
     first = np.log(np.stack([drawn[name] for name in problem.cls.fitted], axis=1))
     found = thin.solve(first, thin.target, 1.0, options.max_steps)
@@ -146,15 +143,13 @@ def _from_starts(problem: Problem, facts: Facts, rng: np.random.Generator) -> tu
     return found.theta[best], int(np.sum(cost <= cost[best] * (1 + _AGREE)))
 
 
-def _corrected(
-    problem: Problem, curves: tuple[Curve, ...], at: list[np.ndarray], theta: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
+def _corrected(problem: Problem, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """The fit of the exact law, the difference of its log losses from those of the data, and its `angle`."""
     off, angle = np.zeros_like(problem.target), np.inf
     for i in range(_CORRECTIONS + 1):
         if i:
             law = problem.law(theta)
-            exact = [np.asarray(law.predict(c.lrs, a)) for c, a in zip(curves, at, strict=True)]
+            exact = [np.asarray(law.predict(c.lrs, a)) for c, a in zip(problem.curves, problem.at, strict=True)]
             off = np.log(np.concatenate(exact)) - problem.log_losses(theta)
         solved = problem.solve(theta[None], problem.target - off, 1.0, problem.options.max_steps)
         theta, angle = solved.theta[0], float(solved.angle[0])
@@ -162,20 +157,13 @@ def _corrected(
 
 
 def _refitted(
-    problem: Problem,
-    curves: tuple[Curve, ...],
-    at: list[np.ndarray],
-    theta: np.ndarray,
-    off: np.ndarray,
-    rng: np.random.Generator,
+    problem: Problem, theta: np.ndarray, off: np.ndarray, residuals: np.ndarray, rng: np.random.Generator
 ) -> tuple[Any, tuple[float, ...]]:
     """The laws of the bootstrap, and the error of the law of all other curves at the end of each curve."""
-    options, curve = problem.options, problem.curve
-    exact = problem.log_losses(theta) + off
-    residuals = problem.target - exact
-    drawn = exact - off + _resampled(rng, residuals, curve, options.bootstrap, options.block)
+    options, curve, count = problem.options, problem.curve, len(problem.curves)
+    drawn = problem.log_losses(theta) + _resampled(rng, residuals, curve, options.bootstrap, options.block)
     # Curves without a decay do not determine a law.
-    out = [i for i in range(len(curves)) if len(curves) > 1 and _falls(curves, at, leave_out=i)]
+    out = [i for i in range(count) if count > 1 and _falls(problem.curves, problem.at, leave_out=i)]
     weight = np.stack([np.ones(curve.size)] * options.bootstrap + [(curve != i) * 1.0 for i in out])
     target = np.concatenate([drawn, np.broadcast_to(problem.target - off, (len(out), curve.size))])
     found = problem.solve(np.broadcast_to(theta, (len(target), theta.size)), target, weight, _REFITS).theta

@@ -188,9 +188,9 @@ RATES = [1e-3] * 10
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((RATES, [3, 2], [1, 1]), r"steps\[1\]=2; each .* sort them"),
+        ((RATES, [3, 2], [1, 1]), r"steps\[1\]=2; .* each .* sort them"),
         ((RATES, [2, 10], [1, 1]), r"steps\[1\]=10 is beyond the 10 rates"),
-        ((RATES, [-1, 2], [1, 1]), "count from 0"),
+        ((RATES, [-1, 2], [1, 1]), r"steps\[0\]=-1; steps count from 0"),
         ((RATES, [1.5, 2], [1, 1]), "must be integers"),
         ((RATES, [[1, 2]], [1, 1]), "must be a list of steps"),
         ((RATES, [1, 2], [1, np.nan]), r"losses\[1\]=nan; leave out"),

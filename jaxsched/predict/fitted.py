@@ -203,12 +203,11 @@ class FittedLaw:
         """
         rows = []
         for curve in check_curves(f"{type(self).__name__}.score", curves):
-            keep = curve.steps >= max(curve.warmup_steps, 1)
-            if not keep.any():
+            losses = curve.fitted_losses
+            if not losses.size:
                 note = " has no losses after its warmup"
                 raise FieldError(f"{type(self).__name__}.score", "curves", curve, "leave it out", note=note)
-            losses = curve.losses[keep]
-            told = self.predict(curve.lrs, curve.steps[keep])
+            told = self.predict(curve.lrs, curve.fitted_steps)
             missed = float(np.sum((told.loss - losses) ** 2))
             spread = float(np.sum((losses - losses.mean()) ** 2))
             row = {

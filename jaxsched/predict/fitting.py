@@ -110,8 +110,7 @@ def fit(cls: Any, fixed: dict[str, float], curves: Any, options: dict[str, Any])
     chosen = FitOptions.checked(owner, options)
     at = [curve.fitted_steps for curve in curves]
     _check_curves(owner, cls, curves, at)
-    losses = [curve.losses[curve.losses.size - a.size :] for curve, a in zip(curves, at, strict=True)]
-    target = np.log(np.concatenate(losses))
+    target = np.log(np.concatenate([curve.fitted_losses for curve in curves]))
     rng = np.random.default_rng(chosen.seed)
     with in_float64():
         data = cls._data([curve.lrs for curve in curves], at, fixed)

@@ -194,7 +194,7 @@ def extend(
         tail = level_and_cooldown(level * factor, left - cooldown, cooldown, end_value, cooling)
         return schedule.then(tail, at=at) if at else tail
 
-    unchanged = float(judged([same], [1.0])[0][0])
+    unchanged = float(judged([same] * 3, 1.0)[0][0])  # three, as at the end: one program
     by_cooldown, by_factor = lambda x: judged(x, 1.0), lambda x: judged(same, np.exp(x))
     cooldown = change = math.nan
     if rule == "tuned" and unchanged < 1:  # a rate that is not too high needs no compensation
@@ -352,12 +352,13 @@ def _best_of_runs(
     """The best scales of runs with the rates `kept` before step `at`, and then a level and a cooldown."""
     steps = jnp.arange(kept.size)
 
-    def one(cooldown: jax.Array, level: jax.Array) -> convex.BestScale:
+    def one(way: tuple[jax.Array, jax.Array]) -> convex.BestScale:
+        cooldown, level = way
         tail = level_and_cooldown(level, total - at - cooldown, cooldown, end_value, shape)
         rates = jnp.where(steps < at, kept, tail.value(shapes.elapsed(steps, at)))
         return convex.best_scale(jnp.where(steps < total, rates, 0))
 
-    return jax.vmap(one)(jnp.asarray(cooldowns), jnp.asarray(levels))
+    return jax.lax.map(one, (cooldowns, levels))  # one after the other, to save memory
 
 
 def level_and_cooldown(level: Any, at: Any, cooldown: Any, end_value: Any, shape: ShapeName) -> Schedule:

@@ -198,9 +198,8 @@ def _field(schedule: Any, path: Any) -> Field | None:
     found: Field | None = None
     here: Any = schedule
     for key in path:
-        found = None
-        if isinstance(here, Schedule):
-            found = next(f for f in here._fields if f.name == key.name)
+        fields = here._fields if isinstance(here, Schedule) else ()
+        found = next((f for f in fields if f.name == key.name), None)
         here = getattr(here, key.name) if hasattr(key, "name") else here[getattr(key, "idx", getattr(key, "key", 0))]
     return found
 

@@ -15,7 +15,7 @@ import numpy as np
 from .._errors import FieldError, FieldTypeError, nearest_name
 from ..fields import Field, shortest
 from ..schedules.base import Schedule
-from ..sweep.settings import path_text
+from ..sweep.settings import is_schedule, path_text
 from .constraints import bounds, falling, fixed_peak
 
 _EDGE = 1e-3
@@ -198,7 +198,7 @@ def _field(schedule: Any, path: Any) -> Field | None:
     found: Field | None = None
     here: Any = schedule
     for key in path:
-        fields = here._fields if isinstance(here, Schedule) else ()
+        fields = here._fields if is_schedule(here) else ()
         found = next((f for f in fields if f.name == key.name), None)
         here = getattr(here, key.name) if hasattr(key, "name") else here[getattr(key, "idx", getattr(key, "key", 0))]
     return found

@@ -118,9 +118,9 @@ def test_a_card_of_the_gallery():
 
 def test_docstrings_become_markdown():
     text = docstrings.markdown(inspect.cleandoc(str(js.Linear.__doc__)))
-    assert "**Fields**\n\n- `init_value`: " in text
+    assert "**Args**\n\n- `init_value`: " in text
     assert "```python\n>>> " in text
-    assert "**Source:** " in text
+    assert "**References:** " in text
 
 
 def test_every_page_is_in_the_site():

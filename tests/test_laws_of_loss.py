@@ -1,4 +1,4 @@
-"""The laws of loss curves: against float64 loops written from the papers' formulas, and against known laws."""
+"""The laws of loss curves: against the papers' formulas in float64, and against known laws."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import jaxsched as js
 from jaxsched.predict.annealing import AnnealingLaw
 from jaxsched.predict.curves import Curve, in_float64
-from jaxsched.predict.fitted import FittedLaw, student
+from jaxsched.predict.fitted import FittedLaw
 from jaxsched.predict.laws import Law
 from jaxsched.predict.power_law import MultiPowerLaw, nodes
 
@@ -27,21 +27,15 @@ DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "loss_c
 T = 80
 
 
-def by_loop(law: Any, rates: Any, t: int) -> float:
-    """The papers' sums, term by term."""
-    e = [float(x) for x in rates]
-    settled = law.L0 + law.A * sum(e[: t + 1]) ** -law.alpha
-    if isinstance(law, AnnealingLaw):
-        momentum = area = 0.0
-        for k in range(1, t + 1):
-            momentum = law.decay * momentum + e[k - 1] - e[k]
-            area += momentum
-        return settled - law.C * area
-    gained = 0.0
-    for k in range(1, t + 1):
-        bracket = 1 - (1 + law.C * e[k] ** -law.gamma * math.fsum(e[k : t + 1])) ** -law.beta
-        gained += (e[k - 1] - e[k]) * bracket
-    return settled - law.B * gained
+def formula(law: Any, rates: Any, t: int) -> float:
+    """The papers' sums, in float64."""
+    rates = np.asarray(rates, np.float64)
+    falls = rates[:t] - rates[1 : t + 1]
+    settled = law.L0 + law.A * rates[: t + 1].sum() ** -law.alpha
+    if isinstance(law, AnnealingLaw):  # the momentum of each fall is a geometric series
+        return settled - law.C * np.sum(falls * (1 - law.decay ** np.arange(t, 0, -1)) / (1 - law.decay))
+    since = np.cumsum(rates[t:0:-1])[::-1]
+    return settled - law.B * np.sum(falls * (1 - (1 + law.C * rates[1 : t + 1] ** -law.gamma * since) ** -law.beta))
 
 
 def rates_of(seed: int) -> np.ndarray:
@@ -61,7 +55,7 @@ def test_the_formula_at_random_rates(law: Any, seed: int) -> None:
     rates = rates_of(seed)
     got = np.asarray(law.predict(rates))
     assert got[0] == np.inf  # no rate was above 0 yet
-    np.testing.assert_allclose(got[1:], [by_loop(law, rates, t) for t in range(1, T)], rtol=1e-5)
+    np.testing.assert_allclose(got[1:], [formula(law, rates, t) for t in range(1, T)], rtol=1e-5)
     at = np.random.default_rng(seed).integers(T, size=(2, T // 2))
     np.testing.assert_allclose(law.predict(rates, at=at), got[at], 1e-6)
     np.testing.assert_allclose(law.final(rates), got[-1], rtol=1e-6)
@@ -74,18 +68,9 @@ def test_a_long_schedule_loses_nothing_in_float32(law: Any) -> None:
     s = js.WarmupCosine(peak_value=3e-4, warmup_steps=2_160, total_steps=steps, end_value=3e-6)
     rates = np.asarray(s(jnp.arange(steps)), np.float64)
     late = [2_200, 10_000, steps - 1]
-    want = [vectorised(law, rates, t) for t in late]
+    want = [formula(law, rates, t) for t in late]
     np.testing.assert_allclose(law.predict(s, at=late, total_steps=steps), want, rtol=1e-6)
     np.testing.assert_allclose(law.final(s, total_steps=steps), want[-1], rtol=1e-6)
-
-
-def vectorised(law: Any, rates: np.ndarray, t: int) -> float:
-    falls = rates[:t] - rates[1 : t + 1]
-    settled = law.L0 + law.A * rates[: t + 1].sum() ** -law.alpha
-    if isinstance(law, AnnealingLaw):  # the momentum of each fall is a geometric series
-        return settled - law.C * np.sum(falls * (1 - law.decay ** np.arange(t, 0, -1)) / (1 - law.decay))
-    since = np.cumsum(rates[t:0:-1])[::-1]
-    return settled - law.B * np.sum(falls * (1 - (1 + law.C * rates[1 : t + 1] ** -law.gamma * since) ** -law.beta))
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
@@ -155,7 +140,7 @@ def test_a_law_is_data() -> None:
 def test_zeros_before_the_first_rate_change_nothing_but_the_first_rise() -> None:
     rates = rates_of(1)
     late = np.concatenate([np.zeros(5, np.float32), rates[:-5]])
-    np.testing.assert_allclose(POWER.final(late), by_loop(POWER, rates, T - 6), rtol=1e-6)
+    np.testing.assert_allclose(POWER.final(late), formula(POWER, rates, T - 6), rtol=1e-6)
 
 
 def test_a_traced_zero_is_the_limit_of_small_rates() -> None:
@@ -182,7 +167,6 @@ def test_a_traced_zero_is_the_limit_of_small_rates() -> None:
         ),
         (lambda: POWER.final(js.Constant(1e-3)), "total_steps=None"),
         (lambda: POWER.predict([1e-3] * 4, at=4), "at=4; there are 4 rates"),
-        (lambda: POWER.predict([1e-3] * 4, at=[-1]), r"at=\[-1\]"),
         (lambda: POWER.replace(B=-1.0), "B=-1.0; B must be a finite number, 0 or more"),
         (lambda: ANNEALING.replace(decay=1.0), "decay must be a number from 0 to below 1"),
     ],
@@ -204,11 +188,9 @@ RATES = [1e-3] * 10
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((RATES, [3, 2], [1, 1]), r"steps\[1\]=2; each .* sort them"),
-        ((RATES, [2, 2], [1, 1]), r"steps\[1\]=2; each"),
+        ((RATES, [3, 2], [1, 1]), r"steps\[1\]=2; .* each .* sort them"),
         ((RATES, [2, 10], [1, 1]), r"steps\[1\]=10 is beyond the 10 rates"),
-        ((RATES, list(range(0, 100, 10)), [1] * 10), "write lrs with the rates of all steps"),
-        ((RATES, [-1, 2], [1, 1]), "count from 0"),
+        ((RATES, [-1, 2], [1, 1]), r"steps\[0\]=-1; steps count from 0"),
         ((RATES, [1.5, 2], [1, 1]), "must be integers"),
         ((RATES, [[1, 2]], [1, 1]), "must be a list of steps"),
         ((RATES, [1, 2], [1, np.nan]), r"losses\[1\]=nan; leave out"),
@@ -374,23 +356,14 @@ def test_a_fit_that_does_not_converge_says_so() -> None:
         (lambda: FIT(Curve([*RATES, 0.0], range(8), range(1, 9))), ValueError, r"curves.0.*lrs\[10\]=0.0"),
         (lambda: FIT(curves(), starts=0), ValueError, "starts=0"),
         (lambda: FIT(curves(), huber=0), ValueError, "huber=0; huber must be a finite number above 0"),
-        (lambda: FIT(curves(), prior=-1), ValueError, "prior=-1"),
         (lambda: FIT(curves(), bootstrap=1), ValueError, "bootstrap=1"),
         (lambda: FIT(curves(), confidence=95), ValueError, "confidence=95.*such as 0.95"),
-        (lambda: FIT(curves(), seed=-1), ValueError, "seed=-1"),
         (lambda: AnnealingLaw.fit(curves(), decay=1.0), ValueError, "decay=1.0"),
     ],
 )
 def test_bad_fits_say_what_to_write(call: Any, error: Any, says: str) -> None:
     with pytest.raises(error, match=says):
         call()
-
-
-def test_student() -> None:
-    """From the tables of every textbook."""
-    for degrees, quantile in ((1, 12.706), (2, 4.303), (3, 3.182), (10, 2.228), (30, 2.042)):
-        assert abs(student(0.95, degrees) - quantile) < 1e-3
-    assert abs(student(0.5, 1) - 1) < 1e-4
 
 
 def test_what_the_fit_sees_stands_for_all_steps() -> None:
@@ -402,7 +375,7 @@ def test_what_the_fit_sees_stands_for_all_steps() -> None:
     np.testing.assert_allclose(data["total"], [rates[: t + 1].sum() for t in at])
     gains = 1 - (1 + POWER.C * np.exp(-POWER.gamma * data["log_rate"]) * data["reach"]) ** -POWER.beta
     got = POWER.L0 + POWER.A * data["total"] ** -POWER.alpha - POWER.B * (data["fall"] * gains).sum(axis=1)
-    np.testing.assert_allclose(got, [by_loop(POWER, rates, t) for t in at], rtol=1e-3)
+    np.testing.assert_allclose(got, [formula(POWER, rates, t) for t in at], rtol=1e-3)
 
 
 # --- recorded trainings ----------------------------------------------------------------------------------------------

@@ -14,22 +14,14 @@ import jaxsched as js
 from jaxsched.predict import convex, many
 from jaxsched.sweep import log_uniform, space, uniform
 
+from .test_convex import terms
+
 T = 50
 FAMILY = space(js.Linear, init_value=log_uniform(1e-3, 1.0), end_value=0.0, steps=T)
 
 
 def omega(s: js.Schedule) -> jax.Array:
     return convex.bound(s, total_steps=T)
-
-
-def formula(rates: np.ndarray) -> float:
-    """The bound in float64, as it is written."""
-    n, total = len(rates), rates.sum()
-    out = 1 / (2 * total) + (rates**2).sum() / (2 * total)
-    for k in range(n - 1):
-        if rates[k + 1 :].sum() > 0:
-            out += rates[k] / rates[k + 1 :].sum() * (rates[k:] ** 2).sum() / rates[k:].sum() / 2
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +32,7 @@ def result() -> js.SweepResult:
 def test_the_values_are_those_of_the_formula(result: js.SweepResult) -> None:
     assert result.final["predicted_loss"].shape == (40, 1)
     assert result.metrics["predicted_loss"].shape == (40, 1, 1)
-    wanted = [formula(np.maximum(s.init_value * (1 - np.arange(T) / T), 0)) for s in result.settings]
+    wanted = [sum(terms(np.maximum(s.init_value * (1 - np.arange(T) / T), 0))) for s in result.settings]
     np.testing.assert_allclose(result.final["predicted_loss"][:, 0], wanted, rtol=1e-5)
 
 
@@ -68,15 +60,6 @@ def test_one_program_serves_all_chunks_and_all_calls() -> None:
     assert len(traces) == 1
     wanted = np.linspace(1, 2, 23) * (1 - 3 / T)
     np.testing.assert_allclose(first.final["predicted_loss"][:, 0], wanted, rtol=1e-6)
-
-
-def test_large_temporaries_get_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An objective that sorts 10,000 numbers a setting, and a budget of about ten of them."""
-    monkeypatch.setattr(many, "_BYTES", 400_000)
-    S = js.grid(js.Constant, constant_value=np.linspace(1, 2, 64).tolist())
-    found = many.sweep(S, lambda s: jnp.sort(s(jnp.arange(10_000)) * jnp.sin(jnp.arange(10_000.0)))[-1])
-    assert found.run["chunk"] < 32
-    np.testing.assert_allclose(found.final["predicted_loss"][:, 0], np.linspace(1, 2, 64), rtol=1e-5)
 
 
 def test_the_budget_is_that_of_all_chunks_that_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +133,7 @@ def test_a_dict_of_scalars_is_metrics() -> None:
         found.best("reach")
 
 
-def test_what_is_not_finite_ranks_last(tmp_path: Any) -> None:
+def test_what_is_not_finite_ranks_last() -> None:
     S = js.grid(js.Linear, init_value=[0.2, 0.0, 0.1], end_value=0.0, steps=T)
     found = many.sweep(S, lambda s: {"a_loss": 1 / s(0), "b_loss": s(0)})
     assert found.diverged_at.tolist() == [[-1], [0], [-1]]
@@ -160,9 +143,6 @@ def test_what_is_not_finite_ranks_last(tmp_path: Any) -> None:
     np.testing.assert_allclose(found.final["b_loss"][:, 0], [0.2, 0.0, 0.1], rtol=1e-6)  # as it is, beside what is lost
     assert found.ranking("a_loss")[2]["diverged"] == 1
     assert np.isnan(found.spread("a_loss")["mean"][1])
-    found.save(tmp_path)
-    loaded = js.SweepResult.load(tmp_path)
-    np.testing.assert_array_equal(loaded.final["a_loss"], found.final["a_loss"])
     nothing = many.sweep(S, lambda s: s(0) * jnp.nan)
     with pytest.raises(ValueError, match="is finite"):
         nothing.best("predicted_loss")
@@ -211,10 +191,8 @@ LINES = js.grid(js.Linear, init_value=[0.1, 0.2], end_value=0.0, steps=T)
     [
         (lambda: many.sweep(FAMILY, omega), "write n=100_000"),
         (lambda: many.sweep(LINES, omega, 10), "beside settings"),
-        (lambda: many.sweep(LINES, omega, where=lambda s: True), "beside settings"),
         (lambda: many.sweep(LINES, LINES), "write a function of a setting"),
         (lambda: many.sweep(LINES, omega, chunk=0), "chunk=0"),
-        (lambda: many.sweep(LINES, omega, chunk=1.5), "chunk=1.5"),
         (lambda: many.sweep(LINES, omega, chunk="all"), 'or "auto"'),
         (lambda: many.sweep(LINES, omega, name=""), "name=''"),
         (lambda: many.sweep(LINES, omega, total_steps=0), "total_steps=0"),
@@ -223,7 +201,6 @@ LINES = js.grid(js.Linear, init_value=[0.1, 0.2], end_value=0.0, steps=T)
         (lambda: many.sweep(LINES, lambda s: {}), "write names"),
         (lambda: many.sweep(LINES, lambda s: {1: s(0)}), "write names"),
         (lambda: many.sweep(LINES, lambda s: float(s(0))), "cannot be traced"),
-        (lambda: many.sweep(LINES, lambda s: np.sin(s(0))), "cannot be traced"),
         (lambda: many.sweep([js.Constant(1.0), LINES], lambda s: {type(s).__name__: s(0)}), "the same names for all"),
         (lambda: many.sweep(js.Linear(1.0, 0.0, T), omega), "not stacked"),
     ],

@@ -199,56 +199,6 @@ def test_a_known_distance() -> None:
     assert abs(got.cooldown_steps - same.cooldown_steps) <= 1
 
 
-# --- the horizon: errors ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (lambda: plan.extend(wsd(warmup=50), 20, 800), "at=20 is in the warmup: .* until step 50; write at=50"),
-        (lambda: plan.extend(wsd(), 360, 800), "began at step 320: the rate is 0.5 of its plateau"),
-        (lambda: plan.extend(wsd(), 400, 800), "at=400 is not before the end of the old horizon of 400 steps"),
-        (lambda: plan.extend(wsd(), 100, 400), "new_total=400 is not longer than the old horizon of 400"),
-        (lambda: plan.extend(wsd(), 100, 90), r"new_total=90 is not longer .* write schedule.cooldown\(at,"),
-        (lambda: plan.extend(wsd(), 1.5, 800), "at=1.5; at must be an integer, 0 or more"),  # pyright: ignore
-        (
-            lambda: plan.extend(wsd(warmup=50), 10, 800, total_steps=40),
-            "total_steps=40 is shorter than the warmup: the rate still rises at step 39",
-        ),
-        (
-            lambda: plan.extend(js.Linear(1.0, 0.0, 200), 250, 800, total_steps=400),
-            "at=250: the rate at this step is 0; write at=199",
-        ),
-        (lambda: plan.extend(js.Constant(1.0), 1, 800), "has no field total_steps; write total_steps="),
-        (lambda: plan.extend(0.1, 1, 800), "schedule=0.1; write a schedule"),  # pyright: ignore
-        (lambda: plan.extend(js.stack(wsd(), wsd()), 1, 800), r"stacked; plan each of js.unstack"),
-        (lambda: plan.extend(wsd(), 1, 800, rule="best"), "rule='best'; did you mean 'least'"),  # pyright: ignore
-        (lambda: plan.extend(wsd(), 1, 800, shape="cosin"), "shape='cosin'; did you mean 'cosine'"),  # pyright: ignore
-        (lambda: plan.extend(wsd(), 1, 800, shape="exponential"), "an exponential cooldown ends above 0"),
-        (lambda: plan.extend(wsd(), 1, 800, end_value=2.0), "end_value=2.0; .* the rate at step 1, 0.001"),
-        (lambda: plan.extend(wsd(), 1, 800, cooldown_fraction=2), "must be a number from 0 to 1"),
-        (lambda: plan.extend(wsd(), 1, 800, distance=0.0), "distance=0.0; distance must be a finite number"),
-        (
-            lambda: plan.extend(wsd(), 120, 800, distance=1e-3),
-            r"at=120: the rates .* too high, [\d.]+ times the best ones; .* rule=.least.",
-        ),
-        (
-            lambda: plan.extend(wsd(), 120, 800, distance=1.0),
-            r"at=120: the rates .* too low, 0.0[\d]+ times the best ones; no cooldown",
-        ),
-    ],
-)
-def test_runs_that_cannot_be_prolonged(call: Callable[[], Any], says: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=says) as caught:
-        call()
-    assert str(caught.value).startswith(("plan.extend: ", "Cooldown: "))
-
-
-def test_a_plan_is_not_made_of_traced_schedules() -> None:
-    with pytest.raises(TypeError, match="is traced; call it outside of compiled functions"):
-        jax.jit(lambda s: plan.extend(s, 100, 800, total_steps=400).factor)(wsd())
-
-
 # --- the peak --------------------------------------------------------------------------------------------------------
 
 GAMMAS: dict[str, tuple[Any, float, float]] = {  # at 400 and 4,000 steps, computed apart from this package
@@ -287,38 +237,6 @@ def test_the_warmup_keeps_its_steps() -> None:
     assert type(got) is float
 
 
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (lambda: plan.transfer_peak(js.WarmupCosine(1.0, 100, 400), 400, 50), "warmup_steps=100 and total"),
-        (
-            lambda: plan.transfer_peak(lambda _: js.WarmupConstant(1.0, 100), 400, 50),
-            "to_steps=50 is shorter than the warmup",
-        ),
-        (lambda: plan.transfer_peak(js.Constant(1.0), 4, 5), "no field total_steps; write shape=lambda steps"),
-        (
-            lambda: plan.transfer_peak(lambda _: 1.0, 4, 5),
-            r"shape\(4\)=1.0 is not a schedule; write shape=lambda",
-        ),  # pyright: ignore
-        (lambda: plan.transfer_peak(3, 4, 5), "shape=3 is not a schedule; write shape=lambda steps"),  # pyright: ignore
-        (lambda: plan.transfer_peak(js.Linear(1.0, 0.0, 9), 0, 5), "from_steps=0; from_steps must be an"),
-        (lambda: plan.transfer_peak(js.Linear(1.0, 0.0, 4), 4, 5, -1.0), "peak_value=-1.0; peak_value must"),
-        (lambda: plan.transfer_peak(js.Linear(0.0, 0.0, 4), 4, 5), "all 4 rates are 0"),
-        (
-            lambda: plan.transfer_peak(js.Linear(1.0, 0.0, 400).warmup(20), 400, 800),
-            "from_steps=400 beside a shape whose steps is 20; .*, or a function: shape=lambda",
-        ),
-        (
-            lambda: plan.transfer_peak(js.WarmupCosine(1.0, 10, 400), 200, 800),
-            "from_steps=200 beside a shape whose total_steps is 400",
-        ),
-    ],
-)
-def test_peaks_that_cannot_be_transferred(call: Callable[[], Any], says: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=says):
-        call()
-
-
 # --- batch size ------------------------------------------------------------------------------------------------------
 
 
@@ -346,21 +264,6 @@ def test_a_schedule_of_another_batch_size() -> None:
     many = lambda batch: plan.scale_batch(0.1, 32, batch, "sqrt", critical_batch=64)  # noqa: E731
     np.testing.assert_allclose(many(jnp.array([16.0, 64.0])), [many(16.0), many(64.0)], rtol=1e-6)
     assert jax.eval_shape(many, jnp.float32(16.0)).shape == ()  # it can be traced
-
-
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (lambda: plan.scale_batch("a", 1, 2), "value='a' is text"),
-        (lambda: plan.scale_batch(0.1, 0, 2), "batch_size=0; batch_size must be a finite number above 0"),
-        (lambda: plan.scale_batch(0.1, 1, -2), "new_batch_size=-2; new_batch_size must be a finite"),
-        (lambda: plan.scale_batch(0.1, 1, 2, "cubic"), "rule='cubic'; .*linear, sqrt"),  # pyright: ignore
-        (lambda: plan.scale_batch(0.1, 1, 2, critical_batch=0), "critical_batch=0; critical_batch must be"),
-    ],
-)
-def test_batch_sizes_that_cannot_be_scaled(call: Callable[[], Any], says: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=says):
-        call()
 
 
 # --- seesaw ----------------------------------------------------------------------------------------------------------
@@ -476,29 +379,6 @@ def test_a_plateau_and_jumps() -> None:
     assert repr(js.parse(repr(got.learning_rate))) == repr(got.learning_rate)
 
 
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (
-            lambda: plan.seesaw(js.CyclicTriangular(0.1, 1.0, 10, 10), 8, 28),
-            r"schedule\(21\)=0.19 is above .*, 0.1, and after the peak at step 10; write a schedule",
-        ),
-        (lambda: plan.seesaw(wsd(), 8, cut=1.0), "cut=1.0; cut must be above 1, such as 2.0"),
-        (lambda: plan.seesaw(wsd(), 8, cut=-1.0), "cut=-1.0; cut must be a finite number above 0"),
-        (lambda: plan.seesaw(wsd(), 8, max_batch_size=4), "max_batch_size=4 is below batch_size=8"),
-        (lambda: plan.seesaw(wsd(), 0.5), "batch_size=0.5; batch_size must be an integer"),  # pyright: ignore
-        (lambda: plan.seesaw(wsd(), 8, multiple_of=0), "multiple_of=0; multiple_of must be an integer"),
-        (lambda: plan.seesaw(wsd(), 2**25 + 1), "batch_size=33554433 cannot .* float32; write 33554432, or"),
-        (lambda: plan.seesaw(wsd(), 8, multiple_of=2**24 + 1), "multiple_of=16777217 cannot be represented in"),
-        (lambda: plan.seesaw(wsd(), 8, rule="cubic"), "rule='cubic'; .*linear, sqrt"),  # pyright: ignore
-        (lambda: plan.seesaw(js.Constant(1.0), 8), "has no field total_steps; write total_steps="),
-    ],
-)
-def test_schedules_that_cannot_be_traded(call: Callable[[], Any], says: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=says):
-        call()
-
-
 def test_a_seesaw_is_a_table() -> None:
     few = repr(plan.seesaw(js.Linear(0.8, 0.0, 1_000), 64, 1_000, max_batch_size=256)).splitlines()
     assert few[0] == "Seesaw of 688 steps for 1000 (1.45 x faster)"
@@ -507,3 +387,61 @@ def test_a_seesaw_is_a_table() -> None:
     many = repr(plan.seesaw(js.Linear(0.8, 0.0, 1_000), 64, 1_000, cut=1.1)).splitlines()
     assert len(many) == 13
     assert many[9].endswith(" more")
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+STILL_RISING = "is shorter than the warmup: the rate still rises at step"
+REFUSED: list[tuple[Any, str]] = [
+    (lambda: plan.extend(wsd(warmup=50), 20, 800), "at=20 is in the warmup: .* until step 50; write at=50"),
+    (lambda: plan.extend(wsd(), 360, 800), "began at step 320: the rate is 0.5 of its plateau"),
+    (lambda: plan.extend(wsd(), 400, 800), "at=400 is not before the end of the old horizon of 400 steps"),
+    (
+        lambda: plan.extend(wsd(), 100, 400),
+        r"new_total=400 is not longer .*; .* write schedule.cooldown\(at,",
+    ),
+    (lambda: plan.extend(wsd(), 1.5, 800), "at=1.5; at must be an integer, 0 or more"),  # pyright: ignore
+    (lambda: plan.extend(wsd(warmup=50), 10, 800, total_steps=40), f"total_steps=40 {STILL_RISING} 39"),
+    (lambda: plan.extend(js.Linear(1.0, 0.0, 200), 250, 800, total_steps=400), "at=250: the .* is 0; write at=199"),
+    (lambda: plan.extend(js.Constant(1.0), 1, 800), "has no field total_steps; write total_steps="),
+    (lambda: plan.extend(0.1, 1, 800), "schedule=0.1; write a schedule"),  # pyright: ignore
+    (lambda: plan.extend(js.stack(wsd(), wsd()), 1, 800), r"stacked; plan each of js.unstack"),
+    (lambda: plan.extend(wsd(), 1, 800, rule="best"), "rule='best'; did you mean 'least'"),  # pyright: ignore
+    (lambda: plan.extend(wsd(), 1, 800, shape="cosin"), "Cooldown: shape='cosin'; did you mean 'cosine'"),  # pyright: ignore
+    (lambda: plan.extend(wsd(), 1, 800, shape="exponential"), "an exponential cooldown ends above 0"),
+    (lambda: plan.extend(wsd(), 1, 800, end_value=2.0), "end_value=2.0; .* the rate at step 1, 0.001"),
+    (lambda: plan.extend(wsd(), 1, 800, cooldown_fraction=2), "must be a number from 0 to 1"),
+    (lambda: plan.extend(wsd(), 1, 800, distance=0.0), "distance=0.0; distance must be a finite number"),
+    (lambda: plan.extend(wsd(), 120, 800, distance=1e-3), r"too high, [\d.]+ times the best ones; .* rule=.least."),
+    (lambda: plan.extend(wsd(), 120, 800, distance=1.0), r"too low, 0.0[\d]+ times the best ones; no cooldown"),
+    (lambda: plan.transfer_peak(js.WarmupCosine(1.0, 100, 400), 400, 50), "warmup_steps=100 and total"),
+    (lambda: plan.transfer_peak(lambda _: js.WarmupConstant(1.0, 100), 400, 50), f"to_steps=50 {STILL_RISING} 49"),
+    (lambda: plan.transfer_peak(js.Constant(1.0), 4, 5), "no field total_steps; write shape=lambda steps"),
+    (lambda: plan.transfer_peak(lambda _: 1.0, 4, 5), r"shape\(4\)=1.0 is not a schedule; write shape="),  # pyright: ignore
+    (lambda: plan.transfer_peak(3, 4, 5), "shape=3 is not a schedule; write shape=lambda steps"),  # pyright: ignore
+    (lambda: plan.transfer_peak(js.Linear(1.0, 0.0, 4), 4, 5, -1.0), "peak_value=-1.0; peak_value must"),
+    (lambda: plan.transfer_peak(js.Linear(0.0, 0.0, 4), 4, 5), "all 4 rates are 0"),
+    (lambda: plan.transfer_peak(js.Linear(1.0, 0.0, 400).warmup(20), 400, 800), "whose steps is 20; .* shape=lambda"),
+    (lambda: plan.scale_batch("a", 1, 2), "value='a' is text"),
+    (lambda: plan.scale_batch(0.1, 0, 2), "batch_size=0; batch_size must be a finite number above 0"),
+    (lambda: plan.scale_batch(0.1, 1, 2, "cubic"), "rule='cubic'; .*linear, sqrt"),  # pyright: ignore
+    (lambda: plan.scale_batch(0.1, 1, 2, critical_batch=0), "critical_batch=0; critical_batch must be"),
+    (lambda: plan.seesaw(js.CyclicTriangular(0.1, 1.0, 10, 10), 8, 28), r"schedule\(21\)=0.19 is above .* at step 10;"),
+    (lambda: plan.seesaw(wsd(), 8, cut=1.0), "cut=1.0; cut must be above 1, such as 2.0"),
+    (lambda: plan.seesaw(wsd(), 8, max_batch_size=4), "max_batch_size=4 is below batch_size=8"),
+    (lambda: plan.seesaw(wsd(), 8, multiple_of=0), "multiple_of=0; multiple_of must be an integer"),
+    (lambda: plan.seesaw(wsd(), 2**25 + 1), "batch_size=33554433 cannot .* float32; write 33554432, or"),
+    (lambda: plan.seesaw(wsd(), 8, multiple_of=2**24 + 1), "multiple_of=16777217 cannot be represented in"),
+    (lambda: plan.seesaw(wsd(), 8, rule="cubic"), "rule='cubic'; .*linear, sqrt"),  # pyright: ignore
+]
+
+
+@pytest.mark.parametrize(("call", "says"), REFUSED)
+def test_plans_that_cannot_be_made(call: Callable[[], Any], says: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=says):
+        call()
+
+
+def test_a_plan_is_not_made_of_traced_schedules() -> None:
+    with pytest.raises(TypeError, match="is traced; call it outside of compiled functions"):
+        jax.jit(lambda s: plan.extend(s, 100, 800, total_steps=400).factor)(wsd())

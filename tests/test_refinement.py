@@ -184,30 +184,20 @@ def test_the_peak_may_be_traced() -> None:
     ("kwargs", "says"),
     [
         ({"optimizer": "adamw"}, "did you mean 'adam'"),
-        ({"optimizer": 2}, "optimizer=2"),
         ({"grad_norms": [1.0, 2.0, 0.0, 1.0]}, r"grad_norms\[2\]=0.0 at step 2"),
-        ({"grad_norms": [1.0, -2.0, 1.0]}, r"grad_norms\[1\]=-2.0 at step 1"),
         ({"grad_norms": [1.0, np.nan]}, r"grad_norms\[1\]=nan at step 1"),
         ({"grad_norms": [[1.0, 1.0], [1.0, np.inf], [1.0, 1.0]]}, r"grad_norms\[1\]\[1\]=inf at step 1"),
-        (
-            {"grad_norms": (np.array([3, 70]), np.array([1.0, -1.0])), "total_steps": 100},
-            r"grad_norms\[1\]=-1.0 at step 70",
-        ),
+        ({"grad_norms": ([3, 70], [1.0, -1.0]), "total_steps": 100}, r"grad_norms\[1\]=-1.0 at step 70"),
         ({"grad_norms": [1.0]}, "2 or more"),
-        ({"grad_norms": np.ones((0, 5))}, "2 or more"),
         ({"grad_norms": 3.0}, "grad_norms=3.0"),
-        ({"grad_norms": (np.array([0]), np.array([1.0]))}, "2 or more"),
         ({"grad_norms": (np.array([0, 5, 5]), np.ones(3)), "total_steps": 9}, "each larger than the one before"),
         ({"grad_norms": (np.array([-1, 5]), np.ones(2)), "total_steps": 9}, "steps must be 0 or more"),
-        ({"grad_norms": (np.array([0, np.nan]), np.ones(2)), "total_steps": 9}, "steps must be 0 or more"),
         ({"grad_norms": (np.array([0, 5]), np.ones(3)), "total_steps": 9}, r"\(2,\) beside norms of shape \(3,\)"),
         ({"grad_norms": (np.array([0, 5]), np.ones(2))}, "write total_steps=6 or more"),
         ({"grad_norms": (np.array([0, 5]), np.ones(2)), "total_steps": 5}, "write 6 or more"),
         ({"total_steps": 9}, "total_steps=9; write 10 or more for 10 norms"),
-        ({"total_steps": 20.0}, "total_steps=20.0"),
         ({"window": 1.5}, "window=1.5"),
         ({"warmup_steps": 9}, "it must leave 2 or more of 10 steps"),
-        ({"warmup_steps": -1}, "warmup_steps=-1"),
         ({"peak_value": 0.0}, "peak_value=0.0"),
         ({"peak_value": np.ones(2)}, "one number"),
     ],
@@ -218,19 +208,14 @@ def test_what_refine_refuses(kwargs: dict[str, Any], says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("norms", "says"),
+    ("call", "says"),
     [
-        ([[1.0, 2.0], [3.0, 4.0]], "write a tuple"),
-        ([[1.0, 2.0], [3.0], [1.0]], "rows of the same length"),
-        ("norms", "grad_norms='norms'"),
-        ([True, False], "grad_norms="),
+        (lambda: refine([[1.0, 2.0], [3.0, 4.0]]), "write a tuple"),
+        (lambda: refine([[1.0, 2.0], [3.0], [1.0]]), "rows of the same length"),
+        (lambda: refine([True, False]), "grad_norms="),
+        (lambda: jax.jit(refine)(jnp.ones(5)), "outside of jit"),
     ],
 )
-def test_what_refine_does_not_know(norms: Any, says: str) -> None:
+def test_what_refine_does_not_know(call: Any, says: str) -> None:
     with pytest.raises(TypeError, match=says):
-        refine(norms)
-
-
-def test_traced_norms_are_refused() -> None:
-    with pytest.raises(TypeError, match="outside of jit"):
-        jax.jit(refine)(jnp.ones(5))
+        call()

@@ -161,7 +161,9 @@ def test_everything_in_a_pytree_becomes_stacked():
 def test_spaces_inside_of_spaces_and_tables():
     inner = sample(space(js.schedules.Hold, schedule=RATE, every=int_uniform(1, 3)), 8)
     assert len(set(inner.schedule.init_value.tolist())) == 8
-    table = sample(js.MultiStepDecay, 8, init_value=0.1, decay_rate=0.1, milestones=[int_uniform(1, 5), int_uniform(6, 9)])
+    table = sample(
+        js.MultiStepDecay, 8, init_value=0.1, decay_rate=0.1, milestones=[int_uniform(1, 5), int_uniform(6, 9)]
+    )
     assert table.milestones.shape == (8, 2)
     assert (table.milestones[:, 0] < table.milestones[:, 1]).all()
 

@@ -51,21 +51,10 @@ class AnnealingLaw(Law):
 
     @classmethod
     def fit(cls, curves: Any, *, decay: float = 0.999, **options: Any) -> FittedLaw:
-        """Fits the law to curves, for a given `decay`.
+        """Fits the law to curves, for a given `decay`; as `MultiPowerLaw.fit`, with 5 losses or more.
 
-        Args:
-          curves: a list of `Curve`, with 5 losses or more after their warmups; the rate of at least one decays.
-          decay: from 0 to below 1; it is not fitted. Compare the `residual` of some, such as 0.99, 0.999 and 0.9995.
-          **options: the fields of `FitOptions`, such as `starts=16`; `prior` has no effect.
-
-        Returns:
-          A `FittedLaw`.
-
-        Raises:
-          FieldError, FieldTypeError: for bad arguments, and for curves that do not determine the law.
-
-        Warns:
-          RuntimeWarning: if the fit did not converge, or only one of the starts reached the result.
+        `decay`, from 0 to below 1, is not fitted: compare the `residual` of some, such as 0.99, 0.999 and 0.9995. The
+        option `prior` has no effect.
         """
         fixed = {"decay": cls(L0=0.0, A=0.0, alpha=0.0, C=0.0, decay=decay).numbers()["decay"]}
         return fit(cls, fixed, curves, options)
@@ -96,11 +85,8 @@ class AnnealingLaw(Law):
     def _data(cls, rates: list[np.ndarray], at: list[np.ndarray], fixed: dict[str, float]) -> dict[str, np.ndarray]:
         """S1 and S2 of each point."""
         law = cls(L0=0.0, A=0.0, alpha=0.0, C=0.0, **fixed)
-        sums = [_sums_of(law, r) for r in rates]
-        return {
-            name: np.concatenate([np.asarray(s[i])[a] for s, a in zip(sums, at, strict=True)])
-            for i, name in enumerate(("total", "area"))
-        }
+        sums = [np.stack(_sums_of(law, r))[:, a] for r, a in zip(rates, at, strict=True)]
+        return dict(zip(("total", "area"), np.concatenate(sums, axis=1), strict=True))
 
     def _of_data(self, data: dict[str, jax.Array]) -> jax.Array:
         return self._settled(data["total"]) - self.C * data["area"]

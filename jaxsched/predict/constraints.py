@@ -38,6 +38,10 @@ class bounds:
             raise FieldError("bounds", "fields", fields, "write at least one: bounds(peak_value=(1e-4, 1.0))")
         object.__setattr__(self, "fields", tuple((name, _pair(name, pair)) for name, pair in pairs.items()))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.fields)
+
     def __repr__(self) -> str:
         side = lambda x: None if math.isinf(x) else x  # noqa: E731
         return f"bounds({ {name: (side(lo), side(hi)) for name, (lo, hi) in self.fields} })"
@@ -104,6 +108,10 @@ class fixed_peak:
             _texts("fixed_peak", (self.name,))
         else:
             check_count("fixed_peak", "total_steps", self.total_steps)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return () if self.name is None else (self.name,)
 
 
 _KINDS = (bounds, fixed, falling, fixed_peak)

@@ -49,9 +49,6 @@ def bound(lrs: Any, distance: Number = 1.0, grad_norm: Any = 1.0, *, total_steps
       grad_norm: G, the largest norm of the gradients: a number above 0, or one for each step, (T,).
       total_steps: T, if `lrs` is a schedule.
 
-    Returns:
-      A scalar.
-
     Raises:
       FieldError: for a rate that is negative or not finite, if no rate is above 0, and unless distance and norms are
         above 0 in their dtype.
@@ -81,17 +78,7 @@ def best_scale(lrs: Any, total_steps: int | None = None, *, distance: Number = 1
     `Omega(gamma) = t1 / gamma + gamma (t2 + t3)` with the three terms of `bound`, so `gamma* = sqrt(t1 / (t2 + t3))`
     and `Omega* = 2 sqrt(t1 (t2 + t3))`. Omega* compares shapes: it does not change if all rates are doubled.
 
-    Args:
-      lrs: see `bound`, as all arguments.
-      total_steps: T, if `lrs` is a schedule.
-      distance: D.
-      grad_norm: G.
-
-    Returns:
-      `BestScale(scale, bound)`, two scalars.
-
-    Raises:
-      FieldError: as `bound` does.
+    Arguments and errors are those of `bound`.
 
     Example:
       >>> import jaxsched as js

@@ -15,8 +15,8 @@ import numpy as np
 from .._errors import FieldError, FieldTypeError, nearest_name
 from ..fields import Field, shortest
 from ..schedules.base import Schedule
-from ..sweep.settings import path_text
-from .constraints import bounds, falling, fixed, fixed_peak
+from ..sweep.settings import is_schedule, path_text
+from .constraints import bounds, falling, fixed_peak
 
 _EDGE = 1e-3
 """A number on its bound starts inside by this share, and equal neighbours of a falling table start apart by this
@@ -27,40 +27,52 @@ difference of coordinates: on the edge itself the gradient is 0."""
 # values of a table hold between their coordinates. So no update can violate a constraint, in any combination.
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["given", "lo", "hi", "top"],
+    meta_fields=["kind", "falling", "peak"],
+)
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """The function from the coordinates of a field to its numbers; static in the program.
+    """The function from the coordinates of a field to its numbers.
 
     Args:
-      kind: "sign" (it keeps its sign, and 0 stays 0), "low" and "high" (one bound), "box", "log" (a box by factors);
-        None for a constant field.
+      kind: "sign" (it keeps its sign, and 0 stays 0), "low" and "high" (one bound), "box", "log" (a box by factors).
       falling: whether the values of a table never rise.
       peak: whether their maximum is constant.
+      given: the numbers at the start.
+      lo: the lower bound.
+      hi: the upper bound.
+      top: the coordinate of the maximum.
     """
 
-    kind: str | None = None
-    falling: bool = False
-    peak: bool = False
+    kind: str
+    falling: bool
+    peak: bool
+    given: Any
+    lo: Any
+    hi: Any
+    top: Any = 0.0
 
-    def value(self, z: jax.Array, at: dict[str, jax.Array]) -> jax.Array:
+    def value(self, z: jax.Array) -> jax.Array:
         """The numbers at the coordinates `z`."""
         if self.falling:
             z = z[0] - jnp.concatenate([jnp.zeros(1, z.dtype), jnp.cumsum(jax.nn.softplus(z[1:]))])
         top = jnp.zeros((), bool)
         if self.kind == "sign":
-            z = jnp.where(at["given"] == 0, -jnp.inf, z)
+            z = jnp.where(self.given == 0, -jnp.inf, z)
         if self.peak:
             top = z == jnp.max(z)
-            z = z - jnp.max(z) + at["top"]
-        value = self._linked(z, at)
+            z = z - jnp.max(z) + self.top
+        value = self._linked(z)
         if self.kind != "sign":
-            value = jnp.clip(value, at["lo"], at["hi"])  # rounding must not break a bound
-        return jnp.where(top, at["peak"], value) if self.peak else value
+            value = jnp.clip(value, self.lo, self.hi)  # rounding must not break a bound
+        return jnp.where(top, jnp.max(self.given), value) if self.peak else value
 
-    def _linked(self, z: jax.Array, at: dict[str, jax.Array]) -> jax.Array:
-        lo, hi = at["lo"], at["hi"]
+    def _linked(self, z: jax.Array) -> jax.Array:
+        lo, hi = self.lo, self.hi
         if self.kind == "sign":  # without a gradient the number stays the same to the last bit
-            return (jnp.sign(at["given"]) if self.falling or self.peak else at["given"]) * jnp.exp(z)
+            return (jnp.sign(self.given) if self.falling or self.peak else self.given) * jnp.exp(z)
         if self.kind == "low":
             return lo + jnp.exp(z)
         if self.kind == "high":
@@ -68,9 +80,9 @@ class Link:
         up, down = jax.nn.sigmoid(z), jax.nn.sigmoid(-z)
         return lo * down + hi * up if self.kind == "box" else jnp.exp(jnp.log(lo) * down + jnp.log(hi) * up)
 
-    def coordinates(self, given: np.ndarray, lo: float, hi: float) -> np.ndarray:
+    def coordinates(self, given: np.ndarray) -> np.ndarray:
         """The coordinates of the numbers `given`, float64, without `falling` and `peak`."""
-        size = np.max(np.abs(given), initial=0) or 1.0
+        lo, hi, size = self.lo, self.hi, np.max(np.abs(given), initial=0) or 1.0
         if self.kind == "sign":
             return np.log(np.where(given == 0, size, np.abs(given))) if self.falling or self.peak else 0 * given
         if self.kind == "low":
@@ -81,48 +93,16 @@ class Link:
         share = np.clip(share, _EDGE, 1 - _EDGE)
         return np.log(share / (1 - share))
 
-    def free(self, z: np.ndarray) -> np.ndarray:
-        """The coordinates of the descent, from those of the numbers."""
-        if self.peak and z.ndim and not self.falling:  # ties have no gradient
+    def start(self) -> np.ndarray:
+        """The coordinates of the descent at the given numbers, float64."""
+        z = self.coordinates(self.given)
+        if self.falling and self.kind == "sign":
+            z = np.where(self.given == 0, np.min(z[self.given != 0], initial=0.0), z)  # zeros have no coordinate
+        if self.falling:
+            return np.concatenate([z[:1], np.log(np.expm1(np.maximum(-np.diff(z), _EDGE)))])
+        if self.peak and z.ndim:  # ties have no gradient
             z = np.where(np.arange(z.size) == np.argmax(z), z, np.minimum(z, np.max(z) - _EDGE))
-        if not self.falling:
-            return z
-        drops = np.maximum(-np.diff(z), _EDGE)
-        return np.concatenate([z[:1], np.log(np.expm1(drops))])
-
-
-@dataclasses.dataclass(frozen=True)
-class Form:
-    """The static part of a schedule: its structure, the links of its leaves, and the steps of a `fixed_peak`."""
-
-    structure: Any
-    links: tuple[Link, ...]
-    peak_steps: int | None
-
-    def schedule(self, leaves: Any) -> Any:
-        return self.structure.unflatten(leaves)
-
-    def at(self, moving: Any, leaves: Any, numbers: Any) -> list[Any]:
-        """The leaves at the coordinates `moving`."""
-        parts = iter(zip(moving, numbers, strict=True))
-        out = []
-        for link, leaf in zip(self.links, leaves, strict=True):
-            if link.kind is not None:
-                z, at = next(parts)
-                leaf = link.value(z, at).astype(jnp.result_type(leaf))
-            out.append(leaf)
-        return out
-
-    def peaked(self, schedule: Any, peak: Any) -> Any:
-        """The schedule, scaled to its peak if that is a constraint."""
-        return schedule if self.peak_steps is None else self._factor(schedule, peak) * schedule
-
-    def printed(self, schedule: Any, peak: Any) -> Any:
-        """The same outside of a program, with a Python float as the factor."""
-        return schedule if self.peak_steps is None else float(shortest(self._factor(schedule, peak))) * schedule
-
-    def _factor(self, schedule: Any, peak: Any) -> jax.Array:
-        return peak / jnp.max(schedule.table(self.peak_steps))
+        return z
 
 
 @dataclasses.dataclass
@@ -136,7 +116,7 @@ class Rule:
     hi: float = math.inf
     fixed: bool = False
     falling: bool = False
-    peak: bool = False
+    fixed_peak: bool = False
     named: bool = False
     bounded: bool = False
 
@@ -145,26 +125,24 @@ class Rule:
         """The numbers as they are written: a float32 of 0.1 lies on a bound of 0.1."""
         return shortest(self.leaf)
 
-    def link(self) -> Link:
-        """The link of the leaf; raises FieldError if it cannot satisfy its constraints."""
-        if self.fixed:
-            self._refuse_outside()
-            return Link()
+    def link(self) -> Link | None:
+        """The link of the leaf, None for a constant; raises FieldError if it cannot satisfy its constraints."""
         whole = not jnp.issubdtype(jnp.result_type(self.leaf), jnp.floating)
         steps = self.field is not None and self.field.table and self.field.counts
-        if whole or steps:
-            if not self.named:
-                return Link()
+        if (whole or steps) and self.named and not self.fixed:
             what = "a table of steps" if steps else "an integer"
             instead = f"leave it out{'' if steps else f', or write a float, such as {self.path}=400.0'}"
             raise self._error(f" is {what} and takes no gradient", instead)
+        if self.fixed or whole or steps:
+            self._refuse_outside()
+            return None
         low, high = self._taken()
         self.lo, self.hi = max(self.lo, low), min(self.hi, high)
         self._check()
-        open_low, open_high = math.isinf(self.lo), math.isinf(self.hi)
         kinds = {(True, True): "sign", (False, True): "low", (True, False): "high"}
-        kind = kinds.get((open_low, open_high)) or ("log" if self.lo > 0 else "box")
-        return Link(kind, self.falling and self.given.ndim > 0, self.peak)
+        kind = kinds.get((math.isinf(self.lo), math.isinf(self.hi))) or ("log" if self.lo > 0 else "box")
+        link = Link(kind, self.falling and self.given.ndim > 0, self.fixed_peak, self.given, self.lo, self.hi)
+        return dataclasses.replace(link, top=link.coordinates(np.max(self.given)))
 
     def rate(self) -> bool:
         """Whether a factor of the whole schedule multiplies it: neither a number of steps nor a share."""
@@ -186,13 +164,12 @@ class Rule:
         if not np.all(np.isfinite(given)):
             raise self._error(" is not finite", "start from finite numbers")
         self._refuse_outside()
-        if not (self.falling or self.peak):
-            return
-        if math.isinf(self.lo) and np.any(given < 0):
+        constrained = self.falling or self.fixed_peak
+        if constrained and math.isinf(self.lo) and np.any(given < 0):
             raise self._error(" has values below 0", f"write bounds({self.path}=(lo, hi)) beside this constraint")
         if self.falling and np.any(np.diff(np.atleast_1d(given)) > 0):
             raise self._error(" rises", "start from falling values, such as sorted(values, reverse=True)")
-        if self.peak and not given.any():
+        if self.fixed_peak and not given.any():
             raise self._error(" has no peak", "write a value above 0")
 
     def _refuse_outside(self) -> None:
@@ -218,16 +195,12 @@ def _takes(field: Field, number: float) -> bool:
 
 def _field(schedule: Any, path: Any) -> Field | None:
     """The field of the leaf at a path; None for a number outside of schedules, or one of several in a field."""
-    found, here = None, schedule
+    found: Field | None = None
+    here: Any = schedule
     for key in path:
-        if isinstance(here, Schedule):
-            found = next(f for f in here._fields if f.name == key.name)
-            here = getattr(here, key.name)
-        else:
-            found = None
-            here = (
-                getattr(here, key.name) if hasattr(key, "name") else here[getattr(key, "idx", getattr(key, "key", 0))]
-            )
+        fields = here._fields if is_schedule(here) else ()
+        found = next((f for f in fields if f.name == key.name), None)
+        here = getattr(here, key.name) if hasattr(key, "name") else here[getattr(key, "idx", getattr(key, "key", 0))]
     return found
 
 
@@ -235,34 +208,22 @@ def rules_of(schedule: Any, constraints: list[Any]) -> list[Rule]:
     """Returns the constraints of each leaf, in the order of the leaves."""
     leaves = jax.tree_util.tree_leaves_with_path(schedule)
     rules = [Rule(path_text(path), leaf, _field(schedule, path)) for path, leaf in leaves]
-
-    def named(constraint: Any, name: str, table: bool = False) -> Iterable[Rule]:
+    for one, name in [(constraint, name) for constraint in constraints for name in constraint.names]:
         found = [rule for rule in rules if rule.path == name or rule.path.startswith(f"{name}.")]
         if not found:
             instead = nearest_name(name, [rule.path for rule in rules])
-            raise FieldError("optimize", "constraints", constraint, instead, note=f" names {name!r}")
+            raise FieldError("optimize", "constraints", one, instead, note=f" names {name!r}")
         for rule in found:
-            if table and not rule.given.ndim:
+            rule.named = True
+            if isinstance(one, bounds):
+                lo, hi = dict(one.fields)[name]
+                rule.lo, rule.hi, rule.bounded = max(rule.lo, lo), min(rule.hi, hi), True
+                continue
+            if isinstance(one, (falling, fixed_peak)) and not rule.given.ndim:
                 instead = "it is for a table, such as the values of knots(schedule, total_steps)"
                 note = f" names {rule.path}={rule.leaf}, which is one number"
-                raise FieldError("optimize", "constraints", constraint, instead, note=note)
-            rule.named = True
-            yield rule
-
-    for one in constraints:
-        if isinstance(one, bounds):
-            for name, (lo, hi) in one.fields:
-                for rule in named(one, name):
-                    rule.lo, rule.hi, rule.bounded = max(rule.lo, lo), min(rule.hi, hi), True
-        elif isinstance(one, fixed):
-            for rule in (rule for name in one.names for rule in named(one, name)):
-                rule.fixed = True
-        elif isinstance(one, falling):
-            for rule in (rule for name in one.names for rule in named(one, name, table=True)):
-                rule.falling = True
-        elif one.name is not None:
-            for rule in named(one, one.name, table=True):
-                rule.peak = True
+                raise FieldError("optimize", "constraints", one, instead, note=note)
+            setattr(rule, type(one).__name__, True)
     return rules
 
 
@@ -285,15 +246,3 @@ def whole_peak(schedule: Any, constraints: Iterable[Any], rules: list[Rule]) -> 
     if not 0 < peak < math.inf:
         raise refuse(found[0], "it needs a schedule with a value above 0", note=f": the largest value is {peak:g}")
     return found[0].total_steps, peak
-
-
-def numbers_of(link: Link, rule: Rule) -> tuple[dict[str, Any], np.ndarray]:
-    """The arguments of the link of a leaf, and the coordinates of the leaf."""
-    given = rule.given
-    z = link.coordinates(given, rule.lo, rule.hi)
-    peak = np.max(given)
-    top = link.coordinates(peak, rule.lo, rule.hi)
-    numbers = {"given": given, "lo": rule.lo, "hi": rule.hi, "peak": peak, "top": top}
-    if link.falling and link.kind == "sign":
-        z = np.where(given == 0, np.min(z[given != 0], initial=0.0), z)  # zeros have no coordinate
-    return {name: np.asarray(x, jnp.result_type(float)) for name, x in numbers.items()}, z

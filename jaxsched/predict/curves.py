@@ -85,6 +85,11 @@ class Curve:
         """The steps of the losses after the warmup, which laws are fitted to."""
         return self.steps[self.steps >= max(self.warmup_steps, 1)]
 
+    @property
+    def fitted_losses(self) -> np.ndarray:
+        """The losses at the fitted steps."""
+        return self.losses[self.steps >= max(self.warmup_steps, 1)]
+
 
 def check_curves(owner: str, curves: Any) -> tuple[Curve, ...]:
     """Returns `curves`, a list of them or a single one, as a tuple."""
@@ -106,11 +111,8 @@ def _steps(owner: str, steps: Any, total: int) -> np.ndarray:
         raise FieldError(owner, "steps", steps, "steps must be a list of steps, (n,)")
     refuse_where(owner, "steps", raw, ~np.isfinite(raw) | (raw != np.floor(raw)), "steps must be integers")
     ints = raw.astype(np.int64)
-    refuse_where(owner, "steps", ints, ints < 0, "steps count from 0")
-    rises = np.diff(ints, prepend=-1) > 0
-    refuse_where(
-        owner, "steps", ints, ~rises, "each step must be larger than the one before: sort them with np.argsort"
-    )
+    instead = "steps count from 0, each larger than the one before: sort them with np.argsort"
+    refuse_where(owner, "steps", ints, np.diff(ints, prepend=-1) <= 0, instead)
     note = f" is beyond the {total} rates"
     refuse_where(owner, "steps", ints, ints >= total, "write lrs with the rates of all steps, measured or not", note)
     return ints
@@ -124,8 +126,7 @@ def _losses(owner: str, losses: Any, steps: np.ndarray) -> np.ndarray:
     if values.shape != steps.shape:
         note = f" has the shape {values.shape} beside {steps.size} steps"
         raise FieldError(owner, "losses", losses, "write one loss for each step", note=note)
-    refuse_where(
-        owner, "losses", values, ~np.isfinite(values), "leave out steps without a finite loss: np.isfinite(losses)"
-    )
+    instead = "leave out steps without a finite loss: np.isfinite(losses)"
+    refuse_where(owner, "losses", values, ~np.isfinite(values), instead)
     refuse_where(owner, "losses", values, values <= 0, "losses must be above 0")
     return values

@@ -21,7 +21,7 @@ from ..schedules.recipes import WarmupCosine
 from ..sweep.settings import is_schedule
 from .arguments import check_count, check_number, check_setting
 from .constraints import constraint_list
-from .coordinates import Form, Link, Rule, numbers_of, rules_of, whole_peak
+from .coordinates import Rule, rules_of, whole_peak
 from .objectives import Objective, check_objective, scalar, traced
 
 
@@ -102,12 +102,9 @@ def optimize(
       spread: the standard deviation of the others around it, 0 or more; 1.0 is a factor of e.
       seed: of the spread.
 
-    Returns:
-      An `Optimized`, with the best schedule of all steps.
-
     Raises:
-      FieldError, FieldTypeError: for bad arguments, an objective that is not a scalar or cannot be traced, a constraint
-        of a field that does not exist or takes no gradient, and if all starts fail.
+      FieldError, FieldTypeError: for an objective that is not a scalar or cannot be traced, a constraint of a field
+        that does not exist or takes no gradient, and if all starts fail.
 
     Example:
       >>> import jaxsched as js
@@ -130,25 +127,24 @@ def optimize(
         raise FieldTypeError("optimize", "optimizer", optimizer, "write one of optax, such as optax.adam(0.03)")
     held = constraint_list(constraints)
     rules = rules_of(schedule, held)
-    links = tuple(rule.link() for rule in rules)
-    if not any(link.kind for link in links):
+    links = [rule.link() for rule in rules]
+    if not any(links):
         instead = "write a float for what is to move, and fix less"
         raise FieldError("optimize", "schedule", schedule, instead, note=": nothing moves")
     peak_steps, peak = whole_peak(schedule, held, rules)
-    form = Form(jax.tree.structure(schedule), links, peak_steps)
-    moving = [(link, rule, *numbers_of(link, rule)) for link, rule in zip(links, rules, strict=True) if link.kind]
-    points = _points([link.free(z) for link, _, _, z in moving], starts, spread, seed)
-    leaves, numbers = [rule.leaf for rule in rules], [numbers for _, _, numbers, _ in moving]
+    rng, floats = np.random.default_rng(seed), jnp.result_type(float)
+    points = [None if link is None else _around(link.start(), starts, spread, rng).astype(floats) for link in links]
+    links = jax.tree.map(lambda x: np.asarray(x, floats), links)
+    structure, leaves = jax.tree.structure(schedule), [jnp.asarray(rule.leaf) for rule in rules]
     optimizer = _adam(steps) if optimizer is None else optimizer
+    descent = _descend(objective, structure, peak_steps, optimizer, steps, leaves, peak, links, points)
 
-    def run(points: list[np.ndarray], keep: bool) -> dict[str, Any]:
-        return jax.device_get(_descend(objective, form, optimizer, steps, keep, leaves, peak, numbers, points))
+    def make(numbers: list[Any]) -> Any:
+        """The schedule of these leaves, checked by its class."""
+        made = _checked(structure.unflatten(map(_leaf, rules, numbers)))
+        return made if peak_steps is None else float(shortest(_factor(made, peak_steps, peak))) * made
 
-    def replay(start: int) -> tuple[float, Any]:
-        return _best_on_the_way(run([z[start : start + 1] for z in points], True), make)
-
-    make = functools.partial(_make, form, rules, peak)
-    return _best(schedule, run(points, False), make, replay)
+    return _best(schedule, jax.device_get(descent), make)
 
 
 def knots(like: Any, total_steps: int, n: int = 16, kind: str = "linear") -> PiecewiseInterpolate:
@@ -179,80 +175,87 @@ def _adam(steps: int) -> optax.GradientTransformation:
     return optax.adam(WarmupCosine(0.1, steps // 20, steps), b2=0.99)
 
 
-def _points(centre: list[np.ndarray], starts: int, spread: float, seed: int) -> list[np.ndarray]:
+def _around(z: np.ndarray, starts: int, spread: float, rng: np.random.Generator) -> np.ndarray:
     """The coordinates of all starts; the first is the centre."""
-    rng = np.random.default_rng(seed)
-    points = []
-    for z in centre:
-        away = spread * rng.standard_normal((starts, *z.shape))
-        away[0] = 0
-        points.append((z + away).astype(jnp.result_type(float)))
-    return points
+    away = spread * rng.standard_normal((starts, *z.shape))
+    away[0] = 0
+    return z + away
+
+
+def _factor(schedule: Any, peak_steps: int, peak: Any) -> jax.Array:
+    """The factor by which a `fixed_peak` of the whole schedule multiplies it."""
+    return peak / jnp.max(schedule.table(peak_steps))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _descend(
     objective: Objective,
-    form: Form,
+    structure: Any,
+    peak_steps: int | None,
     optimizer: Any,
     steps: int,
-    keep: bool,
     leaves: Any,
     peak: Any,
-    numbers: Any,
+    links: Any,
     points: Any,
 ) -> dict[str, Any]:
-    """All starts side by side: the best value and leaves of each, its history, and with `keep` all leaves."""
+    """All starts side by side: the objective and the leaves of each at each step."""
     wide = optax.with_extra_args_support(optimizer)
 
+    def at(z: Any) -> list[Any]:
+        return [
+            leaf if link is None else link.value(x).astype(leaf.dtype)
+            for leaf, link, x in zip(leaves, links, z, strict=True)
+        ]
+
     def value_of(leaves: Any) -> jax.Array:
-        schedule = form.peaked(form.schedule(leaves), peak)
+        schedule = structure.unflatten(leaves)
+        if peak_steps is not None:
+            schedule = _factor(schedule, peak_steps, peak) * schedule
         return scalar("optimize", "objective(schedule)", traced("optimize", objective, schedule))
 
-    def value_at(moving: Any) -> jax.Array:
-        return value_of(form.at(moving, leaves, numbers))
+    def value_at(z: Any) -> jax.Array:
+        return value_of(at(z))
 
     def update(state: Any, _: Any) -> tuple[Any, Any]:
-        z, memory, best, best_z, going = state
+        z, memory, going = state
         value, slope = jax.value_and_grad(value_at)(z)
-        better = going & (value < best)  # a NaN is not
-        best_z = jax.tree.map(lambda new, old: jnp.where(better, new, old), z, best_z)
-        seen: dict[str, Any] = {"history": jnp.where(going, value, jnp.nan)}
-        if keep:
-            seen["way"] = form.at(z, leaves, numbers)
-        going &= jnp.isfinite(value) & jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in slope]))
-        best = jnp.where(better & jnp.isfinite(value), value, best)
+        moving = [None if link is None else leaf for link, leaf in zip(links, at(z), strict=True)]
+        seen = {"history": jnp.where(going, value, jnp.nan), "leaves": moving}
+        going &= jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves((value, slope))]))
         moves, memory = wide.update(slope, memory, z, value=value, grad=slope, value_fn=value_at)
         moved = optax.apply_updates(z, moves)
         z = jax.tree.map(lambda new, old: jnp.where(going, new, old), moved, z)
-        return (z, memory, best, best_z, going), seen
+        return (z, memory, going), seen
 
     def one(z: Any) -> Any:
-        begin = (z, wide.init(z), jnp.asarray(jnp.inf, jnp.result_type(float)), z, jnp.asarray(True))
-        (_, _, best, best_z, going), seen = jax.lax.scan(update, begin, length=steps + 1)
-        return {"best": best, "leaves": form.at(best_z, leaves, numbers), "going": going, **seen}
+        (*_, going), seen = jax.lax.scan(update, (z, wide.init(z), jnp.asarray(True)), length=steps + 1)
+        return {"going": going, **seen}
 
-    leaves = [jnp.asarray(leaf) for leaf in leaves]
     return {**jax.vmap(one)(points), "before": value_of(leaves)}
 
 
-def _best(
-    schedule: Any, found: dict[str, Any], make: Callable[[Any], Any], replay: Callable[[int], tuple[float, Any]]
-) -> Optimized:
-    """The best schedule of all starts that its class accepts; a start whose best is refused is run again."""
-    before, values = float(found["before"]), found["best"].astype(np.float64)
-    values[np.isinf(values)] = np.nan
+def _best(schedule: Any, found: dict[str, Any], make: Callable[[Any], Any]) -> Optimized:
+    """The best schedule of all starts and steps that its class accepts."""
+    before, history = float(found["before"]), found["history"].astype(np.float64)
+    finite = np.where(np.isfinite(history), history, np.nan)
+    values = np.fmin.reduce(finite, axis=1)
     refusal: ValueError | None = None
     kept, start, refused = None, 0, 0
     for i in _finite_order(values):
         if kept is not None and values[start] <= values[i]:
             break
-        try:
-            one = make([leaf[i] for leaf in found["leaves"]])
-        except ValueError as error:
-            refusal, refused = error, refused + 1
-            values[i], one = replay(i)
-        if one is not None and (kept is None or values[i] < values[start]):
+        one, refusals = None, refused
+        for k in _finite_order(finite[i]):
+            try:
+                one = make([None if leaf is None else leaf[i, k] for leaf in found["leaves"]])
+                values[i] = finite[i, k]
+                break
+            except ValueError as error:
+                refusal, refused = error, refusals + 1
+        if one is None:
+            values[i] = np.nan
+        elif kept is None or values[i] < values[start]:
             kept, start = one, i
     if kept is None:
         note = f": the objective is not finite at any of {len(values)} starts; it is {before:g} at the given schedule"
@@ -269,7 +272,7 @@ def _best(
         value=value,
         before=before,
         values=values,
-        history=found["history"][start].astype(np.float64),
+        history=history[start],
         start=start,
         failed=int(np.isnan(values).sum()),
         stopped=int((~found["going"] & ~np.isnan(values)).sum()),
@@ -277,31 +280,14 @@ def _best(
     )
 
 
-def _best_on_the_way(found: dict[str, Any], make: Callable[[Any], Any]) -> tuple[float, Any]:
-    """The best value of the only start at which the class accepts the numbers, and the schedule; else NaN and None."""
-    values = found["history"][0].astype(np.float64)
-    for k in _finite_order(values):
-        try:
-            return float(values[k]), make([leaf[0, k] for leaf in found["way"]])
-        except ValueError:
-            continue
-    return math.nan, None
-
-
 def _finite_order(values: np.ndarray) -> list[int]:
     return np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())].tolist()
 
 
-def _make(form: Form, rules: list[Rule], peak: Any, leaves: list[Any]) -> Any:
-    """The schedule of these leaves, checked by its class."""
-    parts = zip(form.links, rules, leaves, strict=True)
-    return form.printed(_checked(form.schedule([_leaf(link, rule, leaf) for link, rule, leaf in parts])), peak)
-
-
-def _leaf(link: Link, rule: Rule, value: np.ndarray) -> Any:
+def _leaf(rule: Rule, value: Any) -> Any:
     """A leaf of the result, of the type of the given leaf; a Python float is as short as its dtype allows."""
-    if link.kind is None or isinstance(rule.leaf, jax.Array):
-        return rule.leaf if link.kind is None else jnp.asarray(value)
+    if value is None or isinstance(rule.leaf, jax.Array):
+        return rule.leaf if value is None else jnp.asarray(value)
     number = np.clip(shortest(value), rule.lo, rule.hi)
     return float(number) if np.ndim(rule.leaf) == 0 else number.astype(np.asarray(rule.leaf).dtype)
 

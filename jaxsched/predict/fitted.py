@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
 from .._errors import FieldError, FieldTypeError, UnknownArgumentError, format_value, nearest_name
 from ..fields import Domain, NonNegative, Positive
@@ -24,8 +24,6 @@ from .rates import rates_of, warmup_of
 
 _SLACK = 0.01
 """The relative tolerance for a number to be inside of the fitted range."""
-_ROWS = 512
-"""Schedules of a ranking that are compared with all others at once."""
 _CONFIDENCE = Domain("a number between 0 and 1, such as 0.95", lambda x: (x > 0) & (x < 1))
 
 
@@ -62,12 +60,12 @@ class FitOptions:
         for name in options.keys() - set(names):
             raise UnknownArgumentError(owner, name, options[name], nearest_name(name, names))
         self = cls(**options)
-        for name, least in (("starts", 1), ("seed", 0), ("bootstrap", 2), ("max_steps", 1), ("block", 1)):
-            if name != "block" or self.block is not None:
-                check_count(owner, name, getattr(self, name), least)
-        check_number(owner, "huber", self.huber, Positive)
-        check_number(owner, "prior", self.prior, NonNegative)
-        check_number(owner, "confidence", self.confidence, _CONFIDENCE)
+        for name, least in {"starts": 1, "seed": 0, "bootstrap": 2, "max_steps": 1}.items():
+            check_count(owner, name, getattr(self, name), least)
+        if self.block is not None:
+            check_count(owner, "block", self.block)
+        for name, kind in {"huber": Positive, "prior": NonNegative, "confidence": _CONFIDENCE}.items():
+            check_number(owner, name, getattr(self, name), kind)
         return self
 
 
@@ -116,10 +114,9 @@ class FittedLaw:
       >>> import jaxsched as js
       >>> from jaxsched.predict.annealing import AnnealingLaw
       >>> from jaxsched.predict import Curve
-      >>> truth, steps = AnnealingLaw(L0=3.0, A=0.5, alpha=0.5, C=0.4), range(100, 2_000, 50)
-      >>> schedules = [js.Linear(0.01, end, 2_000) for end in (0.01, 0.004, 0.001)]
-      >>> curves = [Curve(s, steps, truth.predict(s, at=list(steps), total_steps=2_000), total_steps=2_000)
-      ...           for s in schedules]
+      >>> truth, steps = AnnealingLaw(L0=3.0, A=0.5, alpha=0.5, C=0.4), list(range(100, 2_000, 50))
+      >>> schedules = [js.Linear(0.01, end, 2_000).table(2_000) for end in (0.01, 0.004, 0.001)]
+      >>> curves = [Curve(s, steps, truth.predict(s, at=steps)) for s in schedules]
       >>> fitted = AnnealingLaw.fit(curves, starts=8, bootstrap=5)
       >>> fitted
       <FittedLaw: AnnealingLaw of 3 curves, 114 losses, residual 0.00%, converged, reached by 8 of 8 starts>
@@ -151,24 +148,16 @@ class FittedLaw:
         )
 
     def predict(self, lrs: Any, at: Any = None, *, total_steps: int | None = None) -> Prediction:
-        """Returns the losses at the steps `at` with their intervals; `law.predict` is traceable.
+        """Returns the losses at the steps `at` with their intervals; arguments as in `law.predict`, which is traceable.
 
-        Args:
-          lrs: see `law.predict`.
-          at: see `law.predict`. Intervals for every step of a long training take long.
-          total_steps: see `law.predict`.
-
-        Returns:
-          A `Prediction`.
+        Intervals for every step of a long training take long.
         """
         owner = f"{type(self).__name__}.predict"
         rates = self._rates(owner, lrs, total_steps)
         with in_float64():
             loss = np.asarray(self.law.predict(rates, at))
         steps = np.arange(rates.size) if at is None else np.asarray(at)
-        away = self._away([rates], [steps.reshape(-1)])
-        parameters = np.mean(away**2, axis=0).reshape(steps.shape)
-        half = np.sqrt(self._t**2 * self._misfit**2 + self._z**2 * (parameters + self.residual**2))
+        half = self._half_width(self._away([rates], [steps.reshape(-1)])).reshape(steps.shape)
         half = np.where(np.isfinite(loss), half, 0)
         return Prediction(loss, loss * np.exp(-half), loss * np.exp(half), self._outside(rates, steps.reshape(-1)))
 
@@ -178,13 +167,7 @@ class FittedLaw:
         Two schedules are distinguished if the difference of their log losses exceeds `sqrt(2 t_n^2 M^2 + z^2 P^2)`,
         with P the root mean square of that difference over the laws of the bootstrap, and M and t_n as in `FittedLaw`.
         Schedules of different groups are all distinguished from each other; the order in a group is meaningless.
-
-        Args:
-          schedules: a list of schedules (or of their rates), a stacked schedule, or a dict with a name for each.
-          total_steps: the horizon of the schedules.
-
-        Returns:
-          A `Ranking`.
+        `schedules` is a list of them (or of their rates), a stacked schedule, or a dict with a name for each.
         """
         owner = f"{type(self).__name__}.rank"
         named = _named(owner, schedules)
@@ -194,8 +177,8 @@ class FittedLaw:
         last = [np.array([r.size - 1]) for r in rates]
         away = self._away(rates, last)
         order = np.argsort(losses, kind="stable")
-        half = np.sqrt(self._t**2 * self._misfit**2 + self._z**2 * (np.mean(away**2, axis=0) + self.residual**2))
-        ranking = Ranking(
+        half = self._half_width(away)
+        return Ranking(
             schedules=tuple(named[i][1] for i in order),
             names=tuple(str(named[i][0]) for i in order),
             loss=losses[order],
@@ -203,11 +186,9 @@ class FittedLaw:
             high=(losses * np.exp(half))[order],
             extrapolates=tuple(self._outside(rates[i], last[i]) for i in order),
             index=order,
-            group=np.zeros(order.size, int),
             away=self._z * away[:, order],
-            apart=math.sqrt(2) * self._t * self._misfit,
+            apart=math.sqrt(2) * self._law_error,
         )
-        return dataclasses.replace(ranking, group=ranking._groups())
 
     @functools.cached_property
     def scores(self) -> list[dict[str, Any]]:
@@ -217,47 +198,45 @@ class FittedLaw:
     def score(self, curves: Any) -> list[dict[str, Any]]:
         """Returns the errors of the law on curves, over their losses after the warmup, a dict for each.
 
-        - `name`, `points`.
-        - `mae`: mean absolute error; `r2`: the share of the variance that the law explains.
-        - `covered`: the share of the losses inside of their intervals.
-        - `seen`, `predicted`: the last loss.
-        - `extrapolates`: as in `Prediction`.
+        `mae` is the mean absolute error, `r2` the share of the variance that the law explains, `covered` the share of
+        the losses inside of their intervals; `seen` and `predicted` are the last loss.
         """
         rows = []
         for curve in check_curves(f"{type(self).__name__}.score", curves):
-            keep = curve.steps >= max(curve.warmup_steps, 1)
-            if not keep.any():
+            losses = curve.fitted_losses
+            if not losses.size:
                 note = " has no losses after its warmup"
                 raise FieldError(f"{type(self).__name__}.score", "curves", curve, "leave it out", note=note)
-            losses = curve.losses[keep]
-            told = self.predict(curve.lrs, curve.steps[keep])
+            told = self.predict(curve.lrs, curve.fitted_steps)
             missed = float(np.sum((told.loss - losses) ** 2))
             spread = float(np.sum((losses - losses.mean()) ** 2))
-            rows.append(
-                {
-                    "name": curve.name,
-                    "points": losses.size,
-                    "mae": float(np.mean(np.abs(told.loss - losses))),
-                    "r2": 1 - missed / spread if spread else math.nan,
-                    "covered": float(np.mean((told.low <= losses) & (losses <= told.high))),
-                    "seen": float(losses[-1]),
-                    "predicted": float(told.loss[-1]),
-                    "extrapolates": told.extrapolates,
-                }
-            )
+            row = {
+                "name": curve.name,
+                "points": losses.size,
+                "mae": float(np.mean(np.abs(told.loss - losses))),
+                "r2": 1 - missed / spread if spread else math.nan,
+                "covered": float(np.mean((told.low <= losses) & (losses <= told.high))),
+                "seen": float(losses[-1]),
+                "predicted": float(told.loss[-1]),
+                "extrapolates": told.extrapolates,
+            }
+            rows.append(row)
         return rows
 
     @property
-    def _misfit(self) -> float:
-        return float(np.sqrt(np.mean(np.square(self.misfits)))) if self.misfits else self.residual
-
-    @property
-    def _t(self) -> float:
-        return student(self.options.confidence, max(1, len(self.misfits)))
+    def _law_error(self) -> float:
+        """`t_n M`."""
+        misfits = np.array(self.misfits or (self.residual,))
+        quantile = special.stdtrit(misfits.size, (1 + self.options.confidence) / 2)
+        return float(quantile * np.sqrt(np.mean(misfits**2)))
 
     @property
     def _z(self) -> float:
-        return statistics.NormalDist().inv_cdf((1 + self.options.confidence) / 2)
+        return float(special.ndtri((1 + self.options.confidence) / 2))
+
+    def _half_width(self, away: np.ndarray) -> np.ndarray:
+        """Half of the interval of each log loss."""
+        return np.sqrt(self._law_error**2 + self._z**2 * (np.mean(away**2, axis=0) + self.residual**2))
 
     def _rates(self, owner: str, lrs: Any, total_steps: int | None) -> np.ndarray:
         with in_float64():
@@ -324,17 +303,6 @@ def _traits(rates: np.ndarray, at: np.ndarray) -> dict[str, float]:
     }
 
 
-def student(confidence: float, degrees: int) -> float:
-    """Returns the two-sided quantile of Student's t, without SciPy.
-
-    With `t = sqrt(n) tan(a)` the density of a is proportional to `cos(a)^(n-1)`, smooth and of bounded support.
-    """
-    angle = np.linspace(0, np.pi / 2, 100_001)
-    density = np.cos(angle) ** (degrees - 1)
-    below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    return math.sqrt(degrees) * math.tan(float(np.interp(confidence, below / below[-1], angle)))
-
-
 @jax.jit
 def log_losses(laws: Any, data: Any) -> jax.Array:
     """The log losses of stacked laws at each point, (laws, points)."""
@@ -354,7 +322,6 @@ class Ranking:
       high: the upper ends.
       extrapolates: for each, what lies outside of the fitted curves.
       index: the places in the given list, integers (n,).
-      group: 0 for the best group, integers (n,).
       away: the log losses of the laws of the bootstrap less those of the law, times z, (laws, n).
       apart: the part of the threshold of `told_apart` that is the same for all.
     """
@@ -366,7 +333,6 @@ class Ranking:
     high: np.ndarray
     extrapolates: tuple[tuple[str, ...], ...]
     index: np.ndarray
-    group: np.ndarray
     away: np.ndarray
     apart: float
 
@@ -376,23 +342,22 @@ class Ranking:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A dict for each schedule, best first."""
-        return [
-            {
-                "group": int(self.group[i]),
-                "name": self.names[i],
-                "loss": float(self.loss[i]),
-                "low": float(self.low[i]),
-                "high": float(self.high[i]),
-                "extrapolates": self.extrapolates[i],
-                "schedule": self.schedules[i],
-            }
-            for i in range(len(self))
-        ]
+        names = ("group", "name", "loss", "low", "high", "extrapolates", "schedule")
+        numbers = [x.tolist() for x in (self.group, self.loss, self.low, self.high)]
+        columns = (numbers[0], self.names, *numbers[1:], self.extrapolates, self.schedules)
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     @property
     def candidates(self) -> tuple[Any, ...]:
         """The schedules that are not distinguished from the first: any of them may be the best."""
-        return tuple(s for s, apart in zip(self.schedules, self._apart([0])[0], strict=True) if not apart)
+        return tuple(s for s, apart in zip(self.schedules, self._apart(0), strict=True) if not apart)
+
+    @functools.cached_property
+    def group(self) -> np.ndarray:
+        """The group of each schedule, 0 for the best one, integers (n,)."""
+        last = [int(np.flatnonzero(~self._apart(rank))[-1]) for rank in range(len(self))]  # not distinguished from it
+        ends = np.maximum.accumulate(last) == np.arange(len(self))
+        return np.concatenate([[0], np.cumsum(ends)[:-1]])
 
     def told_apart(self, a: int, b: int) -> bool:
         """Whether the schedules at the ranks `a` and `b` are distinguished.
@@ -403,25 +368,12 @@ class Ranking:
         for rank in (a, b):
             if not 0 <= rank < len(self):
                 raise IndexError(f"Ranking: rank {rank}; there are {len(self)} schedules, from 0.")
-        return bool(self._apart([a])[0, b])
+        return bool(self._apart(a)[b])
 
-    def _apart(self, ranks: Any) -> np.ndarray:
-        """For each of the `ranks`, from which schedules it is distinguished, (ranks, n)."""
-        mine, every = self.away[:, ranks], self.away
-        square = np.mean(every**2, axis=0)
-        spread = square[ranks][:, None] + square - 2 * mine.T @ every / len(every)
-        difference = np.log(self.loss[ranks])[:, None] - np.log(self.loss)
-        return difference**2 > np.maximum(spread, 0) + self.apart**2
-
-    def _groups(self) -> np.ndarray:
-        n = len(self)
-        reach = np.zeros(n, int)  # the last one that is not distinguished
-        for i in range(0, n, _ROWS):
-            alike = ~self._apart(np.arange(i, min(i + _ROWS, n)))
-            alike[np.arange(len(alike)), np.arange(i, i + len(alike))] = True
-            reach[i : i + _ROWS] = n - 1 - np.argmax(alike[:, ::-1], axis=1)
-        ends = np.maximum.accumulate(reach) == np.arange(n)
-        return np.concatenate([[0], np.cumsum(ends)[:-1]])
+    def _apart(self, rank: int) -> np.ndarray:
+        """The schedules that the one at `rank` is distinguished from, booleans (n,)."""
+        spread = np.mean((self.away - self.away[:, rank, None]) ** 2, axis=0)
+        return np.log(self.loss / self.loss[rank]) ** 2 > spread + self.apart**2
 
     def __repr__(self) -> str:
         """A table, best first; ? marks what extrapolates."""

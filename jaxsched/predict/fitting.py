@@ -6,7 +6,6 @@ The least-squares engine is our own because those of SciPy solve one problem at 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import warnings
 from typing import Any, NamedTuple
@@ -41,11 +40,9 @@ class Solved(NamedTuple):
     theta: Any
     cost: Any
     angle: Any
-    steps: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """Properties of the curves that the distribution of the starts depends on."""
 
     loss: float
@@ -62,10 +59,12 @@ class Facts:
 
 
 class Problem(NamedTuple):
-    """A law with its fixed numbers, the data of each point, and the logarithms of the losses."""
+    """A law with its fixed numbers, the curves, the data of each point, and the logarithms of the losses."""
 
     cls: Any
     fixed: dict[str, float]
+    curves: tuple[Curve, ...]
+    at: list[np.ndarray]
     data: Data
     target: np.ndarray
     curve: np.ndarray  # which curve each point is on
@@ -82,13 +81,9 @@ class Problem(NamedTuple):
 
     def solve(self, theta: np.ndarray, target: Any, weight: Any, max_steps: int) -> Solved:
         """Solves for each row of `target`, starting from that row of `theta`, with weighted points."""
-        few = len(theta) + -len(theta) % 8  # few sizes, so that few programs are compiled
-        fill = lambda x: np.concatenate([x, np.broadcast_to(x[-1], (few - len(theta), x.shape[1]))])  # noqa: E731
-        target, weight = (fill(np.broadcast_to(x, (len(theta), self.target.size))) for x in (target, weight))
-        prior = 2 * self.options.prior * self.options.huber * weight.sum(axis=1)
-        huber = self.options.huber
-        found = _solve(self.cls, self.fixed, self.data, target, weight, fill(theta), prior, huber, max_steps)
-        return Solved(*(np.asarray(x)[: len(theta)] for x in found))
+        target, weight = (np.broadcast_to(x, (len(theta), self.target.size)) for x in (target, weight))
+        huber, prior = self.options.huber, self.options.prior
+        return jax.device_get(_solve(self.cls, self.fixed, self.data, target, weight, theta, huber, prior, max_steps))
 
     def law(self, theta: np.ndarray) -> Any:
         """Returns the law with the logarithms `theta` of its numbers; stacked laws for rows of them."""
@@ -115,80 +110,62 @@ def fit(cls: Any, fixed: dict[str, float], curves: Any, options: dict[str, Any])
     chosen = FitOptions.checked(owner, options)
     at = [curve.fitted_steps for curve in curves]
     _check_curves(owner, cls, curves, at)
-    losses = [curve.losses[curve.losses.size - a.size :] for curve, a in zip(curves, at, strict=True)]
-    target = np.log(np.concatenate(losses))
+    target = np.log(np.concatenate([curve.fitted_losses for curve in curves]))
     rng = np.random.default_rng(chosen.seed)
     with in_float64():
         data = cls._data([curve.lrs for curve in curves], at, fixed)
         curve = np.repeat(np.arange(len(at)), [a.size for a in at])
-        problem = Problem(cls, fixed, data, target, curve, chosen)
-        theta, agreeing = _from_starts(problem, _facts(curves, target, fixed), rng)
-        theta, off, angle = _corrected(problem, curves, at, theta)
-        exact = problem.log_losses(theta) + off
-        laws, misfits = _refitted(problem, curves, at, theta, off, rng)
-    residuals = [(target - exact)[curve == i] for i in range(len(at))]
-    rms = float(np.sqrt(np.mean((target - exact) ** 2)))
+        problem = Problem(cls, fixed, curves, at, data, target, curve, chosen)
+        theta, agreeing = _from_starts(problem, rng)
+        theta, off, angle = _corrected(problem, theta)
+        missed = target - off - problem.log_losses(theta)
+        laws, misfits = _refitted(problem, theta, off, missed, rng)
+    residuals = [missed[curve == i] for i in range(len(at))]
+    rms = float(np.sqrt(np.mean(missed**2)))
     converged = bool(np.isfinite(angle) and angle <= _ANGLE)
     law = problem.law(theta)
     _warn(owner, converged, law, rms, angle, agreeing, chosen.starts)
     return FittedLaw(law, laws, converged, rms, agreeing, misfits, curves, tuple(residuals), chosen)
 
 
-def _facts(curves: tuple[Curve, ...], target: np.ndarray, fixed: dict[str, float]) -> Facts:
-    return Facts(
-        loss=float(np.exp(target.min())),
-        total=max(float(curve.lrs.sum()) for curve in curves),
-        peak=max(float(curve.lrs.max()) for curve in curves),
-        steps=max(curve.lrs.size for curve in curves),
-        fixed=fixed,
-    )
-
-
-def _from_starts(problem: Problem, facts: Facts, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def _from_starts(problem: Problem, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """The best of all starts, and the number of starts that agree with it."""
-    thin = problem.thinned(_POINTS)
-    options = problem.options
+    thin, options = problem.thinned(_POINTS), problem.options
+    rates = [curve.lrs for curve in problem.curves]
+    total, peak = max(float(r.sum()) for r in rates), max(float(r.max()) for r in rates)
+    facts = Facts(float(np.exp(problem.target.min())), total, peak, max(r.size for r in rates), problem.fixed)
     drawn = problem.cls._draw(rng, options.starts, facts)
     first = np.log(np.stack([drawn[name] for name in problem.cls.fitted], axis=1))
     found = thin.solve(first, thin.target, 1.0, options.max_steps)
     cost = np.where(np.isfinite(found.cost), found.cost, np.inf)
     best = int(np.argmin(cost))
-    return np.asarray(found.theta)[best], int(np.sum(cost <= cost[best] * (1 + _AGREE)))
+    return found.theta[best], int(np.sum(cost <= cost[best] * (1 + _AGREE)))
 
 
-def _corrected(
-    problem: Problem, curves: tuple[Curve, ...], at: list[np.ndarray], theta: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
+def _corrected(problem: Problem, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """The fit of the exact law, the difference of its log losses from those of the data, and its `angle`."""
     off, angle = np.zeros_like(problem.target), np.inf
     for i in range(_CORRECTIONS + 1):
         if i:
             law = problem.law(theta)
-            exact = [np.asarray(law.predict(c.lrs, a)) for c, a in zip(curves, at, strict=True)]
+            exact = [np.asarray(law.predict(c.lrs, a)) for c, a in zip(problem.curves, problem.at, strict=True)]
             off = np.log(np.concatenate(exact)) - problem.log_losses(theta)
         solved = problem.solve(theta[None], problem.target - off, 1.0, problem.options.max_steps)
-        theta, angle = np.asarray(solved.theta[0]), float(solved.angle[0])
+        theta, angle = solved.theta[0], float(solved.angle[0])
     return theta, off, angle
 
 
 def _refitted(
-    problem: Problem,
-    curves: tuple[Curve, ...],
-    at: list[np.ndarray],
-    theta: np.ndarray,
-    off: np.ndarray,
-    rng: np.random.Generator,
+    problem: Problem, theta: np.ndarray, off: np.ndarray, residuals: np.ndarray, rng: np.random.Generator
 ) -> tuple[Any, tuple[float, ...]]:
     """The laws of the bootstrap, and the error of the law of all other curves at the end of each curve."""
-    options, curve = problem.options, problem.curve
-    exact = problem.log_losses(theta) + off
-    residuals = problem.target - exact
-    drawn = exact - off + _resampled(rng, residuals, curve, options.bootstrap, options.block)
+    options, curve, count = problem.options, problem.curve, len(problem.curves)
+    drawn = problem.log_losses(theta) + _resampled(rng, residuals, curve, options.bootstrap, options.block)
     # Curves without a decay do not determine a law.
-    out = [i for i in range(len(curves)) if len(curves) > 1 and _falls(curves, at, leave_out=i)]
+    out = [i for i in range(count) if count > 1 and _falls(problem.curves, problem.at, leave_out=i)]
     weight = np.stack([np.ones(curve.size)] * options.bootstrap + [(curve != i) * 1.0 for i in out])
     target = np.concatenate([drawn, np.broadcast_to(problem.target - off, (len(out), curve.size))])
-    found = np.asarray(problem.solve(np.broadcast_to(theta, (len(target), theta.size)), target, weight, _REFITS).theta)
+    found = problem.solve(np.broadcast_to(theta, (len(target), theta.size)), target, weight, _REFITS).theta
     laws, others = found[: options.bootstrap], found[options.bootstrap :]
     misfits = []
     for i, other in zip(out, others, strict=True):
@@ -205,8 +182,8 @@ def _solve(
     targets: Any,
     weights: Any,
     thetas: Any,
-    priors: Any,
     huber: Any,
+    share: Any,
     max_steps: Any,
 ) -> Solved:
     """Levenberg-Marquardt from each row of `thetas`, for that row of `targets`."""
@@ -219,7 +196,8 @@ def _solve(
         r = jnp.log(law._of_data(data)) - target
         return r, r
 
-    def judged(theta: jax.Array, target: jax.Array, weight: jax.Array, prior: jax.Array) -> Any:
+    def judged(theta: jax.Array, target: jax.Array, weight: jax.Array) -> Any:
+        prior = 2 * share * huber * jnp.sum(weight)
         jacobian, r = jax.jacfwd(residuals, has_aux=True)(theta, target)
         size, away = jnp.abs(r), held * (theta - usual)
         cost = jnp.sum(weight * jnp.where(size <= huber, r * r / 2, huber * (size - huber / 2)))
@@ -227,7 +205,7 @@ def _solve(
         cost = cost + prior * jnp.sum(away**2) / 2
         return cost, weighted.T @ r + prior * away, weighted.T @ jacobian + prior * jnp.diag(held)
 
-    def one(theta: jax.Array, target: jax.Array, weight: jax.Array, prior: jax.Array) -> Solved:
+    def one(theta: jax.Array, target: jax.Array, weight: jax.Array) -> Solved:
         def goes_on(state: Any) -> jax.Array:
             _, _, _, done, step = state
             return ~done & (step < max_steps)
@@ -238,7 +216,7 @@ def _solve(
             lift = damping * diagonal + 1e-14 * jnp.max(diagonal)
             move = -jax.scipy.linalg.solve(curvature + jnp.diag(lift), slope, assume_a="pos")
             move = move * jnp.minimum(1, 2 / jnp.maximum(jnp.max(jnp.abs(move)), 1e-300))  # by a factor of e^2 at most
-            new = judged(theta + move, target, weight, prior)
+            new = judged(theta + move, target, weight)
             better = new[0] < cost
             small = jnp.isfinite(cost) & (cost - new[0] <= 1e-10 * cost) & (jnp.max(jnp.abs(move)) <= 1e-5)
             keep = lambda a, b: jax.tree.map(lambda x, y: jnp.where(better, x, y), a, b)  # noqa: E731
@@ -249,11 +227,11 @@ def _solve(
         # The first step has no length and is always taken, so that `judged` is compiled once.
         nothing = jnp.asarray(jnp.inf, theta.dtype), jnp.zeros_like(theta), jnp.eye(theta.size, dtype=theta.dtype)
         state = theta, nothing, jnp.asarray(1e-2, theta.dtype), jnp.asarray(False), -1
-        theta, (cost, slope, curvature), _, _, steps = jax.lax.while_loop(goes_on, step, state)
+        theta, (cost, slope, curvature), *_ = jax.lax.while_loop(goes_on, step, state)
         angle = jnp.max(jnp.abs(slope) / jnp.sqrt(jnp.maximum(jnp.diagonal(curvature) * 2 * cost, 1e-300)))
-        return Solved(theta, cost, angle, jnp.asarray(steps))
+        return Solved(theta, cost, angle)
 
-    return jax.vmap(one)(*map(jnp.asarray, (thetas, targets, weights, priors)))
+    return jax.vmap(one)(thetas, targets, weights)
 
 
 def _resampled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -56,15 +57,9 @@ class UnrolledGradient(NamedTuple):
             spread = each.std(axis=0, ddof=1) / math.sqrt(seeds) if seeds > 1 else np.full(each.shape[1:], np.nan)
             for place in np.ndindex(each.shape[1:]):
                 value, mean = float(np.asarray(leaf, np.float64)[place]), float(each.mean(axis=0)[place])
-                rows.append(
-                    {
-                        "hyperparameter": ".".join(map(str, (*filter(None, (name,)), *place))),
-                        "value": value,
-                        "gradient": mean,
-                        "error": float(spread[place]),
-                        "per_log": value * mean,
-                    }
-                )
+                named = ".".join(map(str, (*filter(None, (name,)), *place)))
+                row = {"hyperparameter": named, "value": value, "gradient": mean}
+                rows.append(row | {"error": float(spread[place]), "per_log": value * mean})
         return rows
 
 
@@ -98,24 +93,11 @@ def unrolled_loss(
     Returns:
       `objective(schedule) -> scalar`, for a schedule or a pytree of schedules and numbers. Objectives of the same
       arguments are equal, and share compiled programs. The data become constants of the programs that trace it.
+      See `unroll_grad` for an example.
 
     Raises:
       FieldError, FieldTypeError: for bad arguments, a task with batches from Python code, and an optimizer that listens
         to the validation.
-
-    Example:
-      >>> import jax.numpy as jnp, optax
-      >>> import jaxsched as js
-      >>> from jaxsched.predict import unrolled_loss
-      >>> x = jnp.linspace(-1.0, 1.0, 40)
-      >>> task = js.Task(
-      ...     init=lambda key: jnp.zeros(()),
-      ...     loss=lambda slope, batch, key: (jnp.mean((slope * batch[0] - batch[1]) ** 2), {}),
-      ...     train=(x, 2 * x), valid=(x, 2 * x), batch_size=40, optimizer=optax.sgd,
-      ... )
-      >>> objective = unrolled_loss(task, steps=4)
-      >>> [f"{objective(js.Linear(rate, 0.0, 4)):.4f}" for rate in (0.2, 0.4)]
-      ['0.6682', '0.2895']
 
     References:
       Maclaurin et al., "Gradient-based hyperparameter optimization through reversible learning", 2015, arXiv
@@ -136,21 +118,10 @@ def unroll_grad(
 ) -> UnrolledGradient:
     """Returns the gradient of the final validation loss of a short training in its hyperparameters.
 
-    It evaluates `unrolled_loss` and its gradient for each seed. Only floats have a gradient: write `warmup_steps=100.5`
+    It evaluates `unrolled_loss` and its gradient for each seed; the arguments are those of `unrolled_loss`, and
+    `schedule`, a schedule or a pytree of schedules and numbers. Only floats have a gradient: write `warmup_steps=100.5`
     for one in the warmup. At a whole number of steps the loss has a kink in a length, and the gradient is that of one
     side; start between two. In a compiled function use the gradient of `unrolled_loss`.
-
-    Args:
-      task: see `unrolled_loss`, also for the arguments below.
-      schedule: a setting of the task: a schedule, or a pytree of schedules and numbers.
-      steps: of the training.
-      seeds: how many, or which.
-      key: an integer or a JAX random key.
-      checkpoint_every: the steps of a segment.
-      chunk: the seeds that are trained side by side.
-
-    Returns:
-      An `UnrolledGradient`.
 
     Raises:
       FieldError, FieldTypeError: as `unrolled_loss` does, and for a schedule without a float.
@@ -160,13 +131,16 @@ def unroll_grad(
     Example:
       >>> import jax.numpy as jnp, optax
       >>> import jaxsched as js
-      >>> from jaxsched.predict import unroll_grad
+      >>> from jaxsched.predict import unroll_grad, unrolled_loss
       >>> x = jnp.linspace(-1.0, 1.0, 40)
       >>> task = js.Task(
       ...     init=lambda key: jnp.zeros(()),
       ...     loss=lambda slope, batch, key: (jnp.mean((slope * batch[0] - batch[1]) ** 2), {}),
       ...     train=(x, 2 * x), valid=(x, 2 * x), batch_size=40, optimizer=optax.sgd,
       ... )
+      >>> objective = unrolled_loss(task, steps=4)
+      >>> [f"{objective(js.Linear(rate, 0.0, 4)):.4f}" for rate in (0.2, 0.4)]
+      ['0.6682', '0.2895']
       >>> for row in unroll_grad(task, js.Linear(0.2, 0.0, 4), steps=4).table():
       ...     print(f"{row['hyperparameter']}: {row['gradient']:.4f}, {row['per_log']:.4f} of the logarithm")
       init_value: -2.6206, -0.5241 of the logarithm
@@ -262,21 +236,14 @@ class _Program:
 _program = functools.lru_cache(maxsize=8)(_Program)  # keeps the data of the last tasks alive, and their programs
 
 
+@dataclasses.dataclass(frozen=True)
 class _Unrolled:
     """The objective that `unrolled_loss` returns. Those of the same arguments are equal, so they share programs."""
 
-    def __init__(self, program: _Program, seeds: tuple[int, ...], key: Array) -> None:
-        self.program, self.seeds = program, seeds
-        task, bits = program.task, jax.random.key_data(key)
-        self.data = (program.starts(training_keys(key, seeds)), task.train, task.valid)
-        known = object() if is_traced(bits) else np.asarray(bits).tobytes()
-        self._identity = (program, seeds, jax.random.key_impl(key), known, jnp.result_type(float))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Unrolled) and self._identity == other._identity
-
-    def __hash__(self) -> int:
-        return hash(self._identity)
+    program: _Program
+    seeds: tuple[int, ...]
+    key: Any  # its implementation, its bits (if they are known) and the dtype of the training
+    data: Any = dataclasses.field(compare=False)
 
     def __call__(self, schedule: Any) -> Array:
         setting = _checked_setting("unrolled_loss", self.program.task, schedule)
@@ -301,7 +268,10 @@ def _unrolled(owner: str, task: Any, steps: Any, seeds: Any, key: Any, every: An
     every = math.isqrt(steps - 1) + 1 if every is None else min(check_count(owner, "checkpoint_every", every), steps)
     seeds, key = check_seeds(owner, seeds, task), check_key(owner, key)
     chunk = len(seeds) if chunk is None else min(check_count(owner, "chunk", chunk), len(seeds))
-    return _Unrolled(_program(task, steps, every, chunk), seeds, key)
+    program, bits = _program(task, steps, every, chunk), jax.random.key_data(key)
+    known = object() if is_traced(bits) else np.asarray(bits).tobytes()
+    data = (program.starts(training_keys(key, seeds)), task.train, task.valid)
+    return _Unrolled(program, seeds, (jax.random.key_impl(key), known, jnp.result_type(float)), data)
 
 
 def _checked_setting(owner: str, task: Task, schedule: Any) -> Any:

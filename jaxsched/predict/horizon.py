@@ -26,8 +26,8 @@ SAME = 1e-6
 """Rates of one plateau differ by less than this share."""
 _SMALLEST = 4096
 """Steps of a program: a shorter one takes as long."""
-_POINTS = 16
-"""Points of a search before it narrows."""
+_POINTS = 10
+"""Points of one round of a search."""
 _FACTORS = math.log(64.0)
 """The logarithm of the largest factor by which a rate is lowered."""
 _PLATEAU = 0.05
@@ -35,13 +35,7 @@ _PLATEAU = 0.05
 
 
 class Ways(NamedTuple):
-    """A number for each way to extend a run.
-
-    Args:
-      unchanged: at the same rate, with a cooldown of the same share of the run.
-      longer_cooldown: at the same rate, with a cooldown of another length.
-      lowered: at another rate from step `at` on, with a cooldown of the same share of the run.
-    """
+    """A number for a run with the rate and the share of the cooldown `unchanged`, and for the ways of `Extension`."""
 
     unchanged: float
     longer_cooldown: float
@@ -128,10 +122,9 @@ def extend(
 
     With `gamma*` as in `convex.best_scale`, the share c of the cooldown, the factor f and the extended schedule `s'`:
     `tuned` takes the smallest c, or the f nearest to 1, with `gamma*(s') = gamma*(s)`, so that the best base rate of s
-    is that of s' too. `least` minimizes `convex.bound(s')` at the distance at which s is tuned. From a WSD of 4,000
-    steps with 20 % linear cooldown, `tuned` gives c = .45, .63, .77, .88 at 1.5, 2, 2.5, 3 times the horizon, and
-    f = .64, .53, .47, .43, .40, .38 at 1.5 ... 4 times with `at` at .8 of it. Where `tuned` is out of reach, or the
-    rate is not too high to begin with, the way has the least bound, and its `scales` show how far its rate is off.
+    is that of s' too. `least` minimizes `convex.bound(s')` at the distance at which s is tuned. Where `tuned` is out of
+    reach, or the rate is not too high to begin with, the way has the least bound, and its `scales` show how far its
+    rate is off.
 
     Args:
       schedule: the old schedule, at its old horizon and its tuned rate. If it holds its peak for more than 5 % of the
@@ -146,9 +139,6 @@ def extend(
       rule: `tuned` or `least`.
       distance: from the start to the minimum, divided by the largest gradient norm; None: such that the old schedule is
         tuned.
-
-    Returns:
-      An `Extension`.
 
     Raises:
       FieldError: for an `at` in the warmup, in the cooldown or past the old horizon, for a rate of 0 there, for a new
@@ -187,107 +177,68 @@ def extend(
             owner, "end_value", end_value, f"write a number from 0 to the rate at step {at}, {rates[at]:g}"
         )
     level_and_cooldown(rates[at], 0, 1, end_value, cooling)  # checks the shape while nothing is traced
-    tuned = 1 / tuned_scale(rates, new_total, cooling) if distance is None else distance
+    tuned = 1 / _tuned_scale(rates, new_total) if distance is None else distance
     distance = float(check_number(owner, "distance", tuned, Positive))
-    return _planned(owner, _Run(schedule, rates, at, new_total, cooling, end_value, distance), fraction, rule)
+    left, level, room = new_total - at, short(rates[at]), float(rates.max() / rates[at])
+    kept, same = padded(rates[:at], new_total), min(max(round(fraction * new_total), 1), new_total - at)
 
+    def judged(cooldowns: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The best scale of the rates of each way, and its bound, in units of the distance."""
+        cooldowns, factors = np.broadcast_arrays(np.round(cooldowns).astype(int), factors)
+        levels = (level * factors).astype(jnp.result_type(float))
+        best = jax.device_get(_best_of_runs(kept, at, new_total, cooldowns, levels, end_value, shape=cooling))
+        scales = best.scale.astype(np.float64) * distance
+        return scales, best.bound * (scales + 1 / scales) / 2  # the bound from the least one
 
-class _Run(NamedTuple):
-    """A run to extend. A way to do it has a cooldown, in steps, and a factor of the rate."""
+    def extended(cooldown: int, factor: float) -> Schedule:
+        tail = level_and_cooldown(level * factor, left - cooldown, cooldown, end_value, cooling)
+        return schedule.then(tail, at=at) if at else tail
 
-    schedule: Schedule
-    rates: np.ndarray
-    at: int
-    new_total: int
-    shape: ShapeName
-    end_value: float
-    distance: float
-
-    @property
-    def left(self) -> int:
-        return self.new_total - self.at
-
-    def extended(self, cooldown: int, factor: float) -> Schedule:
-        level = short(self.rates[self.at]) * factor
-        tail = level_and_cooldown(level, self.left - cooldown, cooldown, self.end_value, self.shape)
-        return self.schedule.then(tail, at=self.at) if self.at else tail
-
-    def judged(self, kept: jax.Array, cooldown: int, factor: float) -> _Judged:
-        level = short(self.rates[self.at]) * factor
-        best = best_of_run(kept, self.at, self.new_total, cooldown, level, self.end_value, shape=self.shape)
-        scale, bound = map(float, jax.device_get(best))  # one transfer: a search waits for each
-        scale *= self.distance
-        return _Judged(scale, bound * (scale + 1 / scale) / 2)  # the bound from the least one
-
-
-class _Judged(NamedTuple):
-    """The best factor for the rates, and their bound, in units of the distance."""
-
-    scale: float
-    bound: float
-
-
-def _planned(owner: str, run: _Run, fraction: float, rule: ExtensionRule) -> Extension:
-    same = min(max(round(fraction * run.new_total), 1), run.left)
-    kept = padded(run.rates[: run.at], run.new_total)
-    judged = functools.cache(functools.partial(run.judged, kept))
-    unchanged, room = judged(same, 1.0), float(run.rates.max() / run.rates[run.at])
-    # A rate that is not too high needs no compensation: then the bound is minimized.
-    tuned = rule == "tuned" and unchanged.scale < 1
-    by_cooldown, by_factor = lambda x: judged(round(x), 1.0), lambda x: judged(same, math.exp(x))
-    cooldown = _crossing(by_cooldown, 1, run.left, within=1) if tuned else None
-    change = _crossing(by_factor, 0.0, -_FACTORS, within=1e-6) if tuned else None
-    if tuned and cooldown is None and change is None:
-        note = f": the rates until this step are too high, {1 / unchanged.scale:.3g} times the best ones"
-        raise FieldError(owner, "at", run.at, 'write an earlier step, or rule="least" for the least bound', note=note)
-    if cooldown is None:
-        cooldown = _lowest(by_cooldown, 1, run.left, within=max(1, 1e-4 * run.left))
-    if change is None:
-        change = _lowest(by_factor, -_FACTORS, math.log(room), within=1e-3)
+    unchanged = float(judged([same] * 3, 1.0)[0][0])  # three, as at the end: one program
+    by_cooldown, by_factor = lambda x: judged(x, 1.0), lambda x: judged(same, np.exp(x))
+    cooldown = change = math.nan
+    if rule == "tuned" and unchanged < 1:  # a rate that is not too high needs no compensation
+        cooldown = _search(by_cooldown, 1, left, 1, tuned=True)
+        change = _search(by_factor, 0.0, -_FACTORS, 1e-5, tuned=True)
+        if math.isnan(cooldown) and math.isnan(change):
+            note = f": the rates until this step are too high, {1 / unchanged:.3g} times the best ones"
+            raise FieldError(owner, "at", at, 'write an earlier step, or rule="least" for the least bound', note=note)
+    if math.isnan(cooldown):
+        cooldown = _search(by_cooldown, 1, left, max(1, 1e-4 * left))
+    if math.isnan(change):
+        change = _search(by_factor, -_FACTORS, math.log(room), 1e-3)
     cooldown, factor = round(cooldown), math.exp(change)
-    if unchanged.scale > 1 and cooldown <= 1 and room < 1 + SAME:
-        note = f": the rates until this step are too low, {1 / unchanged.scale:.3g} times the best ones"
-        raise FieldError(owner, "at", run.at, "no cooldown helps: train with a higher peak", note=note)
-    ways = (unchanged, judged(cooldown, 1.0), judged(same, factor))
+    if unchanged > 1 and cooldown <= 1 and room < 1 + SAME:
+        note = f": the rates until this step are too low, {1 / unchanged:.3g} times the best ones"
+        raise FieldError(owner, "at", at, "no cooldown helps: train with a higher peak", note=note)
+    scales, bounds = judged([same, cooldown, same], [1.0, 1.0, factor])
     return Extension(
-        longer_cooldown=run.extended(cooldown, 1.0),
+        longer_cooldown=extended(cooldown, 1.0),
         cooldown_steps=cooldown,
-        lowered=run.extended(same, factor),
+        lowered=extended(same, factor),
         factor=factor,
         same_cooldown_steps=same,
-        bounds=Ways(*(way.bound for way in ways)),
-        scales=Ways(*(way.scale for way in ways)),
-        at=run.at,
-        new_total=run.new_total,
+        bounds=Ways(*bounds.tolist()),
+        scales=Ways(*scales.tolist()),
+        at=at,
+        new_total=new_total,
     )
 
 
-def _crossing(judged: Callable[[float], _Judged], start: float, stop: float, within: float) -> float | None:
-    """The first x from `start` on with a scale of 1, to `within`; None where there is none."""
-    if judged(start).scale >= 1:
-        return start
-    before = start
-    for x in np.linspace(start, stop, _POINTS).tolist()[1:]:
-        if judged(x).scale >= 1:
-            while abs(x - before) > within:
-                middle = (before + x) / 2
-                before, x = (before, middle) if judged(middle).scale >= 1 else (middle, x)
-            return min(before, x, key=lambda x: abs(judged(x).scale - 1))
-        before = x
-    return None
+def _search(judged: Callable[[Any], Any], start: float, stop: float, within: float, tuned: bool = False) -> float:
+    """The x with the least bound, to `within`; if `tuned`, the first x with a scale of 1, NaN if there is none.
 
-
-def _lowest(judged: Callable[[float], _Judged], start: float, stop: float, within: float) -> float:
-    """The x with the least bound, to `within`: the best of a few points, then golden sections beside it."""
-    points = np.linspace(start, stop, _POINTS).tolist()
-    bounds = [judged(x).bound for x in points]
-    i = int(np.argmin(bounds))
-    lo, hi = points[max(i - 1, 0)], points[min(i + 1, _POINTS - 1)]
-    golden = (math.sqrt(5) - 1) / 2
-    while hi - lo > within:
-        a, b = hi - golden * (hi - lo), lo + golden * (hi - lo)
-        lo, hi = (lo, b) if judged(a).bound <= judged(b).bound else (a, hi)
-    return min(points[i], lo, hi, (lo + hi) / 2, key=lambda x: judged(x).bound)
+    Each round looks at some points, and the next one between the neighbours of the best.
+    """
+    while True:
+        points = np.linspace(start, stop, _POINTS)
+        scales, bounds = judged(points)
+        best = int(np.argmax(scales >= 1) if tuned else np.argmin(bounds))
+        if tuned and scales[best] < 1:
+            return math.nan
+        if abs(points[1] - points[0]) <= within or (tuned and best == 0):
+            return float(points[np.argmin(abs(scales - 1)) if tuned and best else best])
+        start, stop = points[max(best - 1, 0)], points[best if tuned else min(best + 1, _POINTS - 1)]
 
 
 def _check_run(owner: str, rates: np.ndarray, at: int, new_total: int) -> int:
@@ -336,9 +287,6 @@ def transfer_peak(
       peak_value: the peak that is tuned for `from_steps`, above 0, or an array of them; 1: the factor is returned.
       to_shape: the shape of the new horizon, if it is another one.
 
-    Returns:
-      The new peak, like `peak_value`.
-
     Raises:
       FieldError: for a schedule without such a field or with another horizon in it, for a horizon that is shorter than
         the warmup, and for one without a rate above 0.
@@ -371,7 +319,7 @@ def transfer_peak(
         schedule = _of_horizon(owner, name, make, check_count(owner, argument, steps))
         rates = concrete_rates(owner, schedule, steps)
         refuse_unfinished_warmup(owner, rates, argument)
-        bests.append(tuned_scale(rates, rates.size) * float(rates.max()))
+        bests.append(_tuned_scale(rates) * float(rates.max()))
     return peak_value * (bests[1] / bests[0])
 
 
@@ -398,24 +346,28 @@ def short(rate: Any) -> float:
 
 
 @functools.partial(jax.jit, static_argnames="shape")
-def best_of_run(
-    kept: jax.Array, at: Any, total: Any, cooldown: Any, level: Any, end_value: Any, *, shape: ShapeName
+def _best_of_runs(
+    kept: jax.Array, at: Any, total: Any, cooldowns: Any, levels: Any, end_value: Any, *, shape: ShapeName
 ) -> convex.BestScale:
-    """The best scale of a run with the rates `kept` before step `at`, and then a level and a cooldown."""
+    """The best scales of runs with the rates `kept` before step `at`, and then a level and a cooldown."""
     steps = jnp.arange(kept.size)
-    tail = level_and_cooldown(level, total - at - cooldown, cooldown, end_value, shape)
-    rates = jnp.where(steps < at, kept, tail.value(shapes.elapsed(steps, at)))
-    return convex.best_scale(jnp.where(steps < total, rates, 0))
 
+    def one(way: tuple[jax.Array, jax.Array]) -> convex.BestScale:
+        cooldown, level = way
+        tail = level_and_cooldown(level, total - at - cooldown, cooldown, end_value, shape)
+        rates = jnp.where(steps < at, kept, tail.value(shapes.elapsed(steps, at)))
+        return convex.best_scale(jnp.where(steps < total, rates, 0))
 
-def tuned_scale(rates: np.ndarray, size: int, shape: ShapeName = "linear") -> float:
-    """gamma* of given rates, by the program for runs of `size` steps."""
-    best = best_of_run(padded(rates, size), rates.size, rates.size, 1, 1.0, 0.0, shape=shape)
-    return float(best.scale)
+    return jax.lax.map(one, (cooldowns, levels))  # one after the other, to save memory
 
 
 def level_and_cooldown(level: Any, at: Any, cooldown: Any, end_value: Any, shape: ShapeName) -> Schedule:
     return Constant(level).cooldown(at=at, steps=cooldown, end_value=end_value, shape=shape)
+
+
+def _tuned_scale(rates: np.ndarray, least: int = 0) -> float:
+    """gamma* of given rates."""
+    return float(convex.best_scale(padded(rates, least)).scale)
 
 
 def padded(rates: np.ndarray, least: int = 0) -> jax.Array:

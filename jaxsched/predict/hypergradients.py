@@ -122,9 +122,6 @@ def hypergradient(
     Returns:
       An Optax transformation with a `HypergradientState`.
 
-    Raises:
-      FieldError, FieldTypeError: for arguments out of range, and for an `optimizer` that is not such a function.
-
     Example:
       >>> import jax, jax.numpy as jnp, optax
       >>> import jaxsched as js

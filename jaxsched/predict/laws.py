@@ -30,11 +30,8 @@ def law(cls: type[L]) -> type[L]:
     names = cls.names()
     keys = tuple(jax.tree_util.GetAttrKey(name) for name in names)
 
-    def leaves(self: Any) -> tuple[tuple[Any, ...], None]:
-        return tuple(getattr(self, name) for name in names), None
-
-    def leaves_with_keys(self: Any) -> tuple[tuple[tuple[Any, Any], ...], None]:
-        return tuple(zip(keys, leaves(self)[0], strict=True)), None
+    def leaves(self: Any) -> tuple[tuple[tuple[Any, Any], ...], None]:
+        return tuple(zip(keys, self.numbers().values(), strict=True)), None
 
     def unflatten(aux: None, children: Iterable[Any]) -> Any:
         del aux
@@ -42,7 +39,7 @@ def law(cls: type[L]) -> type[L]:
         self.__dict__.update(zip(names, children, strict=True))
         return self
 
-    jax.tree_util.register_pytree_with_keys(cls, leaves_with_keys, unflatten, leaves)
+    jax.tree_util.register_pytree_with_keys(cls, leaves, unflatten)
     return cls
 
 
@@ -110,15 +107,7 @@ class Law(abc.ABC):
         return _predict(self, rates, at.reshape(-1)).reshape(at.shape)
 
     def final(self, lrs: Any, *, total_steps: int | None = None) -> jax.Array:
-        """Returns `predict(lrs, at=T - 1)` in one pass over the rates: an objective for schedules.
-
-        Args:
-          lrs: see `predict`.
-          total_steps: see `predict`.
-
-        Returns:
-          A scalar.
-        """
+        """Returns `predict(lrs, at=T - 1)` in one pass over the rates: an objective for schedules."""
         return _final(self, self._rates(f"{type(self).__name__}.final", lrs, total_steps))
 
     def _rates(self, owner: str, lrs: Any, total_steps: int | None) -> jax.Array:

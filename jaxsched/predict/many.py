@@ -53,9 +53,7 @@ def sweep(
       objective: `objective(setting) -> scalar`, or a dict of scalars by name, each a metric; traceable by JAX.
       n: the number of settings to draw; None for settings.
       total_steps: the horizon that is predicted, a label in tables and figures. None: 1.
-      method: how settings are drawn, as `seed` and `where`; see `sample`.
-      seed: see `sample`.
-      where: see `sample`.
+      method, seed, where: how settings are drawn, as in `sample`.
       chunk: the most settings of one program. `"auto"`: 6,000 on a CPU and 32,768 on an accelerator, and fewer where
         the programs that run at once would take more than 256 MiB.
       name: of the metric, for a scalar. A metric whose name ends in `loss` is minimized.
@@ -82,7 +80,12 @@ def sweep(
     began = time.perf_counter()
     total_steps = 1 if total_steps is None else check_count("predict.sweep", "total_steps", total_steps)
     check_objective("predict.sweep", objective, "a setting")
-    most = _ROWS.get(jax.default_backend(), _MOST_ROWS) if chunk == "auto" else _check_chunk(chunk)
+    if chunk == "auto":
+        most = _ROWS.get(jax.default_backend(), _MOST_ROWS)
+    elif isinstance(chunk, str):
+        raise FieldError("predict.sweep", "chunk", chunk, 'write how many settings, 1 or more, or "auto"')
+    else:
+        most = check_count("predict.sweep", "chunk", chunk)
     if not (isinstance(name, str) and name):
         raise FieldTypeError("predict.sweep", "name", name, "write the name of the metric")
     groups = _settings(space, n, method, seed, where)
@@ -92,10 +95,15 @@ def sweep(
     compiling = 0.0
     count = sum(len(group.index) for group in groups)
     for group in groups:
-        rows, program, seconds = _fitting(objective, name, group, most, fixed=chunk != "auto")
-        values = _run(program, group, rows)
-        _place(found, values, group.index, count)
-        facts["chunk"], compiling = max(facts["chunk"], rows), compiling + seconds
+        compiled = time.perf_counter()
+        rows = _even(len(group.index), most)
+        program, size = _program(objective, name, group.settings, rows)
+        if chunk == "auto" and size * _lanes() > _BYTES and rows > 1:
+            rows = _even(len(group.index), max(1, rows * _BYTES // (size * _lanes())))
+            program, _ = _program(objective, name, group.settings, rows)
+        compiling += time.perf_counter() - compiled
+        _place(found, _run(program, group, rows), group.index, count)
+        facts["chunk"] = max(facts["chunk"], rows)
     lost = ~np.all([np.isfinite(x) for x in found.values()], axis=0)
     return SweepResult(
         metrics={key: x[:, None, None] for key, x in found.items()},
@@ -123,29 +131,11 @@ def _settings(space: Any, n: int | None, method: Any, seed: int, where: Any) -> 
     return grouped_settings(sample(space, n, method, seed, where) if n is not None else space)
 
 
-def _check_chunk(chunk: Any) -> int:
-    if isinstance(chunk, str):
-        raise FieldError("predict.sweep", "chunk", chunk, 'write how many settings, 1 or more, or "auto"')
-    return check_count("predict.sweep", "chunk", chunk)
-
-
 def _lanes() -> int:
     """The number of chunks that run at once: XLA runs a scan on one core."""
     if jax.default_backend() != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _fitting(objective: Objective, name: str, group: Group, most: int, fixed: bool) -> tuple[int, Any, float]:
-    """The rows of a chunk, its program, and the seconds of the compilation."""
-    began = time.perf_counter()
-    count = len(group.index)
-    rows = _even(count, most)
-    program, size = _program(objective, name, group.settings, rows)
-    if not fixed and size * _lanes() > _BYTES and rows > 1:
-        rows = _even(count, max(1, rows * _BYTES // (size * _lanes())))
-        program, _ = _program(objective, name, group.settings, rows)
-    return rows, program, time.perf_counter() - began
 
 
 def _even(count: int, most: int) -> int:

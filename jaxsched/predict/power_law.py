@@ -73,9 +73,6 @@ class MultiPowerLaw(Law):
             in a warmup are left out.
           **options: the fields of `FitOptions`, such as `starts=16`.
 
-        Returns:
-          A `FittedLaw`.
-
         Raises:
           FieldError, FieldTypeError: for bad arguments, and for curves that do not determine the law.
 

@@ -43,9 +43,6 @@ def refine(
     Returns:
       A `PiecewiseInterpolate` with a knot at each step of the norms, at 0 and at T - 1.
 
-    Raises:
-      FieldError, FieldTypeError: for norms that are not above 0 and finite, and for arguments out of range.
-
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxsched.predict import refine

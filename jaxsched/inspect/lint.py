@@ -307,7 +307,7 @@ def _peak(context: _Context) -> _Findings:
         why = f"its warmup_steps={int(warmup)} do not end" if warmup else "its rise does not end"
         message = f"the value comes to {_g(top)} and never to {name}={_g(peak)}: {why} in {part.length} steps"
         fix = f"write a shorter warmup, such as {max(1, part.length // 10)} steps"
-        yield Finding(part.start + part.length * part.unit - 1, "warning", "peak", message, fix)
+        yield Finding(round(part.start + part.length * part.unit) - 1, "warning", "peak", message, fix)
 
 
 def _warmup(context: _Context) -> _Findings:
@@ -405,7 +405,7 @@ def _overrun(context: _Context) -> _Findings:
         missed = _unreached(part) if part.to_end else None
         if missed is not None:
             name, step, what = missed
-            where = part.start + int(step) * part.unit
+            where = round(part.start + int(step) * part.unit)
             place = f"{'at' if where == context.total else 'beyond'} the horizon of {context.total} steps"
             message = f"{what} {place} ({type(part.schedule).__name__}: step {where})"
             fix = f"write {name} below {part.length}, or train for more than {where} steps"

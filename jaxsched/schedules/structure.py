@@ -258,14 +258,15 @@ def _stairs(schedule: Any, size: float, total: float) -> np.ndarray | None:
 
 def _repeated(inside: np.ndarray, cycle: tuple[Any, Any, Any], total: float) -> np.ndarray | None:
     period, mult = _float(cycle[0]), 1.0 if cycle[1] is None else _float(cycle[1])
-    count = math.inf if cycle[2] is None else _float(cycle[2])
-    found, start, stretch, i = [], 0.0, 1.0, 0
-    while start <= total and i < count:
-        found.append(start + inside * stretch)
-        start, stretch, i = start + period * stretch, stretch * mult, i + 1
-        if i * len(inside) > MOST_MARKS:
-            return None
-    return np.append(np.concatenate(found), start)
+    most = MOST_MARKS // len(inside) if cycle[2] is None else min(MOST_MARKS // len(inside), int(_float(cycle[2])))
+    if mult == 1:
+        stretch = np.ones(min(most, math.floor(total / period) + 1))
+    else:
+        stretch = mult ** np.arange(min(most, math.ceil(math.log1p(total / period * (mult - 1)) / math.log(mult)) + 1))
+    starts = period * np.concatenate([[0.0], np.cumsum(stretch)])
+    if starts[-1] <= total and (cycle[2] is None or len(stretch) < _float(cycle[2])):
+        return None
+    return np.append(starts, starts[:-1, None] + inside * stretch[:, None])
 
 
 def _crossings(schedule: Any, bounds: tuple[Any, Any], pieces: np.ndarray, total: float) -> tuple[np.ndarray, bool]:

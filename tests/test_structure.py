@@ -76,7 +76,25 @@ def test_parts_are_placed_on_the_outer_clock() -> None:
         ("Constant", 30, 70, 1, True),
     ]
     assert [p.length for p in parts(inner.repeat(20), 100)] == [100, 20]
-    assert [(p.start, p.length) for p in parts(inner.shift(-4), 100)] == [(0, 100), (0, 104)]
+    assert [(p.start, p.length) for p in parts(inner.shift(-4), 100)] == [(0, 100), (-4, 104)]
+
+
+def test_parts_of_what_is_ahead_begin_before_the_training() -> None:
+    joined = js.Linear(0.0, 1.0, 10).then(js.Cosine(1.0, 0.0, 90), at=10)
+    placed = [(type(p.schedule).__name__, p.start, p.length) for p in parts(joined.shift(-5), 100)]
+    assert placed == [("Shift", 0, 100), ("Join", -5, 105), ("Linear", -5, 10), ("Cosine", 5, 95)]
+    over = js.WarmupCosine(1.0, 500, 2000).then(js.Constant(0.1), at=300).shift(-400)
+    assert [type(p.schedule).__name__ for p in parts(over, 1000)] == ["Shift", "Join", "Constant"]
+    (found,) = js.lint(js.Constant(0.5).then(js.MultiStepDecay(0.5, 0.1, [30, 200]), at=10).per_epoch(1.5), 150)
+    assert "MultiStepDecay: step 315)" in found.message  # (10 + 200) * 1.5
+
+
+def test_stacked_and_traced_schedules_have_no_structure() -> None:
+    stacked = js.stack(js.Constant(1.0).cooldown(3, 4), js.Constant(1.0).cooldown(5, 6))
+    with pytest.raises(FieldError, match=r"span: schedule=.* is stacked; write \[span"):
+        span(stacked)
+    with pytest.raises(TypeError, match=r"marks: schedule=.* is traced; call marks outside of jit"):
+        jax.jit(lambda s: marks(s, 10))(js.Linear(0.0, 1.0, 4))
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ class Schedule(Structured):
             given = np.asarray(step)
             step = step if isinstance(step, int) else given  # a Python int stays weakly typed
             # JAX would cut off the upper half of it
-            if given.dtype.kind in "iuO" and given.size and given.max() > most:
+            if given.dtype.kind in "iuO" and given.dtype.itemsize == 8 and given.size and given.max() > most:
                 raise OverflowError(
                     f"step={format_value(step)} is beyond {most:_}; set jax_enable_x64 to count further."
                 )

@@ -110,7 +110,6 @@ _LAZY = {
 
 _HOME = {name: module for module, names in _LAZY.items() for name in names.split()}
 
-
 __all__ = sorted({*(name for name in globals() if name[0] != "_"), *_HOME} - {"TYPE_CHECKING", "Any", "importlib"})
 
 
@@ -120,8 +119,10 @@ def _module(name: str) -> Any:
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        moved = next((m for m in ("schedules", "fields", "optim", "inspect") if name in dir(_module(m))), None)
-        hint = f"write jaxsched.{moved}.{name}" if moved and name[0] != "_" else _nearest_name(name, __all__)
+        if name[0] == "_":  # asked for by tools, such as `__wrapped__`
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = next((m for m in ("schedules", "fields", "optim", "inspect") if name in dir(_module(m))), None)
+        hint = f"write jaxsched.{home}.{name}" if home else _nearest_name(name, __all__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {hint}")
     module = _module(_HOME[name] or name)
     value = getattr(module, name) if _HOME[name] else module

@@ -36,6 +36,12 @@ ShapeName: TypeAlias = Literal[
 _PACKAGE = __name__.partition(".")[0]
 
 
+def _check_countable(step: Any) -> None:
+    most = np.iinfo(jnp.result_type(int)).max
+    if step > most:
+        raise OverflowError(f"step={format_value(step)} is beyond {most:_}; set jax_enable_x64 to count further.")
+
+
 @functools.partial(jax.jit, inline=True)
 def _evaluate(schedule: Schedule, step: Any) -> Array:
     """The one place where types are settled: formulas see JAX's default integers and floats, and nothing else, and
@@ -260,15 +266,12 @@ class Schedule(Structured):
 
     def __call__(self, step: Any) -> Array:
         """The value at `step`, a number or an array of any shape, which counts from 0."""
-        if isinstance(step, (int, list, tuple, np.ndarray, np.generic)) and not isinstance(step, bool):
-            most = np.iinfo(jnp.result_type(int)).max
-            given = np.asarray(step)
-            step = step if isinstance(step, int) else given  # a Python int stays weakly typed
-            # JAX would cut off the upper half of it
-            if given.dtype.kind in "iuO" and given.dtype.itemsize == 8 and given.size and given.max() > most:
-                raise OverflowError(
-                    f"step={format_value(step)} is beyond {most:_}; set jax_enable_x64 to count further."
-                )
+        if isinstance(step, (list, tuple, np.ndarray, np.generic)):
+            step = np.asarray(step)
+            if step.dtype.kind in "iu" and step.dtype.itemsize == 8 and step.size:  # JAX would cut off the upper half
+                _check_countable(step.max())
+        elif isinstance(step, int) and step > 2**31 - 1:
+            _check_countable(step)
         return _evaluate(self._on_device(), step)
 
     def _on_device(self) -> Schedule:

@@ -157,7 +157,7 @@ def _measured(lrs: Any, norms: jax.Array, steps: int) -> tuple[jax.Array, ...]:
 
 
 def _power_of_two(x: jax.Array) -> jax.Array:
-    """The largest power of 2 that is not above x. It takes no gradient."""
+    """The largest power of 2 that is not above x. It is not differentiable."""
     digits = jnp.finfo(x.dtype).nmant
     bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(x), jnp.int32 if digits < 32 else jnp.int64)
     power = jax.lax.bitcast_convert_type(bits >> digits << digits, x.dtype)

@@ -132,7 +132,7 @@ class Rule:
         if (whole or steps) and self.named and not self.fixed:
             what = "a table of steps" if steps else "an integer"
             instead = f"leave it out{'' if steps else f', or write a float, such as {self.path}=400.0'}"
-            raise self._error(f" is {what} and takes no gradient", instead)
+            raise self._error(f" is {what} and is not differentiable", instead)
         if self.fixed or whole or steps:
             self._refuse_outside()
             return None

@@ -104,7 +104,7 @@ def optimize(
 
     Raises:
       FieldError, FieldTypeError: for an objective that is not a scalar or cannot be traced, a constraint of a field
-        that does not exist or takes no gradient, and if all starts fail.
+        that does not exist or is not differentiable, and if all starts fail.
 
     Example:
       >>> import jaxsched as js

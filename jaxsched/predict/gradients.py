@@ -149,7 +149,7 @@ def unroll_grad(
     trainings = _unrolled("unroll_grad", task, steps, seeds, key, checkpoint_every, chunk)
     setting = _checked_setting("unroll_grad", task, schedule)
     if not any(map(is_float, jax.tree.leaves(setting))):
-        instead = "an integer takes no gradient: write 1.0 for 1, and 100.5 for a length of 100 steps"
+        instead = "integers are not differentiable: write 1.0 for 1, and 100.5 for a length of 100 steps"
         raise FieldError("unroll_grad", "schedule", schedule, instead, note=" has no float")
     losses, gradients = trainings.gradients(setting)
     if not is_traced(losses):

@@ -18,7 +18,7 @@ import yaml
 import jaxsched as js
 from jaxsched import cli, finder
 from jaxsched._errors import FieldError
-from jaxsched.cli import console, errors, files, reading, space
+from jaxsched.cli import console, errors, resume, space
 from jaxsched.cli.progress import Progress
 from jaxsched.sweep import SweepResult
 from jaxsched.sweep.engine import Plan
@@ -315,7 +315,7 @@ def test_an_error_is_a_sentence_and_debug_shows_the_traceback(refusal, run, monk
     for text in ("-Constant(0.1)", "-2 * Constant(0.1)", "-(Constant(0.1))", "-js.Constant(0.1)"):
         assert run(["convert", text])[0] == 0
     assert refusal("shwo x") == "there is no command 'shwo': did you mean 'show'?\n"
-    for line, text in ((["show"], "EXPR"), (["show", "Constant(1)", "--stepz", "3"], "--steps N")):
+    for line, text in ((["show"], "EXPR"), (["show", "Constant(1)", "--stepz", "3"], "did you mean '--steps'?")):
         code, out, err = run(line)
         assert (code, out) == (2, "")
         assert text in err
@@ -327,26 +327,26 @@ def test_an_error_is_a_sentence_and_debug_shows_the_traceback(refusal, run, monk
     def wrong(*args, **named):
         raise KeyError("peek")
 
-    monkeypatch.setattr(sys.modules["jaxsched.inspect.lint"], "lint", wrong)
+    monkeypatch.setattr(js.inspect, "lint", wrong)
     assert refusal(["show", WARMUP], code=70) == "unexpected KeyError: 'peek'; run with --debug for the traceback\n"
 
     def stopped(*args, **named):
         raise KeyboardInterrupt  # as Ctrl-C; a signal itself is ignored where the tests run in the background
 
-    monkeypatch.setattr(sys.modules["jaxsched.inspect.lint"], "lint", stopped)
+    monkeypatch.setattr(js.inspect, "lint", stopped)
     assert refusal(["show", WARMUP], code=130) == "stopped\n"
 
 
 def test_what_a_length_in_an_expression_needs_is_named_as_an_option():
     cause = FieldError("Linear", "steps", "3ep", "write it", note=" needs a timeline", needs="timeline")
-    with pytest.raises(errors.Refused) as refused, reading.options_named():
+    with pytest.raises(errors.Refused) as refused, errors.refusals():
         raise ParseError("a reason", "Linear(1, 0, '3ep')", 13) from cause
     assert str(refused.value).splitlines()[0] == "Linear: steps='3ep' needs --steps N"
 
 
 def test_what_a_library_makes_at_run_time_is_no_place(folder):
     """As the __init__ of a dataclass, whose file is <string>."""
-    errors.user_file(folder / "task.py")
+    errors.user_folders.append(folder)
     with pytest.raises(ZeroDivisionError) as caught:
         exec(compile("1 / 0", "<string>", "exec"))
     assert errors._place(caught.value) is None
@@ -392,8 +392,8 @@ def test_every_example_of_the_help_texts_runs(folder, run, monkeypatch):
     assert len(cli.examples()) > 25
     for line in cli.examples():
         if "resume" in line:  # a sweep that is done has nothing to go on with
-            argv, where = ["sweep", "task.py"], "runs/task/checkpoint"
-            files.write_command(Path(where), argv, Path("task.py"), checkpoint=where)
+            resume.argv.set(["sweep", "task.py"])
+            resume.Command(Path("task.py"), Path("runs/task/checkpoint"), Path("runs/task")).save()
         code, out, err = run(shlex.split(line)[1:])
         assert code == 0, (line, err)
         assert out or "wrote" in err, line
@@ -551,7 +551,6 @@ def test_the_results_keep_their_own_command(folder, run, monkeypatch):
     assert run("sweep task.py --seeds 2 --no-report")[0] == 0
 
     def stop(plan, progress):
-        progress.on_start()
         raise Interrupted("sweep: stopped")
 
     monkeypatch.setattr(Plan, "run", stop)
@@ -604,11 +603,12 @@ def test_the_folder_of_a_sweep_that_is_none(folder, refusal):
 
 
 def test_a_note_is_found_after_its_folder_was_moved(folder, refusal):
-    files.write_command(Path("runs/a/checkpoint"), ["sweep", "task.py"], Path("task.py"), checkpoint="x")
+    resume.argv.set(["sweep", "task.py"])
+    resume.Command(Path("task.py"), Path("runs/a/checkpoint"), Path("runs/a")).save()
     (folder / "moved").mkdir()
     (folder / "runs").rename(folder / "moved" / "runs")
     at = Path("moved/runs/a/checkpoint")
-    note = files.read_command(at)
+    note = resume.read_command(at)
     assert note is not None
     assert note["origin"] == (folder / "moved").resolve()
     ran = Path("moved/task.py")
@@ -617,7 +617,7 @@ def test_a_note_is_found_after_its_folder_was_moved(folder, refusal):
     assert f"was written in {folder}, and its task file is not at {ran.resolve()}, or is another one" in said
     assert said.endswith("type the command where the task file is: jaxsched sweep task.py\n")
     ran.write_text(TASK_FILE)
-    assert files.working_directory(at, note) == (folder / "moved").resolve()
+    assert resume.working_directory(at, note) == (folder / "moved").resolve()
 
 
 def test_find_suggests_rates(folder, run, refusal, monkeypatch):

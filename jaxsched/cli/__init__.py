@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import inspect
 import io
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from .._errors import nearest_name
 from ..version import __version__
-from . import errors, files
+from . import errors, resume
 from .errors import fail
 
+# The module and the function of each command.
 COMMANDS = {
     "list": "catalogue:list_schedules",
     "show": "show:show",
     "plot": "plot:plot",
-    "compare": "compare:compare",
+    "compare": "show:compare",
     "lint": "show:lint",
     "convert": "convert:convert",
     "find": "find:find",
@@ -29,7 +28,6 @@ COMMANDS = {
     "resume": "resume:resume",
     "report": "resume:report",
 }
-"""The module and the function of each command."""
 
 _ABOUT = f"""Learning-rate schedules for JAX (jaxsched {__version__}).
 
@@ -40,8 +38,8 @@ A schedule is written as a Python expression in quotes, such as "WarmupCosine(0.
 Exit codes: 0 success; 1 a negative result (lint findings, differences with compare --exit-code, no suggestion of find, another process of a sweep died); 2 invalid input; 70 an internal error; 130 stopped by Ctrl-C; 141 output pipe closed.
 """  # noqa: E501  # tyro wraps each paragraph
 
+# Matches an expression such as -Constant(0.1), which would be parsed as an option, and not -o FILE.
 _NEGATED = re.compile(r"-[^-o].*\(")
-"""Matches an expression such as -Constant(0.1), which would be parsed as an option, and not -o FILE."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -68,42 +66,48 @@ def run(typed: Sequence[str]) -> None:
         return
     if not typed[0].startswith("-") and typed[0] not in COMMANDS:
         fail(f"there is no command {typed[0]!r}: {nearest_name(typed[0], COMMANDS)}")
-    call = _parse(typed)
-    files.argv.set(typed)
-    call()
+    resume.argv.set(typed)
+    _call(*typed)
 
 
-def _parse(typed: list[str]) -> Callable[[], None]:
-    """The call that the words request; tyro prints help and parse errors and exits."""
+def _call(name: str, *words: str) -> None:
+    """Calls the command with the options that the words set; tyro prints help and most parse errors, and exits."""
     import tyro
     from tyro import conf
 
     from .console import plain
 
-    app = tyro.extras.SubcommandApp()
-    for name in COMMANDS:
-        function = _function(name)
-        summary = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0]
-        app.command(name=name, help=None if name == typed[0] else summary)(_deferred(function))
-    markers = (conf.PositionalRequiredArgs, conf.HelptextFromCommentsOff, conf.FlagCreatePairsOff)
+    config = (conf.PositionalRequiredArgs, conf.HelptextFromCommentsOff, conf.FlagCreatePairsOff)
+    help_wanted = name not in COMMANDS or not {"--help", "-h"}.isdisjoint(words)
     captured = io.StringIO()  # tyro uses no colours where stdout is not a terminal
     try:
-        with contextlib.redirect_stdout(captured) if plain() else contextlib.nullcontext():
-            return app.cli(prog="jaxsched", description=_ABOUT, args=typed, config=markers)
+        with contextlib.redirect_stdout(captured) if plain() and help_wanted else contextlib.nullcontext():
+            if name in COMMANDS:
+                function = _function(name)
+                _check_options(name, function, words)
+                tyro.cli(function, prog=f"jaxsched {name}", args=words, config=config)
+                return
+            app = tyro.extras.SubcommandApp()
+            for command in COMMANDS:
+                summary = inspect.cleandoc(_function(command).__doc__ or "").partition("\n\n")[0]
+                app.command(name=command, help=summary)(_function(command))
+            app.cli(prog="jaxsched", description=_ABOUT, args=[name, *words], config=config)
     finally:
         print(captured.getvalue(), end="")
-        if typed[0] in COMMANDS and not {"--help", "-h"}.isdisjoint(typed):
-            print(f"\nExamples:\n{_examples(typed[0])}")
+        if name in COMMANDS and help_wanted:
+            print(f"\nExamples:\n{_examples(name)}")
 
 
-def _deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """A function with the same signature that returns the call instead of making it."""
-
-    @functools.wraps(function)
-    def call_later(*args: Any, **named: Any) -> Callable[[], None]:
-        return functools.partial(function, *args, **named)
-
-    return call_later
+def _check_options(name: str, function: Callable[..., None], words: Sequence[str]) -> None:
+    """Raises for an option that the command does not have."""
+    parameters = inspect.signature(function).parameters.values()
+    # The default of a group of options is a dataclass.
+    fields = [field for p in parameters for field in getattr(p.default, "__dataclass_fields__", [p.name])]
+    known = ["--help", *(f"--{field.replace('_', '-')}" for field in fields)]
+    for word in words:
+        option = word.partition("=")[0].replace("_", "-")
+        if re.match("--[a-z]", option) and option not in known:
+            fail(f"{name} has no option {option}: {nearest_name(option, known)}")
 
 
 def _function(name: str) -> Callable[..., None]:

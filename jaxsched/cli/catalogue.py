@@ -39,7 +39,10 @@ def list_schedules(
         compat: Include the schedules of other frameworks (torch, Keras, Optax, ...) under their own names.
         json: Print JSON.
     """
-    entries = [entry(name, x) for name, x in _public(compat).items()]
+    public = {name: x for name, x in REGISTRY.items() if "." not in name and name[0] != "_"}
+    for place in places() if compat else ():
+        public |= {f"{place}.{name}": x for name, x in peers(place).items() if name[0] != "_"}
+    entries = [entry(name, x) for name, x in public.items()]
     found = [one for one in entries if pattern is None or _matches(one, pattern)]
     if not found:
         near = nearest_name(str(pattern), [one["name"].rpartition(".")[2] for one in entries])
@@ -66,34 +69,24 @@ def _matches(one: dict[str, Any], pattern: str) -> bool:
     return wanted in name or wanted in one["summary"].lower()
 
 
-def _public(compat: bool) -> dict[str, Any]:
-    """The public schedules by name, and with `compat` those of other frameworks."""
-    found = {name: x for name, x in REGISTRY.items() if "." not in name and name[0] != "_"}
-    if compat:
-        for place in places():
-            found |= {f"{place}.{name}": x for name, x in peers(place).items() if not name.startswith("_")}
-    return found
-
-
 def entry(name: str, x: Any) -> dict[str, Any]:
     """What the docstring and the signature of a schedule, or of a function that returns one, say."""
-    parameters = inspect.signature(x).parameters.values()
-    fields = [_field(p.name, p.default) for p in parameters if p.kind is not p.VAR_KEYWORD]
     sections = _sections(x)
     return {
         "name": name,
         "summary": _one_line(sections[""].partition("\n\n")[0]),
         "formula": _one_line(sections.get("Formula", "")).replace("`", ""),
-        "fields": fields,
+        "fields": [_field(p) for p in inspect.signature(x).parameters.values() if p.kind is not p.VAR_KEYWORD],
         "about": _field_texts(x),
         "source": _one_line(sections.get("Source", sections.get("References", ""))),
     }
 
 
-def _field(name: str, default: Any) -> dict[str, Any]:
-    required = default is inspect.Parameter.empty
+def _field(parameter: inspect.Parameter) -> dict[str, Any]:
+    default, required = parameter.default, parameter.default is inspect.Parameter.empty
     simple = default is None or isinstance(default, (bool, int, float, str))
-    return {"name": name, "required": required, "default": None if required else default if simple else repr(default)}
+    shown = None if required else default if simple else repr(default)
+    return {"name": parameter.name, "required": required, "default": shown}
 
 
 def _sections(x: Any) -> dict[str, str]:
@@ -113,17 +106,14 @@ def _field_texts(x: Any) -> dict[str, str]:
     listed = re.split(r"^  ([\w*, ]+): ", sections.get("Fields", sections.get("Args", "")), flags=re.MULTILINE)
     for names, text in zip(listed[1::2], map(_one_line, listed[2::2]), strict=True):
         match = re.match(r"as in `(\w+)`[.;]?\s*", text)
-        other = getattr(inspect.getmodule(x), match.group(1), None) if match else None
-        if match is None or not isinstance(other, type):
-            found[names] = text
-            continue
-        rest, wanted = text[match.end() :], names.split(", ")
-        for others, description in _field_texts(other).items():
-            if same := [name for name in others.split(", ") if name in wanted]:
-                found[", ".join(same)] = f"{description.rstrip('.')}; {rest}" if rest else description
-                wanted = [name for name in wanted if name not in same]
-        if wanted:
-            found[", ".join(wanted)] = text
+        other = getattr(inspect.getmodule(x), match[1], None) if match else None
+        rest = f"; {text[match.end() :]}" if match and text[match.end() :] else ""
+        said = {} if other is None else {n: t for ns, t in _field_texts(other).items() for n in ns.split(", ")}
+        alike: dict[str, list[str]] = {}
+        for name in names.split(", "):
+            own = f"{said[name].rstrip('.')}{rest}" if rest and name in said else said.get(name, text)
+            alike.setdefault(own, []).append(name)
+        found |= {", ".join(several): own for own, several in alike.items()}
     return found
 
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_PIPE_WIDTH = 120
-"""The width where stdout is not a terminal and COLUMNS is not set."""
+_PIPE_WIDTH = 120  # where stdout is not a terminal and COLUMNS is not set
 
 
 def plain() -> bool:
@@ -30,11 +29,10 @@ def console(stderr: bool = False) -> Console:
     """A console for data, or for messages."""
     from rich.console import Console
 
-    options: dict[str, Any] = {"stderr": stderr, "highlight": False} | ({"color_system": None} if plain() else {})
-    made = Console(**options)
+    made = Console(stderr=stderr, highlight=False, color_system=None if plain() else "auto")
     if not made.is_terminal:
         columns = os.environ.get("COLUMNS", "")
-        made = Console(width=int(columns) if columns.isdecimal() and int(columns) else _PIPE_WIDTH, **options)
+        made.width = int(columns) if columns.isdecimal() and int(columns) else _PIPE_WIDTH
     setattr(made, "on_broken_pipe", _on_broken_pipe)  # noqa: B010  # rich would exit with another code
     return made
 
@@ -70,22 +68,16 @@ def print_json(data: Any) -> None:
 
 def _jsonable(x: Any) -> Any:
     """Lists, dicts, texts and Python numbers, with as many digits as the numbers' type has."""
-    if isinstance(x, dict):
-        return {str(key): _jsonable(value) for key, value in x.items()}
-    if hasattr(x, "_asdict"):
-        return _jsonable(x._asdict())
     if isinstance(x, (np.ndarray, np.generic, jax.Array)):
         array = np.asarray(x)
-        return _jsonable((shortest(array) if array.dtype.kind in "fV" else array).tolist())
+        x = (shortest(array) if array.dtype.kind in "fV" else array).tolist()
+    x = x._asdict() if hasattr(x, "_asdict") else x
+    if isinstance(x, dict):
+        return {str(key): _jsonable(value) for key, value in x.items()}
     if isinstance(x, (list, tuple)):
         return [_jsonable(value) for value in x]
     if isinstance(x, float):
-        return _shortest_float(x) if math.isfinite(x) else None
+        with np.errstate(over="ignore"):
+            single = np.float32(x)  # a float32 of 0.1 as a Python float is 0.10000000149011612, and here 0.1
+        return (float(str(single)) if float(single) == x else x) if math.isfinite(x) else None
     return x
-
-
-def _shortest_float(x: float) -> float:
-    """0.1 for 0.10000000149011612, which is a float32 of 0.1 converted to a Python float."""
-    with np.errstate(over="ignore"):
-        single = np.float32(x)
-    return float(str(single)) if float(single) == x else x

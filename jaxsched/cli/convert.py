@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import pprint
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import Annotated, Any, Literal
 
 from tyro import conf
 
-from ..schedules.base import Schedule
+from ..schedules import Schedule
 from ..text import from_dict, to_dict
 from .errors import fail, refusals
-from .reading import UNKNOWN, Horizon
+from .reading import UNKNOWN, Horizon, read_text
 
 Target = Literal["expression", "torch", "keras", "optax", "numpy", "json", "yaml", "toml", "dict"]
-_FILES = (".json", ".yaml", ".yml", ".toml")
+
+# The use of `schedule` in each framework.
 _CODE = {
     "torch": """\
 scheduler = compat.to_torch(schedule, optimizer)  # sets the rate of your optimizer; a LambdaLR
@@ -35,7 +36,6 @@ optimizer = optax.adamw(schedule)  # optax accepts any function of the step
 table = compat.to_numpy(schedule, {total})  # the values at steps 0 ... {last}
 """,
 }
-"""The use of `schedule` in each framework."""
 
 
 def convert(
@@ -60,7 +60,7 @@ def convert(
         expression: The schedule, or a file that holds one.
         to: The output format.
     """
-    is_file = expression.lower().endswith(_FILES) and "(" not in expression
+    is_file = expression.lower().endswith((".json", ".yaml", ".yml", ".toml")) and "(" not in expression
     schedule = _from_file(Path(expression), horizon) if is_file else horizon.read(expression)
     if to == "expression":
         print(repr(schedule))
@@ -69,14 +69,12 @@ def convert(
     else:
         with refusals():
             data = to_dict(schedule)
-        print(_dumped(data, to), end="")
+        print(_dumped(data, to).rstrip("\n"))
 
 
 def _from_file(path: Path, horizon: Horizon) -> Schedule:
-    if not path.is_file():
-        fail(f"there is no file {path}")
-    text = path.read_text(encoding="utf-8")
     kind = path.suffix.lower()[1:].replace("yml", "yaml")
+    text = read_text(path)
     load = {"json": json.loads, "toml": tomllib.loads}.get(kind) or _module("yaml").safe_load
     try:
         data = load(text)
@@ -84,8 +82,7 @@ def _from_file(path: Path, horizon: Horizon) -> Schedule:
         fail(f"{path} is not valid {kind}: {' '.join(str(error).split())}")
     if not isinstance(data, Mapping):
         fail(f"{path} holds no schedule; jaxsched convert EXPR --to {kind} writes one")
-    with refusals():
-        return from_dict(data, timeline=horizon.timeline())
+    return from_dict(data, timeline=horizon.known)
 
 
 def _module(name: Literal["yaml", "tomli_w"]) -> Any:
@@ -98,29 +95,30 @@ def _module(name: Literal["yaml", "tomli_w"]) -> Any:
 
 def _dumped(data: dict[str, Any], to: str) -> str:
     if to == "json":
-        return json.dumps(data, indent=2, allow_nan=False) + "\n"
+        return json.dumps(data, indent=2, allow_nan=False)
     if to == "yaml":
-        # YAML 1.1 reads 1e-06 as text and 1.0e-06 as a number.
-        text = _module("yaml").safe_dump(data, sort_keys=False)
-        return re.sub(r"(?<=[ -])(-?\d+)e([-+]\d+)$", r"\1.0e\2", text, flags=re.MULTILINE)
+        return _module("yaml").safe_dump(data, sort_keys=False)
     if to == "toml":
         return _module("tomli_w").dumps(data)
-    return pprint.pformat(data, sort_dicts=False, width=100) + "\n"
+    return pprint.pformat(data, sort_dicts=False, width=100)
 
 
 def _code(schedule: Schedule, to: str, horizon: Horizon) -> str:
     """Python source with its imports."""
     expression = repr(schedule)
-    face = vars(importlib.import_module(__name__.partition(".")[0]))
-    # A name that is called or whose attribute is read, outside of quotes and not an attribute itself.
-    words = re.findall(r"(?<![\w.])([A-Za-z_]\w*)(?=[.(])", re.sub(r"'[^']*'|\"[^\"]*\"", "''", expression))
-    names = {name for name in words if name in face} | ({"compat"} if to != "optax" else set())
-    if not names or "<" in expression:
+    try:
+        used = {node.id for node in ast.walk(ast.parse(expression)) if isinstance(node, ast.Name)}
+    except SyntaxError:
+        used = set()
+    if not used:
         fail(f"{expression} holds a function without a name; write a Schedule class for it")
+    used |= {"compat"} if to != "optax" else set()
+    face = set(importlib.import_module(__name__.partition(".")[0]).__all__)
+    homes = {"jaxsched": used & face, "jaxsched.schedules": used - face}
+    imports = ["import optax\n"] * (to == "optax")
+    imports += [f"from {home} import {', '.join(sorted(some))}\n" for home, some in homes.items() if some]
     total = horizon.total(schedule) + 1 if to == "numpy" else 0
-    timeline = horizon.timeline() if to == "keras" else None
-    steps = "" if timeline is None else f", steps={timeline.total_steps}"
+    steps = f", steps={horizon.known.total_steps}" if horizon.known else ""
     note = "# On another backend than JAX, and to save the model: --steps N.\n" if to == "keras" and not steps else ""
     use = note + _CODE[to].format(steps=steps, total=total, last=f"{total - 1:,}")
-    head = "import optax\n" if to == "optax" else ""
-    return f"{head}from jaxsched import {', '.join(sorted(names))}\n\nschedule = {expression}\n{use}"
+    return f"{''.join(imports)}\nschedule = {expression}\n{use}"

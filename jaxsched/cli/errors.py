@@ -1,12 +1,4 @@
-"""Error messages and exit codes.
-
-0    success
-1    a negative result: findings (`lint`), differences (`compare --exit-code`), a sweep whose other process died
-2    invalid input, including an error inside of the user's task file
-70   an internal error
-130  stopped by Ctrl-C
-141  output pipe closed
-"""
+"""Error messages and exit codes; `jaxsched --help` lists the codes."""
 
 from __future__ import annotations
 
@@ -19,12 +11,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from .._errors import FieldError, FieldTypeError
+from .._errors import FieldError, FieldTypeError, format_value
+from ..inspect.format import cut
+from ..text import ParseError
 
 FINDINGS, USAGE, UNEXPECTED, INTERRUPTED, BROKEN_PIPE = 1, 2, 70, 130, 141
 
-_user_folders: list[Path] = []
-"""The folders of the loaded task files. An error raised there is the user's, and is reported with its file and line."""
+# The folders of the loaded task files. An error raised there is the user's, and is reported with its file and line.
+user_folders: list[Path] = []
+
+# The option for each argument of a `Timeline`, and for a whole one.
+_OPTIONS = {
+    "timeline": "--steps",
+    "total_steps": "--steps",
+    "steps_per_epoch": "--steps-per-epoch",
+    "tokens_per_step": "--tokens-per-step",
+}
 
 
 class Refused(Exception):
@@ -32,13 +34,7 @@ class Refused(Exception):
 
 
 class Stopped(Exception):
-    """The user stopped the sweep.
-
-    Args:
-      text: what happened.
-      saved: whether the same command continues from a checkpoint.
-      at_once: whether to exit without waiting for other threads.
-    """
+    """The user stopped the sweep; `saved` is whether it can continue, `at_once` whether threads are not waited for."""
 
     def __init__(self, text: str, saved: bool, at_once: bool = False) -> None:
         super().__init__(text)
@@ -46,7 +42,6 @@ class Stopped(Exception):
 
 
 def fail(text: str) -> NoReturn:
-    """Raises `Refused`."""
     raise Refused(text)
 
 
@@ -55,20 +50,36 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def user_file(path: Path) -> None:
-    """Registers the folder of `path` as user code."""
-    _user_folders.append(path.resolve().parent)
-
-
 @contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """Turns a TypeError or ValueError of an argument check into `Refused`, unless it comes from user code."""
+def refusals(place: str = "", option: str = "length") -> Iterator[None]:
+    """Turns an error of an argument check into `Refused`, unless it comes from user code.
+
+    Args:
+      place: where the input was written; it is put before the text.
+      option: the option that holds a length.
+    """
     try:
         yield
-    except (TypeError, ValueError, OverflowError) as error:
-        if _place(error):
+    except (Refused, TypeError, ValueError, OverflowError) as error:
+        if not isinstance(error, Refused) and _place(error):
             raise
-        raise Refused(str(error)) from error
+        text = _text(error, option)
+        raise Refused(f"{place}: {text}" if place else text) from error
+
+
+def _text(error: Exception, option: str = "length") -> str:
+    """The text of an error, with options in place of the arguments of a `Timeline`."""
+    cause = error.__cause__
+    if isinstance(error, ParseError) and isinstance(cause, FieldError) and cause.needs in _OPTIONS:
+        return str(ParseError(f"{cause.owner}: {_needs(cause)}", error.text, error.column))
+    if isinstance(error, FieldError) and error.owner == "Timeline":
+        error = error.renamed("", _OPTIONS.get(str(error.field), option))
+        return _needs(error) if error.needs else str(error)
+    return str(error)
+
+
+def _needs(error: FieldError) -> str:
+    return f"{error.field}={format_value(error.value)} needs {_OPTIONS[error.needs]} N"
 
 
 def report(error: BaseException, typed: Sequence[str], debug: bool) -> int:
@@ -95,18 +106,17 @@ def report(error: BaseException, typed: Sequence[str], debug: bool) -> int:
 
 def _described(error: BaseException) -> tuple[str, int]:
     """The message of an error, and its exit code."""
-    from ..text import ParseError
-
     if isinstance(error, Refused):
         return str(error), USAGE
-    first = str(error).strip().partition("\n")[0].rstrip(".")
-    named = type(error).__name__ + (f": {first if len(first) <= 300 else f'{first[:297]}...'}" if first else "")
+    first = cut(str(error).strip().partition("\n")[0].rstrip("."), 300)
+    named = type(error).__name__ + f": {first}" * bool(first)
     if place := _place(error):
         return f"{place}: {named}; --debug shows the traceback", USAGE
     # An ImportError without a module name was raised by hand, with what to install as its text.
-    by_hand = isinstance(error, ImportError) and error.name is None
-    if by_hand or isinstance(error, (FieldError, FieldTypeError, ParseError)):
-        return str(error), USAGE
+    if isinstance(error, (FieldError, FieldTypeError, ParseError)) or (
+        isinstance(error, ImportError) and not error.name
+    ):
+        return _text(error), USAGE
     if isinstance(error, OSError):
         return str(error) if error.filename is None else f"{error.filename}: {error.strerror}", USAGE
     return f"unexpected {named}; run with --debug for the traceback", UNEXPECTED
@@ -121,9 +131,7 @@ def _place(error: BaseException) -> str | None:
     for name, line in reversed(places):
         path = Path(name).absolute()
         # <string> is not a file: a library generates such code, for example the __init__ of a dataclass.
-        if package in path.parents or "site-packages" in path.parts or not path.is_file():
-            continue
-        if any(folder in path.parents for folder in _user_folders):
-            shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-            return f"{shown}:{line}"
+        library = package in path.parents or "site-packages" in path.parts or not path.is_file()
+        if not library and any(folder in path.parents for folder in user_folders):
+            return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{line}"
     return None

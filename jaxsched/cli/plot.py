@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro import conf
 
-from ..inspect.curves import curves, groups
-from ..inspect.curves import horizon as longest
+from .. import inspect
+from ..inspect.curves import drawing
 from ..inspect.plot import PHASES
-from ..schedules.base import Schedule
+from ..schedules import Schedule
+from ..sweep import report_page
 from ..units import Timeline
-from .errors import fail, refusals, say
-from .reading import MOST_STEPS, UNKNOWN, Horizon, is_stacked, outlined
+from .errors import fail, say
+from .reading import MOST_STEPS, UNKNOWN, Horizon, Output, Text, is_stacked
 
-_MOST_LINES = 200
-"""More lines of a page cannot be told apart."""
-
+_MOST_LINES = 200  # more lines of a page cannot be told apart
 _MOST_PHASES = 12
-
 _PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp")
 _PAGES = (".html", ".htm")
-
-Unit = Literal["step", "epoch", "token"]
 
 
 def plot(
     expressions: Annotated[conf.Positional[tuple[str, ...]], conf.arg(metavar="EXPR [EXPR ...]")],
-    output: Annotated[Path | None, conf.arg(aliases=["-o"], metavar="FILE")] = None,
+    output: Output = None,
     horizon: conf.OmitArgPrefixes[Horizon] = UNKNOWN,
-    unit: Unit = "step",
+    unit: Literal["step", "epoch", "token"] = "step",
     log: bool = False,
     momentum: Annotated[str | None, conf.arg(metavar="EXPR")] = None,
-    title: Annotated[str | None, conf.arg(metavar="TEXT")] = None,
+    title: Text = None,
 ) -> None:
     """Draw schedules into a picture (png, svg, pdf) or an interactive page (html).
 
@@ -62,93 +59,66 @@ def plot(
     check_picture(output, _PAGES)
     schedules = [horizon.read_family(text) for text in expressions]
     other = None if momentum is None else horizon.read_family(momentum)
-    timeline = horizon.timeline(_length(horizon, schedules))
-    assert timeline is not None
+    timeline = horizon.timeline(horizon.total(*schedules))
     if unit != "step" and (timeline.steps_per_epoch if unit == "epoch" else timeline.tokens_per_step) is None:
         fail(f"--unit {unit} needs {'--steps-per-epoch' if unit == 'epoch' else '--tokens-per-step'} N")
-    steps = min(timeline.total_steps + 1, MOST_STEPS)  # with the value after the last update
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with refusals():
-        if output.suffix.lower() in _PAGES:
-            _write_page(schedules, other, timeline, steps, unit, log, title, output)
-        else:
-            from ..inspect import plot as draw
-
-            one = schedules if len(schedules) > 1 else schedules[0]
-            scale = "log" if log else "linear"
-            draw(one, steps, path=output, unit=unit, timeline=timeline, scale=scale, momentum=other, title=title)
+    steps, scale = min(timeline.total_steps + 1, MOST_STEPS), "log" if log else "linear"
+    if output.suffix.lower() in _PAGES:
+        figure = _page(schedules, other, timeline, steps, unit)
+        figure.update_layout(title=title, yaxis_type=scale)
+        shown = {"responsive": True, "displaylogo": False}
+        report_page.write(output, figure.to_html(include_plotlyjs=True, full_html=True, config=shown))
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        one = schedules if len(schedules) > 1 else schedules[0]
+        inspect.plot(one, steps, path=output, unit=unit, timeline=timeline, scale=scale, momentum=other, title=title)
     say(f"wrote {output}")
-
-
-def _length(horizon: Horizon, schedules: list[Schedule]) -> int:
-    """The number of steps: `--steps`, or the length of the longest schedule or setting."""
-    single = [schedule for schedule in schedules if not is_stacked(schedule)]
-    if single or horizon.steps is not None:
-        return horizon.total(*single)
-    with refusals():
-        found = longest("plot", groups("plot", schedules), None, None)
-    assert isinstance(found, int)
-    return found
 
 
 def check_picture(output: Path, others: tuple[str, ...] = ()) -> None:
     """Refuses a file that matplotlib cannot draw into, unless its extension is one of `others`."""
     ending = output.suffix.lower()
-    if ending in others:
-        return
-    try:
-        import matplotlib
-    except ImportError:
-        raise ImportError('a picture needs matplotlib: pip install "jaxsched[plot]"') from None
-    matplotlib.use("Agg")  # needs no window
-    if ending not in _PICTURES:
+    if ending not in (*_PICTURES, *others):
         fail(f"-o {output}: unknown picture format; write {', '.join((*_PICTURES, *others[:1]))}")
+    if ending not in others and importlib.util.find_spec("matplotlib") is None:
+        fail('a picture needs matplotlib: pip install "jaxsched[plot]"')
 
 
-def _write_page(
-    schedules: list[Schedule],
-    momentum: Schedule | None,
-    timeline: Timeline,
-    steps: int,
-    unit: Unit,
-    log: bool,
-    title: str | None,
-    output: Path,
-) -> None:
+def _page(schedules: list[Schedule], momentum: Schedule | None, timeline: Timeline, steps: int, unit: str) -> Any:
+    """A figure of plotly."""
     try:
         import plotly.graph_objects as go
     except ImportError:
-        raise ImportError('a page needs plotly: pip install "jaxsched[report]"') from None
+        fail('a page needs plotly: pip install "jaxsched[report]"')
     size = {"step": 1.0, "epoch": 1 / (timeline.steps_per_epoch or 1), "token": timeline.tokens_per_step or 1.0}[unit]
     figure: Any = go.Figure()
-    for i, (label, at, values) in enumerate(_lines(schedules, steps)):
-        figure.add_scatter(x=at * size, y=values, name=label, mode="lines", line={"width": 2}, legendrank=i)
+    for label, at, values in _lines(schedules, steps):
+        figure.add_scatter(x=at * size, y=values, name=label, mode="lines", line={"width": 2})
     for label, at, values in _lines([momentum], steps) if momentum is not None else []:
         line = {"width": 2, "dash": "dot"}
         figure.add_scatter(x=at * size, y=values, name=f"momentum: {label}", yaxis="y2", mode="lines", line=line)
     single = len(schedules) == 1 and not is_stacked(schedules[0])
-    phases = outlined(schedules[0], timeline.total_steps).phases if single else ()
+    phases = inspect.outline(schedules[0], timeline.total_steps).phases if single else ()
     for phase in phases if len(phases) <= _MOST_PHASES else ():
         place = {"x0": phase.start * size, "x1": phase.stop * size, "annotation_text": phase.name}
         figure.add_vrect(**place, fillcolor=PHASES[phase.name], opacity=0.15, line_width=0)
-    figure.update_layout(
-        title=title,
+    return figure.update_layout(
         hovermode="x unified",
         template="plotly_white",
         legend={"orientation": "h", "yanchor": "bottom", "y": -0.35},
         xaxis_title="tokens" if unit == "token" else unit,
-        yaxis={"title": "learning rate", "type": "log" if log else "linear", "exponentformat": "power"},
+        yaxis={"title": "learning rate", "exponentformat": "power"},
         yaxis2={"title": "momentum", "overlaying": "y", "side": "right", "showgrid": False},
     )
-    figure.write_html(output, include_plotlyjs=True, full_html=True, config={"responsive": True, "displaylogo": False})
 
 
 def _lines(schedules: list[Schedule], steps: int) -> list[tuple[str, Any, Any]]:
     """The label, the steps and the values of each line."""
+    drawn = drawing("plot", schedules, steps, None, "linear")
     lines = [
-        (f"{member.label} [{k}]" if member.size else member.label, curve.steps, curve.values)
-        for member in groups("plot", schedules)
-        for k, curve in enumerate(curves("plot", member, steps))
+        (f"{group.label} [{k}]" if group.size else group.label, curve.steps, curve.values)
+        for group, curves in zip(drawn.groups, drawn.lines, strict=True)
+        for k, curve in enumerate(curves)
     ]
     if len(lines) > _MOST_LINES:
         fail(f"{len(lines)} settings in one page; write -o family.png, or at most {_MOST_LINES}")

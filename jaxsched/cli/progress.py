@@ -17,11 +17,8 @@ from .errors import say
 if TYPE_CHECKING:
     from rich.console import Console
 
-_EVERY_SECONDS = 5.0
-"""Between two lines where there is no live one."""
-
-_LEAST_SECONDS = 0.5
-"""Of training before an estimate is shown."""
+_EVERY_SECONDS = 5.0  # between two lines where there is no live one
+_LEAST_SECONDS = 0.5  # of training before an estimate is shown
 
 
 class Progress:
@@ -31,59 +28,47 @@ class Progress:
         from rich import progress
         from rich.table import Column
 
-        self.console = console
         self.on_start = on_start
         self.speed = 0.0
         self._begin = self._last = time.monotonic()
         self._first: tuple[float, int] | None = None  # the time and the steps at the end of the first segment
-        self._waiting: str | None = None
-        self._resumed = False
+        self._waiting = ""
         # One line, cut where the terminal ends: a resize would leave pieces of several lines behind.
-        words = progress.TextColumn(
-            "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
-        )
+        column = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        words = progress.TextColumn("{task.description}", markup=False, table_column=column)
         columns = (progress.BarColumn(bar_width=20), progress.TaskProgressColumn(), words)
-        self._bar = progress.Progress(*columns, console=console, expand=True) if console.is_terminal else None
-        self._row = self._bar.add_task("compiling", total=None) if self._bar is not None else None
+        self._bar = progress.Progress(*columns, console=console, expand=True, disable=not console.is_terminal)
+        self._row = self._bar.add_task("compiling", total=None)
 
     def __enter__(self) -> Progress:
-        if self._bar is not None:
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
+        if not self._bar.disable:
             self._bar.stop()
-        elif self._waiting is not None:
+        elif self._waiting:
             say(self._waiting)
 
     def __call__(self, status: Status) -> None:
-        if self._first is None:
-            self.on_start()
-        if status.resumed_from and not self._resumed:
-            self._resumed = True
-            total = f"{status.steps_total:,}"
-            say(f"going on from the last checkpoint: {status.resumed_from:,} of {total} steps were done")
-        if math.isfinite(status.steps_per_second):
-            self.speed = status.steps_per_second
-        text = _status_text(status, self._pace(status))
-        if self._bar is not None and self._row is not None:
-            self._bar.update(self._row, completed=status.steps, total=status.steps_total, description=text)
-            return
-        now = time.monotonic()
-        self._waiting = f"{now - self._begin:6.1f} s  {text}"
-        if now - self._last >= _EVERY_SECONDS:
-            self._last = now
-            say(self._waiting)
-            self._waiting = None
-
-    def _pace(self, status: Status) -> float | None:
-        """Steps per second since the end of the first segment, which includes the compilation; None at first."""
         now = time.monotonic()
         if self._first is None:
             self._first = now, status.steps
+            self.on_start()
+            if status.resumed_from:
+                total = f"{status.steps_total:,}"
+                say(f"going on from the last checkpoint: {status.resumed_from:,} of {total} steps were done")
+        if math.isfinite(status.steps_per_second):
+            self.speed = status.steps_per_second
+        # The first segment includes the compilation.
         began, steps = self._first
-        return (status.steps - steps) / (now - began) if now - began >= _LEAST_SECONDS else None
+        pace = (status.steps - steps) / (now - began) if now - began >= _LEAST_SECONDS else 0.0
+        text = _status_text(status, pace)
+        self._bar.update(self._row, completed=status.steps, total=status.steps_total, description=text)
+        self._waiting = f"{now - self._begin:6.1f} s  {text}"
+        if self._bar.disable and now - self._last >= _EVERY_SECONDS:
+            say(self._waiting)
+            self._last, self._waiting = now, ""
 
 
 @contextlib.contextmanager
@@ -104,7 +89,7 @@ def plain_warnings() -> Iterator[None]:
         warnings.showwarning = before
 
 
-def _status_text(status: Status, pace: float | None) -> str:
+def _status_text(status: Status, pace: float) -> str:
     """Such as `12/64 trainings done, 60 alive, 4 diverged, best valid loss 0.0312, 1.2M steps/s, 34 s left`."""
     alive = status.trainings - status.diverged - status.pruned
     parts = [f"{status.done}/{status.trainings} trainings done", f"{alive} alive", f"{status.diverged} diverged"]
@@ -112,7 +97,7 @@ def _status_text(status: Status, pace: float | None) -> str:
         parts.append(f"{status.pruned} pruned")
     if status.best is not None:
         parts.append(f"best valid loss {number(status.best)}")
-    if pace is not None and pace > 0:
+    if pace > 0:
         left = status.seconds_left * status.steps_per_second / pace  # the remaining steps at this pace
         parts.append(f"{count(pace, 3)} steps/s")
         if math.isfinite(left):

@@ -1,36 +1,43 @@
-"""Expressions and lengths of the command line, and the steps to show."""
+"""What the options of several commands mean: expressions, lengths, steps to show, and the task file."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import jax
 import numpy as np
 from tyro import conf
 
-from .._errors import FieldError, format_value
+from .._errors import format_value
+from ..inspect import Outline
 from ..inspect.curves import last_step
 from ..inspect.format import cut
-from ..schedules.base import Schedule
+from ..schedules import Schedule, unstack
 from ..schedules.structure import axes, filled
-from ..sweep.task import Task
-from ..text import ParseError, parse
+from ..sweep import Task
+from ..text import parse
 from ..units import Timeline
-from .errors import Refused, fail, refusals, say
+from .errors import fail, refusals, say, user_folders
 
-MOST_STEPS = 2**31 - 1
-"""JAX counts to here."""
+N = Annotated[int, conf.arg(metavar="N")]
+MaybeN = Annotated[int | None, conf.arg(metavar="N")]
+X = Annotated[float, conf.arg(metavar="X")]
+MaybeX = Annotated[float | None, conf.arg(metavar="X")]
+Name = Annotated[str | None, conf.arg(metavar="NAME")]
+Text = Annotated[str | None, conf.arg(metavar="TEXT")]
+Output = Annotated[Path | None, conf.arg(aliases=["-o"], metavar="FILE")]
+TaskFile = Annotated[Path, conf.arg(metavar="TASK")]
+Expression = Annotated[str, conf.arg(metavar="EXPR")]
+Steps = Annotated[tuple[str, ...], conf.arg(metavar="[STEP ...]")]
 
-_OPTIONS = {
-    "timeline": "--steps",
-    "total_steps": "--steps",
-    "steps_per_epoch": "--steps-per-epoch",
-    "tokens_per_step": "--tokens-per-step",
-}
-"""The option for each argument that a length needs."""
+MOST_STEPS = 2**31 - 1  # JAX counts to here
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,18 +46,26 @@ class Horizon:
 
     Args:
         steps: Number of steps: a number, 3ep or 2e9tok (by default, the length of the schedule).
-        steps_per_epoch: Steps in an epoch (for lengths such as 3ep).
-        tokens_per_step: Tokens in a step (for lengths such as 2e9tok).
+        steps_per_epoch: Steps in an epoch, for lengths such as 3ep (of a task file, the batches in the task's arrays).
+        tokens_per_step: Tokens in a step, for lengths such as 2e9tok.
     """
 
     steps: Annotated[str | None, conf.arg(metavar="N")] = None
-    steps_per_epoch: Annotated[float | None, conf.arg(metavar="N")] = None
-    tokens_per_step: Annotated[float | None, conf.arg(metavar="N")] = None
+    steps_per_epoch: MaybeX = None
+    tokens_per_step: MaybeX = None
 
-    def timeline(self, total: int | None = None) -> Timeline | None:
-        """The units; None if neither `--steps` nor `total` says how long the training is."""
-        steps = self.steps if self.steps is not None else total
-        return None if steps is None else timeline(steps, self.steps_per_epoch, self.tokens_per_step)
+    @property
+    def known(self) -> Timeline | None:
+        """The units of lengths; None without `--steps`."""
+        return None if self.steps is None else self.timeline(None)
+
+    def timeline(self, total: Any, task: Task | None = None) -> Timeline:
+        """The units of lengths; `total` is the default of `--steps`."""
+        epoch = self.steps_per_epoch
+        if epoch is None and task is not None and not task.host and task.batch_size is not None:
+            epoch = max(1, task.examples // task.batch_size)
+        steps: Any = total if self.steps is None else self.steps
+        return Timeline(steps, epoch, self.tokens_per_step)
 
     def read(self, text: str) -> Schedule:
         """The schedule of an expression that holds one setting."""
@@ -62,66 +77,22 @@ class Horizon:
 
     def read_family(self, text: str) -> Schedule:
         """The schedule of an expression that may hold several settings in lists."""
-        with options_named():
-            return filled(parse(text, timeline=self.timeline()))
+        return filled(parse(text, timeline=self.known))
 
     def total(self, *schedules: Schedule) -> int:
         """The number of steps: `--steps`, or the length of the longest schedule."""
-        known = self.timeline()
-        total = known.total_steps if known else max(map(natural_steps, schedules))
+        total = self.known.total_steps if self.known else max(map(natural_steps, schedules))
         if total > MOST_STEPS:
             fail(f"--steps {total}: JAX counts to {MOST_STEPS}; write fewer steps, or count in larger units")
         return total
 
     def lengths(self, texts: tuple[str, ...], total: int) -> list[int]:
         """The steps of lengths such as 100, 5% or 3ep, sorted."""
-        known = self.timeline(total)
-        assert known is not None
-        with options_named("--at"):
-            return sorted({known(text) for text in texts})
+        with refusals(option="--at"):
+            return sorted(set(map(self.timeline(total), texts)))
 
 
 UNKNOWN = Horizon()
-"""No length and no units."""
-
-
-def timeline(steps: Any, steps_per_epoch: float | None, tokens_per_step: float | None) -> Timeline:
-    """The timeline of the options `--steps`, `--steps-per-epoch` and `--tokens-per-step`."""
-    with options_named():
-        return Timeline(steps, steps_per_epoch, tokens_per_step)
-
-
-def training(steps: Any, steps_per_epoch: float | None, tokens_per_step: float | None, task: Task) -> Timeline:
-    """The timeline of a training; by default an epoch is the number of batches in the task's arrays."""
-    if steps_per_epoch is None and not task.host and task.batch_size is not None:
-        steps_per_epoch = max(1, task.examples // task.batch_size)
-    return timeline(steps, steps_per_epoch, tokens_per_step)
-
-
-@contextlib.contextmanager
-def options_named(name: str = "length") -> Iterator[None]:
-    """Turns the error of a length or an expression into `Refused`, with options in place of arguments.
-
-    Args:
-      name: the option or field that holds the length.
-    """
-    try:
-        yield
-    except ParseError as error:
-        cause, shown = error.__cause__, error
-        if isinstance(cause, FieldError) and cause.needs in _OPTIONS:
-            shown = ParseError(f"{cause.owner}: {_needs(cause)}", error.text, error.column)
-        raise Refused(str(shown)) from error
-    except FieldError as error:
-        shown = error.renamed("", _OPTIONS.get(str(error.field), name))
-        raise Refused(_needs(shown) if error.needs in _OPTIONS else str(shown)) from error
-
-
-def _needs(error: FieldError) -> str:
-    return f"{error.field}={format_value(error.value)} needs {_OPTIONS[error.needs]} N"
-
-
-# --- structure -------------------------------------------------------------------------------------------------------
 
 
 def is_stacked(schedule: Schedule) -> bool:
@@ -130,10 +101,10 @@ def is_stacked(schedule: Schedule) -> bool:
 
 
 def natural_steps(schedule: Schedule) -> int:
-    """The last step at which the schedule changes; of one without an end, ten times its longest period."""
-    end = last_step(schedule)
-    if end is not None:
-        return end
+    """The last step at which a setting changes; of settings without an end, ten times the longest period."""
+    ends = map(last_step, unstack(schedule) if is_stacked(schedule) else [schedule])
+    if known := [end for end in ends if end is not None]:
+        return max(known)
     leaves = [np.ravel(np.asarray(x)) for x in jax.tree.leaves(schedule)]
     longest = max((int(x.max()) for x in leaves if x.dtype.kind in "iu" and x.size), default=10)
     total = min(10 * max(longest, 10), MOST_STEPS)
@@ -141,18 +112,7 @@ def natural_steps(schedule: Schedule) -> int:
     return total
 
 
-# --- steps -----------------------------------------------------------------------------------------------------------
-
-
-def outlined(schedule: Schedule, total: int) -> Any:
-    """The outline of a schedule."""
-    from ..inspect.phases import outline
-
-    with refusals():
-        return outline(schedule, total)
-
-
-def notable_steps(outline: Any, total: int, most: int = 24) -> list[int]:
+def notable_steps(outline: Outline, total: int, most: int = 24) -> list[int]:
     """The ends, the boundaries of the phases, the peak, both sides of jumps and restarts, the middles of the phases."""
     steps = {0, total, outline.peak_step}
     for phase in outline.phases:
@@ -167,6 +127,33 @@ def notable_steps(outline: Any, total: int, most: int = 24) -> list[int]:
     return sorted(step for step in steps if 0 <= step <= total)
 
 
-def values(schedule: Callable[[Any], Any], steps: Any) -> np.ndarray:
-    """The values at the steps."""
-    return np.broadcast_to(np.asarray(schedule(np.asarray(steps))), np.shape(steps))
+def read_text(path: Path) -> str:
+    """The content of a file of the user."""
+    return path.read_text(encoding="utf-8") if path.is_file() else fail(f"there is no file {path}")
+
+
+def load(file: Path) -> tuple[ModuleType, Task]:
+    """Imports the task file, and returns its task too; its folder is on the import path, as with `python FILE`."""
+    if not file.is_file():
+        fail(f"there is no file {file}")
+    name = f"jaxsched_task_{file.stem}"  # a task file may be called random.py, and must not replace that module
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        fail(f"{file} is not a Python file")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.resolve().parent))
+    user_folders.append(file.resolve().parent)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "task"):
+        fail(f"{file} has no `task`: write task = Task(init=..., loss=..., ...) in it")
+    task = module.task
+    if not isinstance(task, Task):
+        fail(f"{file}: task={format_value(task)} is not a jaxsched.sweep.Task")
+    with contextlib.suppress(ValueError):  # a function that is not written in Python has no signature
+        signature = inspect.signature(task.optimizer)
+        try:
+            signature.bind(None)  # the first call is where a program is compiled, far from the file
+        except TypeError:
+            hint = "optimizer=lambda schedule: optax.adam(schedule)"
+            fail(f"{file}: optimizer{signature} of the task must take the schedule, and nothing else: {hint}")
+    return module, task

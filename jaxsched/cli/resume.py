@@ -3,20 +3,116 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
+import json
+import os
 import shlex
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro import conf
 
 from .._errors import nearest_name
-from ..sweep import archive
-from ..sweep.result import SweepResult
-from . import files
+from ..sweep import SweepResult, archive, checkpoint, report_page
 from .console import print_text
 from .errors import fail, refusals, say
+from .reading import Name, Output, Text, load
 
 Folder = Annotated[Path, conf.arg(metavar="DIR")]
+
+argv: ContextVar[list[str]] = ContextVar("argv", default=[])  # noqa: B039  # the command that runs; never modified
+
+COMMAND = "command.json"
+CHECKPOINT = "checkpoint"  # the default folder of the checkpoints, inside of that of the results
+_VERSION = 2  # of the command files
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """The command of a sweep: saved beside its results, and with its checkpoints for `jaxsched resume`.
+
+    Args:
+      file: the task file.
+      checkpoints: the folder of the checkpoints; None without them.
+      out: the folder of the results.
+    """
+
+    file: Path
+    checkpoints: Path | None
+    out: Path
+
+    @property
+    def _places(self) -> set[Path]:
+        """Where `resume` looks for it: in the folder of the results, and in that of the checkpoints."""
+        if self.checkpoints is None:
+            return set()
+        return {(self.out / CHECKPOINT).resolve(), self.checkpoints.resolve()} - {self.out.resolve()}
+
+    def has_checkpoints(self) -> bool:
+        return self.checkpoints is not None and any(self.checkpoints.glob("process-*"))
+
+    def save(self) -> None:
+        for place in self._places:
+            self.write(place, checkpoint=os.path.relpath(str(self.checkpoints)))
+
+    def write(self, folder: Path, **facts: Any) -> None:
+        """Writes it with its working directory, and the digest of the task file.
+
+        The directory is saved relative to `folder`, because both may be moved together, and as an absolute path.
+        """
+        here = Path.cwd()
+        try:
+            origin = os.path.relpath(here, folder.resolve())
+        except ValueError:  # on another drive
+            origin = str(here)
+        where = {"origin": Path(origin).as_posix(), "at": str(here), "file": str(self.file)}
+        saved = {"version": _VERSION, "argv": argv.get(), **where, "sha256": _digest(self.file), **facts}
+        report_page.write(folder / COMMAND, json.dumps(saved, indent=2) + "\n")
+
+    def remove_checkpoints(self) -> None:
+        """Removes the checkpoints and the command beside them, and the folders if they are empty then."""
+        if self.checkpoints is not None:
+            checkpoint.remove(self.checkpoints)
+        for place in self._places:
+            (place / COMMAND).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                place.rmdir()
+
+
+def read_command(folder: Path) -> dict[str, Any] | None:
+    """The saved command of a folder, None if there is none; its `origin` is an absolute path."""
+    path = folder / COMMAND
+    if not path.is_file():
+        return None
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        if saved["version"] != _VERSION or not all(isinstance(word, str) for word in saved["argv"]):
+            raise ValueError("another version")
+        return {**saved, "origin": (folder.resolve() / saved["origin"]).resolve()}
+    except (ValueError, KeyError, TypeError) as error:
+        fail(f"{path} is broken, or of another jaxsched ({error}); type the command of the sweep again")
+
+
+def working_directory(folder: Path, saved: dict[str, Any]) -> Path:
+    """Where a saved command runs: where it was typed, or where that was moved to together with `folder`.
+
+    If only `folder` was moved, the relative path leads to another place. A file of the same name there is not run,
+    unless it has the same content.
+    """
+    origin, at = saved["origin"], Path(saved["at"])
+    file = origin / saved["file"]
+    if file.is_file() and (origin == at.resolve() or _digest(file) == saved["sha256"]):
+        return origin
+    fail(
+        f"{folder / COMMAND} was written in {at}, and its task file is not at {file}, or is another one there; "
+        f"type the command where the task file is: {shlex.join(['jaxsched', *saved['argv']])}"
+    )
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def resume(directory: Folder) -> None:
@@ -38,7 +134,7 @@ def resume(directory: Folder) -> None:
     saved = _stopped(directory)
     if saved is None:
         fail(_contents(directory))
-    origin = files.working_directory(directory, saved)
+    origin = working_directory(directory, saved)
     say(f"in {origin}: {shlex.join(['jaxsched', *saved['argv']])}")
     if not any((origin / saved["checkpoint"]).glob("process-*")):
         say("nothing was saved: it starts again")
@@ -48,19 +144,16 @@ def resume(directory: Folder) -> None:
 
 def _stopped(directory: Path) -> dict[str, Any] | None:
     """The command of an unfinished sweep, from the folder of its results or of its checkpoints."""
-    for folder in (directory / files.CHECKPOINT, directory):
-        saved = files.read_command(folder)
-        if saved is not None and "checkpoint" in saved:
-            return saved
-    return None
+    found = map(read_command, (directory / CHECKPOINT, directory))
+    return next((saved for saved in found if saved is not None and "checkpoint" in saved), None)
 
 
 def report(
     directory: Folder,
-    output: Annotated[Path | None, conf.arg(aliases=["-o"], metavar="FILE")] = None,
-    metric: Annotated[str | None, conf.arg(metavar="NAME")] = None,
+    output: Output = None,
+    metric: Name = None,
     mode: Literal["min", "max"] | None = None,
-    title: Annotated[str | None, conf.arg(metavar="TEXT")] = None,
+    title: Text = None,
 ) -> None:
     """Write the report of a finished sweep: one page that works offline, with the ranking and all curves.
 
@@ -99,10 +192,10 @@ def _loaded(directory: Path) -> SweepResult:
         try:
             return SweepResult.load(directory)
         except ImportError:
-            saved = files.read_command(directory)
+            saved = read_command(directory)
             if saved is None:
                 raise
-            files.load(files.working_directory(directory, saved) / saved["file"])
+            load(working_directory(directory, saved) / saved["file"])
             return SweepResult.load(directory)
 
 

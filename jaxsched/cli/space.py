@@ -6,31 +6,27 @@ and `fields` at the top are the defaults of each family; with a `schedule` at th
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .._errors import format_value, nearest_name
 from ..fields import Field
-from ..schedules.base import Schedule
-from ..schedules.stacking import grid, unstack
+from ..schedules import Schedule, grid, unstack
 from ..sweep.space import Distribution, Expression, choice, field, int_uniform, log_uniform, sample, space, uniform
 from ..text import evaluate
 from ..units import Timeline
-from .errors import Refused, fail, refusals
-from .reading import options_named
+from .errors import fail, refusals
+from .reading import read_text
 
-SETTINGS = 64
-"""The default number of settings to draw."""
-
-_DISTRIBUTIONS = {"log_uniform": log_uniform, "uniform": uniform, "int_uniform": int_uniform, "choice": choice}
+# A length with a unit that is not in quotes.
 _LENGTH = re.compile(r"(?<![\w.'\"])([\d.][\d._]*(?:[eE][+-]?\d+)?(?:%|ep|tok|st))(?![\w'\"])")
-"""A length with a unit that is not in quotes."""
+_DISTRIBUTIONS = {"log_uniform": log_uniform, "uniform": uniform, "int_uniform": int_uniform, "choice": choice}
+_WORDS = {"True": True, "true": True, "False": False, "false": False, "None": None}
 
 
 class Reader:
@@ -41,19 +37,31 @@ class Reader:
         classes = {name: x for name, x in known.items() if isinstance(x, type) and issubclass(x, Schedule)}
         self.names = {**_DISTRIBUTIONS, "field": field, **classes}
 
-    def schedule(self, text: str) -> Any:
+    def base(self, text: str) -> Any:
         """A class by its name, or a schedule by its expression."""
-        with options_named():
-            found = evaluate(text, timeline=self.timeline, known=self.names)
+        found = evaluate(text, timeline=self.timeline, known=self.names)
         if isinstance(found, Schedule) or (isinstance(found, type) and issubclass(found, Schedule)):
             return found
         fail(f"--schedule {text}: this is no schedule; write a class such as WarmupCosine, or an expression")
 
-    def value(self, text: str, known: Field) -> Any:
-        """A value of a field: a number, a length, a list, a distribution or an expression with `field`."""
-        with options_named():
-            found = evaluate(_LENGTH.sub(r"'\1'", text), timeline=self.timeline, known=self.names)
-            return found if known.static else self._in_steps(found)
+    def value(self, x: Any, known: Field) -> Any:
+        """A value of a field: a table is a distribution, and a text in a field of numbers is an expression."""
+        if isinstance(x, list):
+            return [self.value(one, known) for one in x]
+        if isinstance(x, Mapping):
+            kind = next(iter(x), "")
+            if len(x) != 1 or kind not in _DISTRIBUTIONS:
+                kinds = ", ".join(_DISTRIBUTIONS)
+                fail(f"{format_value(dict(x))}; write one of {kinds}, as {{ uniform = [0, 1] }}")
+            if not isinstance(x[kind], list):
+                fail(f"{format_value(dict(x))}; write its arguments in a list: {{ {kind} = [1, 2] }}")
+            return _DISTRIBUTIONS[kind](*self.value(x[kind], known))
+        return self.evaluated(x, known) if isinstance(x, str) and not known.static else x
+
+    def evaluated(self, text: str, known: Field) -> Any:
+        """A number, a length, a list, a distribution or an expression with `field`."""
+        found = evaluate(_LENGTH.sub(r"'\1'", text), timeline=self.timeline, known=self.names)
+        return found if known.static else self._in_steps(found)
 
     def _in_steps(self, x: Any) -> Any:
         if isinstance(x, list):
@@ -63,27 +71,27 @@ class Reader:
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A class or a schedule, with values for some of its fields.
+    """A class, or a schedule whose other fields stay as they are, with values for some of its fields.
 
     Args:
-      base: the class, or a schedule whose other fields stay as they are.
+      place: where it was written; empty for a single one.
+      base: the class or the schedule.
       given: values by field; a list for several values.
-      settings: how many settings to draw; None for `default` if any field is drawn.
-      default: how many to draw of each family that draws.
+      settings: how many settings to draw; None for the default.
     """
 
+    place: str
     base: Any
     given: dict[str, Any]
     settings: Any = None
-    default: Any = None
 
     @property
     def draws(self) -> bool:
         return any(isinstance(value, (Distribution, Expression)) for value in self.given.values())
 
-    def made(self) -> list[Any]:
+    def made(self, default: int | None) -> list[Any]:
         """The settings: a grid of the listed values; if any field is drawn, listed values are drawn too."""
-        count = self.default if self.settings is None and self.draws else self.settings
+        count = default if self.settings is None and self.draws else self.settings
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
             fail(f"settings={format_value(count)}; write how many are drawn, 1 or more")
         if count is not None and not self.draws:
@@ -93,21 +101,31 @@ class Family:
             # The value of a table is a list, and several values of it are a list of lists.
             if isinstance(value, list) and (not known[name].table or any(isinstance(one, list) for one in value)):
                 listed[name] = value
-        with refusals():
-            if self.draws:
-                fields = self.given | {name: choice(*values) for name, values in listed.items()}
-                made = sample(space(self.base, **fields), count if count is not None else SETTINGS)
-                return made if isinstance(made, list) else unstack(made)
-            structure = {name: values for name, values in listed.items() if known[name].static}
-            combinations = [dict(zip(structure, c, strict=True)) for c in itertools.product(*structure.values())]
-            return [s for chosen in combinations for s in unstack(grid(self.base, **self.given | chosen))]
+        if self.draws:
+            fields = self.given | {name: choice(*values) for name, values in listed.items()}
+            made = sample(space(self.base, **fields), 64 if count is None else count)
+            return made if isinstance(made, list) else unstack(made)
+        structure = {name: values for name, values in listed.items() if known[name].static}
+        combinations = [dict(zip(structure, c, strict=True)) for c in itertools.product(*structure.values())]
+        return [s for chosen in combinations for s in unstack(grid(self.base, **self.given | chosen))]
 
 
 _NOTHING_DRAWN = "settings={}, and only values are listed, of which a grid takes all; leave it out"
 
 
+def _settings(families: list[Family], default: int | None) -> list[Any]:
+    """The settings of all families; `default` is how many are drawn of each that draws."""
+    if default is not None and not any(family.draws for family in families):
+        fail(_NOTHING_DRAWN.format(default))
+    made = []
+    for family in families:
+        with refusals(family.place):
+            made += family.made(default)
+    return made
+
+
 def _fields(base: Any) -> dict[str, Field]:
-    return {f.name: f for f in (base if isinstance(base, type) else type(base))._fields}
+    return {f.name: f for f in base._fields}
 
 
 def _field(base: Any, name: str) -> Field:
@@ -118,18 +136,9 @@ def _field(base: Any, name: str) -> Field:
     return fields[name]
 
 
-@contextlib.contextmanager
-def _at(place: str) -> Iterator[None]:
-    """Puts the place before the text of what is refused."""
-    try:
-        yield
-    except Refused as error:
-        raise Refused(f"{place}: {error}" if place else str(error)) from error
-
-
 def from_options(reader: Reader, schedule: str, fields: tuple[str, ...], settings: int | None) -> list[Any]:
     """The settings of `--schedule` and `--set`."""
-    base = reader.schedule(schedule)
+    base = reader.base(schedule)
     given: dict[str, Any] = {}
     for text in fields:
         name, equals, value = text.partition("=")
@@ -139,72 +148,50 @@ def from_options(reader: Reader, schedule: str, fields: tuple[str, ...], setting
         if name in given:
             fail(f"--set {name} is written twice; write its values in one: --set {name}=1,2,3")
         known = _field(base, name)
-        with _at(f"--set {name}"):
+        with refusals(f"--set {name}"):
             if known.static and not re.search(r"[\"'(]", value):
                 read = [_WORDS.get(word.strip(), word.strip()) for word in value.split(",")]
             else:
-                read = reader.value(f"[{value}]", known)
+                read = reader.evaluated(f"[{value}]", known)
         given[name] = read[0] if len(read) == 1 else read
-    return Family(base, given, settings).made()
-
-
-_WORDS = {"True": True, "true": True, "False": False, "false": False, "None": None}
-
-
-# --- from a file -----------------------------------------------------------------------------------------------------
+    return _settings([Family("", base, given)], settings)
 
 
 def from_toml(reader: Reader, path: Path, settings: int | None) -> list[Any]:
     """The settings of a TOML file; `settings` of the command line replaces that of the file."""
-    if not path.is_file():
-        fail(f"there is no file {path}")
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         fail(f"{path} is no TOML: {error}")
-    with _at(str(path)):
-        families = _families(reader, data, settings)
-        common = next(iter(families.values())).default
-        if common is not None and not any(one.draws for one in families.values()):
-            fail(_NOTHING_DRAWN.format(common))
-        made = []
-        for place, family in families.items():
-            with _at(place):
-                made += family.made()
-        return made
+    with refusals(str(path)):
+        tables, defaults = data.pop("families", []), data
+        if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+            fail("families must be tables, [[families]]")
+        if "schedule" in data or not tables:
+            tables, defaults = [data, *tables], {}
+        shared, families = _checked(defaults), []
+        for i, table in enumerate(tables, start=1):
+            place = f"family {i}" if len(tables) > 1 else ""
+            with refusals(place):
+                families.append(_family(reader, place, table, shared, own=settings is None))
+        known = {name for family in families for name in _fields(family.base)}
+        for name in set(shared) - known:
+            fail(f"fields.{name} is a field of no family: {nearest_name(name, known)}")
+        return _settings(families, defaults.get("settings") if settings is None else settings)
 
 
-def _families(reader: Reader, data: dict[str, Any], settings: int | None) -> dict[str, Family]:
-    """The families by their place, which is empty for a single one."""
-    tables, defaults = data.pop("families", []), data
-    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
-        fail("families must be tables, [[families]]")
-    if "schedule" in data or not tables:
-        tables, defaults = [data, *tables], {}
-    single = len(tables) == 1
-    common = defaults.get("settings") if single or settings is None else settings
-    defaults = _checked(defaults)
-    found, used = {}, set()
-    for i, table in enumerate(tables):
-        place = "" if single else f"family {i + 1}"
-        with _at(place):
-            fields = _checked(table)
-            if not isinstance(table.get("schedule"), str):
-                hint = "and a table [fields], or [[families]] of these"
-                fail(f'there is no schedule: write schedule = "WarmupCosine" {hint}')
-            base = reader.schedule(table["schedule"])
-            shared = {name: value for name, value in defaults.items() if name in _fields(base)}
-            used |= set(shared)
-            given = {}
-            for name, value in {**shared, **fields}.items():
-                with _at(name):
-                    given[name] = _value(reader, _field(base, name), value)
-            own = table.get("settings") if settings is None else settings if single else None
-            found[place] = Family(base, given, own, common)
-    for name in set(defaults) - used:
-        known = {name for family in found.values() for name in _fields(family.base)}
-        fail(f"fields.{name} is a field of no family: {nearest_name(name, known)}")
-    return found
+def _family(reader: Reader, place: str, table: Any, shared: Mapping[str, Any], own: bool) -> Family:
+    """The family of a table; `shared` are the fields above all families, and `own` is whether its settings count."""
+    fields = _checked(table)
+    if not isinstance(table.get("schedule"), str):
+        hint = "and a table [fields], or [[families]] of these"
+        fail(f'there is no schedule: write schedule = "WarmupCosine" {hint}')
+    base = reader.base(table["schedule"])
+    given = {}
+    for name, value in {**{name: shared[name] for name in shared if name in _fields(base)}, **fields}.items():
+        with refusals(name):
+            given[name] = reader.value(value, _field(base, name))
+    return Family(place, base, given, table.get("settings") if own else None)
 
 
 def _checked(table: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -215,19 +202,3 @@ def _checked(table: Mapping[str, Any]) -> Mapping[str, Any]:
             fail(f"{name!r} has no meaning here: {nearest_name(name, allowed)}")
     fields = table.get("fields", {})
     return fields if isinstance(fields, Mapping) else fail(f"fields={format_value(fields)}; write a table, [fields]")
-
-
-def _value(reader: Reader, known: Field, value: Any) -> Any:
-    """A value of a file: a table is a distribution, and a text in a field of numbers is an expression."""
-    if isinstance(value, list):
-        return [_value(reader, known, one) for one in value]
-    if not isinstance(value, Mapping):
-        return reader.value(value, known) if isinstance(value, str) and not known.static else value
-    kind = next(iter(value), "")
-    if len(value) != 1 or kind not in _DISTRIBUTIONS:
-        kinds = ", ".join(_DISTRIBUTIONS)
-        fail(f"{format_value(dict(value))}; write one of {kinds}, as {{ uniform = [0, 1] }}")
-    if not isinstance(value[kind], list):
-        fail(f"{format_value(dict(value))}; write its arguments in a list: {{ {kind} = [1, 2] }}")
-    with refusals():
-        return _DISTRIBUTIONS[kind](*_value(reader, known, value[kind]))

@@ -9,8 +9,7 @@ import os
 import shlex
 import signal
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -19,31 +18,17 @@ from tyro import conf
 
 from .._errors import nearest_name
 from ..inspect.format import count
-from ..sweep import archive, checkpoint
-from ..sweep.distributed import ProcessDied, Processes, alone, initialize
+from ..sweep import Checkpoint, Interrupted, ProcessDied, SweepResult, Task, initialize, successive_halving
+from ..sweep.distributed import Processes, alone
 from ..sweep.engine import Plan
-from ..sweep.prune import successive_halving
-from ..sweep.result import SweepResult
-from ..sweep.run import Interrupted
-from ..sweep.task import Task
 from ..units import Timeline
-from . import files, ranking, space, sweep_lint
-from .console import console, print_text
+from . import results, resume, space
+from .console import console
 from .errors import FINDINGS, Stopped, fail, refusals, say
 from .progress import Progress, plain_warnings
-from .reading import training
+from .reading import UNKNOWN, Horizon, MaybeN, MaybeX, N, Name, TaskFile, X, load
 
-N = Annotated[int, conf.arg(metavar="N")]
-MaybeN = Annotated[int | None, conf.arg(metavar="N")]
-X = Annotated[float, conf.arg(metavar="X")]
-MaybeX = Annotated[float | None, conf.arg(metavar="X")]
-Length = Annotated[str | None, conf.arg(metavar="N")]
 Folder = Annotated[Path | None, conf.arg(metavar="DIR")]
-Texts = Annotated[conf.UseAppendAction[tuple[str, ...]], conf.arg(name="set", metavar="NAME=VALUES")]
-Mode = Annotated[Literal["min", "max"] | None, conf.arg(metavar="min|max")]
-
-
-# --- options ---------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,32 +37,32 @@ class Settings:
 
     Args:
         schedule: A class, or an expression whose other fields stay as they are.
-        set_: With --schedule: the values of a field, such as peak_value=1e-4,1e-3 (once for each field).
-        space_file: A TOML file with the schedules and the values of their fields.
+        set: With --schedule: the values of a field, such as peak_value=1e-4,1e-3 (once for each field).
+        space: A TOML file with the schedules and the values of their fields.
         settings: Number of settings to draw, if any field is drawn (64); of several families, of each that draws.
     """
 
     schedule: Annotated[str | None, conf.arg(metavar="CLASS|EXPR")] = None
-    set_: Texts = ()
-    space_file: Annotated[Path | None, conf.arg(name="space", metavar="FILE")] = None
+    set: Annotated[conf.UseAppendAction[tuple[str, ...]], conf.arg(metavar="NAME=VALUES")] = ()
+    space: Annotated[Path | None, conf.arg(metavar="FILE")] = None
     settings: MaybeN = None
 
-    def check(self) -> None:
-        if self.schedule is not None and self.space_file is not None:
+    def __post_init__(self) -> None:
+        if self.schedule is not None and self.space is not None:
             fail("--schedule and --space: write one or the other")
-        if self.set_ and self.schedule is None:
+        if self.set and self.schedule is None:
             fail("--set without --schedule: write --schedule WarmupCosine too")
-        if self.settings is not None and self.schedule is None and self.space_file is None:
+        if self.settings is not None and self.schedule is None and self.space is None:
             fail("--settings without --schedule or --space: the file's schedules have a fixed number of settings")
 
     def read(self, file: Path, module: ModuleType, timeline: Timeline) -> Any:
         """What is trained: the settings of these options, or the schedules of the task file."""
         reader = space.Reader(timeline, vars(module))
         with plain_warnings():
-            if self.space_file is not None:
-                return space.from_toml(reader, self.space_file, self.settings)
+            if self.space is not None:
+                return space.from_toml(reader, self.space, self.settings)
             if self.schedule is not None:
-                return space.from_options(reader, self.schedule, self.set_, self.settings)
+                return space.from_options(reader, self.schedule, self.set, self.settings)
         if not hasattr(module, "schedules"):
             hint = "write schedules = grid(...) in it, or give --schedule and --set, or --space"
             fail(f"{file} has no `schedules`: {hint}")
@@ -100,13 +85,13 @@ class Pruning:
     rungs: Annotated[tuple[int, ...] | None, conf.arg(metavar="[N ...]")] = None
     keep: MaybeX = None
 
+    def __post_init__(self) -> None:
+        if self.no_prune and self.wanted:
+            fail("--no-prune and --prune, --rungs or --keep: write one or the other")
+
     @property
     def wanted(self) -> bool:
         return self.prune or self.rungs is not None or self.keep is not None
-
-    def check(self) -> None:
-        if self.no_prune and self.wanted:
-            fail("--no-prune and --prune, --rungs or --keep: write one or the other")
 
     def pruner(self, module: ModuleType, metric: str, mode: Any) -> Any:
         """The pruner of these options or of the file; it uses the metric of the ranking."""
@@ -116,8 +101,7 @@ class Pruning:
         if not self.wanted and not isinstance(in_file, bool):
             return in_file
         fields = {"rungs": self.rungs, "keep": self.keep, "metric": metric, "mode": mode}
-        with refusals():
-            return successive_halving(**{name: value for name, value in fields.items() if value is not None})
+        return successive_halving(**{name: value for name, value in fields.items() if value is not None})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,17 +118,11 @@ class Saving:
     checkpoint: Folder = None
     every: X = 30.0
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         if self.no_checkpoint and self.checkpoint is not None:
             fail("--no-checkpoint and --checkpoint: write one or the other")
         if not 0 <= self.every < float("inf"):
             fail(f"--every {self.every}: write a number of seconds, 0 or more")
-        if not self.no_checkpoint and importlib.util.find_spec("orbax") is None:
-            fail('checkpoints need orbax-checkpoint: pip install "jaxsched[checkpoint]", or write --no-checkpoint')
-
-    def folder(self, out: Path) -> Path | None:
-        """The folder of the checkpoints; None without checkpoints."""
-        return None if self.no_checkpoint else self.checkpoint or out / files.CHECKPOINT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,34 +143,43 @@ class Distribution:
     process: MaybeN = None
     timeout: X = 60.0
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         flags = {"--coordinator": self.coordinator, "--processes": self.processes, "--process": self.process}
         given = [flag for flag, value in flags.items() if value is not None]
         if given and not self.distributed:
             fail(f"{' and '.join(given)} without --distributed: write --distributed too")
 
-    def connect(self) -> Processes:
-        """The processes of this sweep; must run before the file is loaded, which may compute something."""
-        if not self.distributed:
-            return alone()
-        with refusals():
-            return initialize(self.coordinator, self.processes, self.process, self.timeout)
-
-
-# --- the command -----------------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def connected(self, saved: bool) -> Iterator[Processes]:
+        """The processes of this sweep; disconnects at the end with the reason, and ends if another has died."""
+        processes, reason = alone(), ""
+        if self.distributed:
+            with refusals():
+                processes = initialize(self.coordinator, self.processes, self.process, self.timeout)
+        try:
+            yield processes
+        except ProcessDied as error:
+            if processes.stopping:
+                raise Stopped("stopped, as another process was; the last checkpoint remains", saved=saved) from None
+            sys.stdout.flush()
+            say(f"jaxsched: {error}")
+            os._exit(FINDINGS)  # does not wait for threads that compute
+        except BaseException as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            processes.close(reason)
 
 
 def sweep(
-    file: Annotated[Path, conf.arg(metavar="TASK")],
-    steps: Length = None,
-    steps_per_epoch: MaybeX = None,
-    tokens_per_step: MaybeX = None,
+    file: TaskFile,
+    horizon: conf.OmitArgPrefixes[Horizon] = UNKNOWN,
     seeds: MaybeN = None,
     key: N = 0,
     log_every: MaybeN = None,
     chunk: Annotated[int | Literal["auto"] | None, conf.arg(metavar="N|auto")] = None,
-    metric: Annotated[str | None, conf.arg(metavar="NAME")] = None,
-    mode: Mode = None,
+    metric: Name = None,
+    mode: Annotated[Literal["min", "max"] | None, conf.arg(metavar="min|max")] = None,
     out: Folder = None,
     top: N = 10,
     report: bool = False,
@@ -205,7 +192,7 @@ def sweep(
     """Train every setting of a task file with every seed in one program, and rank them.
 
     The file is Python with a `task` (a jaxsched.sweep.Task) and `schedules` (from jaxsched.grid, for example). It may
-    also define `steps`, `seeds`, `log_every`, `chunk`, `metric`, `mode` and `prune` (True, or a pruner such as
+    also define `steps` (2000), `seeds`, `log_every`, `chunk`, `metric`, `mode` and `prune` (True, or a pruner such as
     successive_halving(keep=0.5)), the defaults of these options.
 
     The options --schedule and --set NAME=VALUES replace the file's schedules: values between commas make a grid, and
@@ -235,9 +222,6 @@ def sweep(
 
     Args:
         file: The task file.
-        steps: Updates of each training, or 20ep, or 2e9tok (2000 unless the file says otherwise).
-        steps_per_epoch: Steps in an epoch (the number of batches in the task's arrays).
-        tokens_per_step: Tokens in a step.
         seeds: Trainings of each setting (4 unless the file says otherwise).
         key: Number of the random key.
         log_every: Steps between two points of the curves (50, or all if they are fewer).
@@ -249,41 +233,39 @@ def sweep(
         report: Write report.html, or fail if plotly is missing (by default it is written if plotly is installed).
         no_report: Do not write report.html.
     """
+    plotly = importlib.util.find_spec("plotly") is not None
     if top < 1:
         fail(f"--top {top}: write 1 or more")
     if report and no_report:
         fail("--report and --no-report: write one or the other")
-    plotly = importlib.util.find_spec("plotly") is not None
     if report and not plotly:
         fail('--report needs plotly: pip install "jaxsched[report]"')
-    for group in (settings, pruning, saving, distribution):
-        group.check()
-    written = {"steps": steps, "seeds": seeds, "log_every": log_every, "chunk": chunk, "metric": metric, "mode": mode}
-    processes = distribution.connect()
-    with _ended(processes, saved=not saving.no_checkpoint):
-        module = files.load(file)
-        task = files.task_of(file, module)
-        options = _options(task, module, written)
-        metric, mode = options.pop("metric"), options.pop("mode")
-        timeline = training(options["steps"], steps_per_epoch, tokens_per_step, task)
+    if not saving.no_checkpoint and importlib.util.find_spec("orbax") is None:
+        fail('checkpoints need orbax-checkpoint: pip install "jaxsched[checkpoint]", or write --no-checkpoint')
+    written = {"steps": horizon.steps, "seeds": seeds, "log_every": log_every, "chunk": chunk}
+    # Connects before the file is loaded, which may compute something.
+    with distribution.connected(saved=not saving.no_checkpoint) as processes:
+        module, task = load(file)
+        options = _options(task, module, {**written, "metric": metric, "mode": mode})
+        metric, mode = str(options.pop("metric")), options.pop("mode")
+        timeline = horizon.timeline(options.pop("steps"), task)
         schedules = settings.read(file, module, timeline)
         out = out if out is not None else Path("runs") / file.stem
-        folder = saving.folder(out)
-        options |= {
-            "steps": timeline.total_steps,
-            "key": key,
-            "prune": pruning.pruner(module, str(metric), mode),
-            "checkpoint": None if folder is None else checkpoint.Checkpoint(folder, seconds=saving.every),
-        }
+        folder = None if saving.no_checkpoint else saving.checkpoint or out / resume.CHECKPOINT
+        checkpoint = None if folder is None else Checkpoint(folder, seconds=saving.every)
         with refusals():
-            plan = Plan.make(task, schedules, **options)
-        result = _trained(plan, processes, lambda: _save_command(file, folder, out))
+            prune = pruning.pruner(module, metric, mode)
+            steps = timeline.total_steps
+            plan = Plan.make(task, schedules, steps, key=key, prune=prune, checkpoint=checkpoint, **options)
+        command = resume.Command(file, folder, out)
+        result = _trained(plan, processes, command)
         if processes.index == 0:
-            _write_results(result, str(metric), mode, top, out, page=plotly and not no_report)
-            files.write_command(out, files.argv.get(), file)
+            typed = shlex.join(["jaxsched", *resume.argv.get()])
+            result.run.update(command=typed, metric=metric, mode=result.direction(metric, mode))
+            results.write_results(result, metric, mode, top, out, page=plotly and not no_report)
+            command.write(out)
         processes.barrier("the results are written")  # the checkpoints are needed until then
-        if folder is not None:
-            _remove_checkpoints(folder, out)
+        command.remove_checkpoints()
 
 
 def _options(task: Task, module: ModuleType, written: dict[str, Any]) -> dict[str, Any]:
@@ -299,35 +281,13 @@ def _options(task: Task, module: ModuleType, written: dict[str, Any]) -> dict[st
     return options
 
 
-# --- the training ----------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _ended(processes: Processes, saved: bool) -> Iterator[None]:
-    """Disconnects from the other processes at the end, with the reason; ends too if one of them has died."""
-    reason = ""
-    try:
-        yield
-    except ProcessDied as error:
-        if processes.stopping:
-            raise Stopped("stopped, as another process was; the last checkpoint remains", saved=saved) from None
-        sys.stdout.flush()
-        say(f"jaxsched: {error}")
-        os._exit(FINDINGS)  # does not wait for threads that compute
-    except BaseException as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise
-    finally:
-        processes.close(reason)
-
-
-def _trained(plan: Plan, processes: Processes, save_command: Callable[[], None]) -> SweepResult:
-    """Runs the plan; SIGTERM stops it like Ctrl-C."""
+def _trained(plan: Plan, processes: Processes, command: resume.Command) -> SweepResult:
+    """Runs the plan; SIGTERM stops it like Ctrl-C. The first process prints the progress."""
     saved = plan.checkpoint is not None
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with plain_warnings():
-            return plan.run(None) if processes.index > 0 else _shown(plan, processes, save_command)
+            return plan.run(None) if processes.index > 0 else _shown(plan, processes, command)
     except Interrupted as stop:
         raise Stopped(str(stop), saved=saved) from None
     except KeyboardInterrupt:
@@ -337,14 +297,15 @@ def _trained(plan: Plan, processes: Processes, save_command: Callable[[], None])
         signal.signal(signal.SIGTERM, before)
 
 
-def _shown(plan: Plan, processes: Processes, save_command: Callable[[], None]) -> SweepResult:
-    """Runs the plan and prints its progress."""
-    for line in sweep_lint.lint_settings(plan):
+def _shown(plan: Plan, processes: Processes, command: resume.Command) -> SweepResult:
+    for line in results.lint_settings(plan):
         say(line)
     shared = f", shared by {processes.count} processes" if processes.count > 1 else ""
     what = f"{plan.settings} settings x {len(plan.seeds)} seeds = {plan.pairs} trainings"
     say(f"{what} of {plan.steps:,} steps{shared}")
-    with Progress(console(stderr=True), save_command) as progress:
+    if not command.has_checkpoints():  # those of another command refuse this one before the first steps are done
+        command.save()
+    with Progress(console(stderr=True), command.save) as progress:
         result = plan.run(progress)
     done = result.run.get("steps_done", plan.pairs * plan.steps)
     spared = result.run.get("steps_saved", 0)
@@ -354,67 +315,3 @@ def _shown(plan: Plan, processes: Processes, save_command: Callable[[], None]) -
         + (f"; {spared / (done + spared):.0%} of the steps were spared (diverged or pruned)" if spared else "")
     )
     return result
-
-
-# --- the command file and the checkpoints ----------------------------------------------------------------------------
-
-
-def _command_folders(folder: Path, out: Path) -> set[Path]:
-    """Where `jaxsched resume` finds the command: in the folder of the results, and in that of the checkpoints."""
-    return {(out / files.CHECKPOINT).resolve(), folder.resolve()} - {out.resolve()}
-
-
-def _save_command(file: Path, folder: Path | None, out: Path) -> None:
-    """Saves the command for `jaxsched resume`, before the first checkpoint and after all checks."""
-    if folder is not None:
-        for place in _command_folders(folder, out):
-            files.write_command(place, files.argv.get(), file, checkpoint=os.path.relpath(folder))
-
-
-def _remove_checkpoints(folder: Path, out: Path) -> None:
-    """Removes the checkpoints and the command files, and the folders if they are empty then."""
-    checkpoint.remove(folder)
-    for place in _command_folders(folder, out):
-        (place / files.COMMAND).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            place.rmdir()
-
-
-# --- the results -----------------------------------------------------------------------------------------------------
-
-_RESULTS = (archive.FILE, "result.json", "result.png", "report.html")
-
-
-def _write_results(result: SweepResult, metric: str, mode: Any, top: int, out: Path, page: bool) -> None:
-    """Prints the ranking and the best setting, and writes the files."""
-    command = shlex.join(["jaxsched", *files.argv.get()])
-    result.run.update(command=command, metric=metric, mode=result.direction(metric, mode))
-    for line in sweep_lint.lint_result(result):
-        say(line)
-    screen = console()
-    screen.print()
-    screen.print(ranking.table_of(result, metric, mode, top))
-    try:
-        best = f"best: {result.best(metric, mode)!r}"
-    except ValueError as error:  # every setting diverged
-        best = str(error)
-    print_text(f"\n{best}\n")
-    old = [path for name in _RESULTS if (path := out / name).is_file()]
-    for path in old:
-        path.unlink()  # not all of them would be overwritten
-    if old:
-        say(f"note: {out} held the results of a finished sweep: replaced")
-    say(f"wrote {result.to_json(out / 'result.json')}")
-    try:
-        say(f"wrote {result.save(out)}: SweepResult.load({str(out)!r}) reads it")
-    except TypeError as error:  # a setting that is not importable by name; result.json has its numbers
-        say(f"no result.npz: {error}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of matplotlib, about a character that the font lacks
-            result.plot(out / "result.png", metric, mode)
-        say(f"wrote {out / 'result.png'}")
-    except ImportError as error:
-        say(f"no figure: {error}")
-    if page:
-        say(f"wrote {result.report(out / 'report.html', metric, mode)}")

@@ -4,12 +4,10 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,40 +17,12 @@ import jaxsched as js
 from jaxsched import cli, finder
 from jaxsched._errors import FieldError
 from jaxsched.cli import console, errors, resume, space
-from jaxsched.cli.progress import Progress
-from jaxsched.sweep import SweepResult
 from jaxsched.sweep.engine import Plan
-from jaxsched.sweep.run import Interrupted
 from jaxsched.text import ParseError
 
+from .commands import FOUND, TASK_FILE, made_up, refuser, rows, runner, without_pictures
+
 WARMUP = "WarmupCosine(0.1, warmup_steps=10, total_steps=100)"
-TASK_FILE = """
-import jax.numpy as jnp
-import numpy as np
-import optax
-
-import jaxsched as js
-from jaxsched.sweep import Task
-
-x = np.linspace(-1.0, 1.0, 24, dtype=np.float32)
-
-
-class Half(js.Recipe):
-    peak_value: js.fields.Scalar
-    total_steps: js.fields.Length
-
-    def build(self):
-        return js.Linear(self.peak_value, self.peak_value / 2, self.total_steps)
-
-
-def loss(slope, batch, key):
-    return jnp.mean((slope * batch[0] - batch[1]) ** 2), {}
-
-
-task = Task(lambda key: jnp.zeros(()), loss, (x, 2 * x), (x, 2 * x), 8, lambda schedule: optax.sgd(schedule))
-schedules = js.grid(js.Linear, init_value=[0.01, 0.1, 0.3], end_value=0.0, steps=2_000)
-steps, seeds, log_every, chunk = 20, 1, 5, 4
-"""
 
 
 @pytest.fixture
@@ -64,41 +34,12 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(capsys):
-    """Runs a command line, and returns its exit code, stdout and stderr."""
-
-    def run(line):
-        words = shlex.split(line) if isinstance(line, str) else line
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(words)
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return run
+    return runner(capsys)
 
 
 @pytest.fixture
 def refusal(run):
-    """The one sentence with which a command line is refused."""
-
-    def refusal(line, code=2, lines=1):
-        found, out, err = run(line)
-        assert (found, out) == (code, ""), err
-        assert err.startswith("jaxsched: ")
-        assert err.count("\n") == lines, err
-        return err.removeprefix("jaxsched: ")
-
-    return refusal
-
-
-def rows(out, first="step"):
-    """The cells of the table that begins with this heading."""
-    lines = out.splitlines()
-    begin = next(i for i, line in enumerate(lines) if line.split()[:1] == [first])
-    end = next(i for i in range(begin, len(lines)) if not lines[i].strip())
-    return [line.split() for line in (lines[begin], *lines[begin + 2 : end])]
+    return refuser(run)
 
 
 # --- list, show, lint ------------------------------------------------------------------------------------------------
@@ -141,7 +82,7 @@ def test_show_tells_values_the_plot_and_findings(run):
     code, out, err = run(["show", WARMUP])
     assert (code, err) == (0, "")
     assert out.startswith("WarmupCosine(peak_value=0.1, warmup_steps=10, total_steps=100)\n")
-    heading, *body = rows(out)
+    heading, *body = rows(out, "step")
     assert heading == ["step", "value"]
     steps = [int(step) for step, _ in body]
     assert {0, 10, 100} <= set(steps)
@@ -157,7 +98,7 @@ def test_show_tells_values_the_plot_and_findings(run):
 def test_show_at_steps_of_any_unit_and_as_json(run):
     line = "show \"Linear(0.1, 0.0, steps='3ep')\" --at 0 10% 1ep 2000tok --steps 5ep --steps-per-epoch 100 "
     _, out, _ = run(line + "--tokens-per-step 10")
-    heading, *body = rows(out)
+    heading, *body = rows(out, "step")
     assert heading == ["step", "epoch", "tokens", "value"]
     assert [row[:3] for row in body] == [
         ["0", "0", "0"],
@@ -173,7 +114,7 @@ def test_show_at_steps_of_any_unit_and_as_json(run):
     assert read["values"][0] == 0.1  # in as many digits as its type has
     assert (read["outline"]["first"], read["outline"]["last_step"]) == (0.1, 499)
     _, out, _ = run(["show", "Linear(0.1, 0.0, 100)", "--at", "100", "120"])
-    assert rows(out)[1:] == [["100", "0"], ["120", "0", "beyond", "the", "end"]]
+    assert rows(out, "step")[1:] == [["100", "0"], ["120", "0", "beyond", "the", "end"]]
     assert read["outline"]["phases"][0]["name"] == "decay"
     assert read["findings"][0]["check"]
 
@@ -182,7 +123,7 @@ def test_hard_schedules_are_shown(run, refusal):
     code, out, err = run("show Constant(0.1)")
     assert code == 0
     assert "has no last step: 100 steps are shown (--steps N)" in err
-    assert all(value == "0.1" for _, value in rows(out)[1:])
+    assert all(value == "0.1" for _, value in rows(out, "step")[1:])
     assert run(["show", "Linear(1.0, 0.0, steps=2147483647)"])[0] == 0
     assert run(["show", "Linear(1.0, -1.0, steps=1)"])[0] == 0
     assert run(["show", "WarmupCosine(0.1, 0, 10)"])[0] == 0
@@ -222,7 +163,7 @@ def test_compare_tells_where_schedules_differ(run):
     assert (one["first_step"], one["steps_apart"]) == (1, int((apart > 1e-7).sum()))
     code, out, _ = run([*line, "--exit-code", "--at", "0", "50%"])
     assert code == 1
-    assert rows(out) == [["step", "a", "b"], ["0", "0.1", "0.1"], ["50", "0.05", "0.05"]]
+    assert rows(out, "step") == [["step", "a", "b"], ["0", "0.1", "0.1"], ["50", "0.05", "0.05"]]
     assert f"the largest difference is {apart.max():.4f}"[:-1] in out
 
 
@@ -370,25 +311,12 @@ def test_help_ends_with_examples(run):
         assert out.partition("\nExamples:\n")[2].startswith(f"  jaxsched {name}")
 
 
-def once(function, key=lambda *args, **named: None):
-    """The function, whose first result stands for all later ones of the same key."""
-    made = {}
-
-    def first(*args, **named):
-        at = key(*args, **named)
-        if at not in made:
-            made[at] = function(*args, **named)
-        return made[at]
-
-    return first
-
-
 def test_every_example_of_the_help_texts_runs(folder, run, monkeypatch):
-    """Each line as it stands; but what takes long, to train, is done once for each kind of training."""
-    monkeypatch.setattr(Plan, "run", once(Plan.run))
-    monkeypatch.setattr(finder, "find_lr", once(finder.find_lr, lambda *args, mode, **named: mode))
-    said = 'schedule = "Linear(0.1, 0.0, 9)"\n[fields]\ninit_value = [0.1, 0.3]\n'
-    (folder / "space.toml").write_text(said)
+    """Each line as it stands, but nothing is trained, and no figure of a sweep is drawn."""
+    without_pictures(monkeypatch)
+    monkeypatch.setattr(Plan, "run", made_up())
+    monkeypatch.setattr(finder, "find_lr", lambda *args, mode, **named: FOUND)
+    (folder / "space.toml").write_text('schedule = "Linear(0.1, 0.0, 9)"\n[fields]\ninit_value = [0.1, 0.3]\n')
     assert len(cli.examples()) > 25
     for line in cli.examples():
         if "resume" in line:  # a sweep that is done has nothing to go on with
@@ -519,163 +447,24 @@ def test_what_stands_above_families_holds_for_each(tmp_path):
     assert len(space.from_toml(reader, path, 4)) == 4 + 4 + 2  # of each that draws
 
 
-def test_what_was_stopped_is_resumed_from_anywhere(folder, run, monkeypatch, tmp_path_factory):
-    told, count = Progress.__call__, 0
-
-    def tell(self, status):
-        nonlocal count
-        count += 1
-        told(self, status)
-        if count == 3:
-            signal.raise_signal(signal.SIGINT)
-
-    line = "sweep task.py --steps 40 --every 0 --no-report"
-    monkeypatch.setattr(Progress, "__call__", tell)
-    code, out, err = run(f"{line} --out there")
-    assert (code, out) == (130, "")
-    assert err.splitlines()[-1] == f"to go on: jaxsched {line} --out there"
-    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    code, out, err = run(["resume", str(folder / "there" / "checkpoint")])
-    assert code == 0
-    assert "best: Linear(init_value=0.3" in out
-    assert re.search(r"going on from the last checkpoint: \d+ of 120 steps were done", err)
-    assert np.isfinite(SweepResult.load(folder / "there").metrics["valid_loss"]).all()
-    assert not (folder / "there" / "checkpoint").exists()
-    code, _, err = run(["resume", str(folder / "there")])
-    assert code == 2
-    assert "holds the results of a finished sweep; jaxsched report" in err
+# --- as a process ----------------------------------------------------------------------------------------------------
 
 
-def test_the_results_keep_their_own_command(folder, run, monkeypatch):
-    """Another sweep into the same folder, which is stopped, does not touch what is told of the one that is done."""
-    assert run("sweep task.py --seeds 2 --no-report")[0] == 0
-
-    def stop(plan, progress):
-        raise Interrupted("sweep: stopped")
-
-    monkeypatch.setattr(Plan, "run", stop)
-    (folder / "task.py").write_text(TASK_FILE.replace(", {}", ', {"acc": jnp.mean(slope)}'))
-    other = "sweep task.py --metric valid_acc --mode max"
-    assert run(f"{other}")[0] == 130
-    code, out, _ = run("report runs/task -o page.html")
-    assert code == 0
-    assert out.startswith("best of 3 by valid_loss: Linear(init_value=0.3")
-    page = Path("page.html").read_text()
-    assert "jaxsched sweep task.py --seeds 2 --no-report" in page
-    assert "valid_acc" not in page
-    Path("runs/task/result.npz").unlink()
-    Path("runs/task/result.json").unlink()
-    code, _, err = run("report runs/task")
-    assert code == 2
-    assert "was stopped or is still running; jaxsched resume runs/task continues it" in err
-
-
-def test_a_refused_command_leaves_the_note_of_the_one_before(folder, run):
-    at = Path("runs/task/checkpoint/command.json")
-    assert run("sweep task.py --steps 3 --rungs 2")[0] == 2
-    assert not at.parent.exists()
-    at.parent.mkdir(parents=True)
-    at.write_text("of the one before")
-    assert run("sweep task.py --steps 3 --rungs 2")[0] == 2
-    assert at.read_text() == "of the one before"
-
-
-def test_a_report_of_classes_that_stand_in_the_task_file(folder, run, monkeypatch):
-    flags = "--schedule Half --set peak_value=0.1,0.3 --set total_steps=100%"
-    assert run(f"sweep task.py {flags} --no-report --no-checkpoint")[0] == 0
-    assert not Path("runs/task/report.html").exists()
-    monkeypatch.delitem(sys.modules, "jaxsched_task_task")  # as in another process
-    code, out, err = run("report runs/task -o page.html --title Mine")
-    assert (code, err) == (0, "wrote page.html\n")
-    assert out == "best of 2 by valid_loss: Half(peak_value=0.3, total_steps=20)\n"
-    page = Path("page.html").read_text()
-    assert "Mine" in page
-    assert "--set peak_value=0.1,0.3" in page
-
-
-def test_the_folder_of_a_sweep_that_is_none(folder, refusal):
-    assert refusal("resume nowhere") == "there is no folder nowhere\n"
-    assert ". holds no sweep; write the folder of its results" in refusal("resume .")
-    assert refusal("report nowhere") == "there is no folder nowhere\n"
-    assert refusal("report . -o page") == "-o page: a page ends with .html; write -o page.html\n"
-    Path("command.json").write_text("{")
-    assert "command.json is broken, or of another jaxsched" in refusal("resume .")
-
-
-def test_a_note_is_found_after_its_folder_was_moved(folder, refusal):
-    resume.argv.set(["sweep", "task.py"])
-    resume.Command(Path("task.py"), Path("runs/a/checkpoint"), Path("runs/a")).save()
-    (folder / "moved").mkdir()
-    (folder / "runs").rename(folder / "moved" / "runs")
-    at = Path("moved/runs/a/checkpoint")
-    note = resume.read_command(at)
-    assert note is not None
-    assert note["origin"] == (folder / "moved").resolve()
-    ran = Path("moved/task.py")
-    ran.write_text("raise SystemExit('this is not the file that the sweep ran')")
-    said = refusal("resume moved/runs/a")
-    assert f"was written in {folder}, and its task file is not at {ran.resolve()}, or is another one" in said
-    assert said.endswith("type the command where the task file is: jaxsched sweep task.py\n")
-    ran.write_text(TASK_FILE)
-    assert resume.working_directory(at, note) == (folder / "moved").resolve()
-
-
-def test_find_suggests_rates(folder, run, refusal, monkeypatch):
-    code, out, err = run("find task.py --min-lr 1e-3 --max-lr 10 --steps 40 --seeds 2 -o found.png --json")
-    read = json.loads(out)
-    assert (code, len(read["lrs"]), np.shape(read["losses"])) == (0, 40, (2, 40))
-    assert {"valley", "steep", "minimum", "slide"} == set(read["suggestions"])
-    assert err.endswith("wrote found.png\n")
-    assert "min_lr" in refusal("find task.py --min-lr 2 --max-lr 1")
-    assert "unknown picture format" in refusal("find task.py -o found.txt")
-    assert "invalid choice 'gird'" in run("find task.py --mode gird")[2]
-    code, out, _ = run("find task.py --min-lr 1e-3 --max-lr 1e3 --steps 20ep --seeds 1")
-    assert code == 0
-    assert "Range test of 60 rates" in out  # 24 examples in batches of 8
-    assert "A seed stops where its smoothed loss is above 4 x the lowest so far" in out
-    assert re.search(r"^Take valley: [0-9.]+$", out, re.MULTILINE)
-    none = finder.Suggestion(np.nan, np.nan, np.nan, np.array([np.nan]), "the loss never falls")
-    empty = SimpleNamespace(suggestions={"valley": none}, stopped_at=None, compile_seconds=0.0, seconds=0.0)
-    monkeypatch.setattr(finder, "find_lr", lambda *args, **named: empty)
-    code, out, _ = run("find task.py")
-    assert code == 1
-    assert "No rate is suggested: try other --min-lr and --max-lr" in out
-
-
-# --- as processes ----------------------------------------------------------------------------------------------------
-
-
-def process(*words, **env):
-    line = [sys.executable, "-c", "import sys; from jaxsched import cli; cli.main(sys.argv[1:])", *words]
-    return {"args": line, "env": {**os.environ, "JAX_PLATFORMS": "cpu", **env}, "text": True}
-
-
-def test_who_reads_no_further_is_told_nothing():
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 1}
-    with subprocess.Popen(**process("list", "--compat", PYTHONUNBUFFERED="1"), **pipes) as running:
-        assert running.stdout.readline().startswith("Constant(")
+def test_a_closed_pipe_is_silent_and_what_is_quick_imports_nothing_heavy():
+    code = """
+import atexit, sys
+from jaxsched import cli
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+cli.main(["show", "Linear(0.1, 0.0, 100)"])
+cli.main(["list", "--compat"])
+"""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "bufsize": 1}
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, **pipes) as running:
+        assert running.stdout.readline().startswith("Linear(")
         running.stdout.close()
-        assert running.stderr.read() == ""
+        (modules,) = running.stderr.read().splitlines()
     assert running.returncode == 141
-
-
-def test_what_is_quick_imports_nothing_heavy():
-    code = (
-        "import sys; from jaxsched import cli; cli.main(['show', 'Linear(0.1, 0.0, 100)']);"
-        "print(' '.join(sys.modules), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {
-        "orbax",
-        "orbax.checkpoint",
-        "scipy",
-        "matplotlib",
-        "plotly",
-        "optuna",
-        "sklearn",
-        "pandas",
-        "torch",
-        "keras",
-    }
-    assert not heavy & set(done.stderr.split())
-    assert "jaxsched.cli.show" in done.stderr.split()
+    heavy = "orbax orbax.checkpoint scipy matplotlib plotly optuna sklearn pandas torch keras"
+    assert not set(heavy.split()) & set(modules.split())
+    assert "jaxsched.cli.show" in modules.split()

@@ -22,19 +22,11 @@ Target = Literal["expression", "torch", "keras", "optax", "numpy", "json", "yaml
 
 # The use of `schedule` in each framework.
 _CODE = {
-    "torch": """\
-scheduler = compat.to_torch(schedule, optimizer)  # sets the rate of your optimizer; a LambdaLR
-# scheduler.step() once after every optimizer.step()
-""",
-    "keras": """\
-learning_rate = compat.to_keras(schedule{steps})  # keras.optimizers.Adam(learning_rate)
-""",
-    "optax": """\
-optimizer = optax.adamw(schedule)  # optax accepts any function of the step
-""",
-    "numpy": """\
-table = compat.to_numpy(schedule, {total})  # the values at steps 0 ... {last}
-""",
+    "torch": "scheduler = compat.to_torch(schedule, optimizer)  # sets the rate of your optimizer; a LambdaLR\n"
+    "# scheduler.step() once after every optimizer.step()\n",
+    "keras": "learning_rate = compat.to_keras(schedule{steps})  # keras.optimizers.Adam(learning_rate)\n",
+    "optax": "optimizer = optax.adamw(schedule)  # optax accepts any function of the step\n",
+    "numpy": "table = compat.to_numpy(schedule, {total})  # the values at steps 0 ... {last}\n",
 }
 
 

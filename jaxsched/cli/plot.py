@@ -13,7 +13,6 @@ from ..inspect.curves import drawing
 from ..inspect.plot import PHASES
 from ..schedules import Schedule
 from ..sweep import report_page
-from ..units import Timeline
 from .errors import fail, say
 from .reading import MOST_STEPS, UNKNOWN, Horizon, Output, Text, is_stacked
 
@@ -60,12 +59,14 @@ def plot(
     schedules = [horizon.read_family(text) for text in expressions]
     other = None if momentum is None else horizon.read_family(momentum)
     timeline = horizon.timeline(horizon.total(*schedules))
-    if unit != "step" and (timeline.steps_per_epoch if unit == "epoch" else timeline.tokens_per_step) is None:
+    epoch, tokens = timeline.steps_per_epoch, timeline.tokens_per_step
+    size = {"step": 1.0, "epoch": epoch and 1 / epoch, "token": tokens}[unit]
+    if size is None:
         fail(f"--unit {unit} needs {'--steps-per-epoch' if unit == 'epoch' else '--tokens-per-step'} N")
     steps, scale = min(timeline.total_steps + 1, MOST_STEPS), "log" if log else "linear"
     if output.suffix.lower() in _PAGES:
-        figure = _page(schedules, other, timeline, steps, unit)
-        figure.update_layout(title=title, yaxis_type=scale)
+        figure = _page(schedules, other, steps, size)
+        figure.update_layout(title=title, xaxis_title="tokens" if unit == "token" else unit, yaxis_type=scale)
         shown = {"responsive": True, "displaylogo": False}
         report_page.write(output, figure.to_html(include_plotlyjs=True, full_html=True, config=shown))
     else:
@@ -84,13 +85,12 @@ def check_picture(output: Path, others: tuple[str, ...] = ()) -> None:
         fail('a picture needs matplotlib: pip install "jaxsched[plot]"')
 
 
-def _page(schedules: list[Schedule], momentum: Schedule | None, timeline: Timeline, steps: int, unit: str) -> Any:
-    """A figure of plotly."""
+def _page(schedules: list[Schedule], momentum: Schedule | None, steps: int, size: float) -> Any:
+    """A figure of plotly; `size` is the length of a step in the unit of the axis."""
     try:
         import plotly.graph_objects as go
     except ImportError:
         fail('a page needs plotly: pip install "jaxsched[report]"')
-    size = {"step": 1.0, "epoch": 1 / (timeline.steps_per_epoch or 1), "token": timeline.tokens_per_step or 1.0}[unit]
     figure: Any = go.Figure()
     for label, at, values in _lines(schedules, steps):
         figure.add_scatter(x=at * size, y=values, name=label, mode="lines", line={"width": 2})
@@ -98,7 +98,7 @@ def _page(schedules: list[Schedule], momentum: Schedule | None, timeline: Timeli
         line = {"width": 2, "dash": "dot"}
         figure.add_scatter(x=at * size, y=values, name=f"momentum: {label}", yaxis="y2", mode="lines", line=line)
     single = len(schedules) == 1 and not is_stacked(schedules[0])
-    phases = inspect.outline(schedules[0], timeline.total_steps).phases if single else ()
+    phases = inspect.outline(schedules[0], steps - 1).phases if single else ()
     for phase in phases if len(phases) <= _MOST_PHASES else ():
         place = {"x0": phase.start * size, "x1": phase.stop * size, "annotation_text": phase.name}
         figure.add_vrect(**place, fillcolor=PHASES[phase.name], opacity=0.15, line_width=0)
@@ -106,7 +106,6 @@ def _page(schedules: list[Schedule], momentum: Schedule | None, timeline: Timeli
         hovermode="x unified",
         template="plotly_white",
         legend={"orientation": "h", "yanchor": "bottom", "y": -0.35},
-        xaxis_title="tokens" if unit == "token" else unit,
         yaxis={"title": "learning rate", "exponentformat": "power"},
         yaxis2={"title": "momentum", "overlaying": "y", "side": "right", "showgrid": False},
     )

@@ -31,13 +31,7 @@ _VERSION = 2  # of the command files
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """The command of a sweep: saved beside its results, and with its checkpoints for `jaxsched resume`.
-
-    Args:
-      file: the task file.
-      checkpoints: the folder of the checkpoints; None without them.
-      out: the folder of the results.
-    """
+    """The command of a sweep: saved beside its results in `out`, and beside its checkpoints for `jaxsched resume`."""
 
     file: Path
     checkpoints: Path | None

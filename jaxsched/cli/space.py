@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from .._errors import format_value, nearest_name
 from ..fields import Field
 from ..schedules import Schedule, grid, unstack
@@ -61,24 +63,13 @@ class Reader:
     def evaluated(self, text: str, known: Field) -> Any:
         """A number, a length, a list, a distribution or an expression with `field`."""
         found = evaluate(_LENGTH.sub(r"'\1'", text), timeline=self.timeline, known=self.names)
-        return found if known.static else self._in_steps(found)
-
-    def _in_steps(self, x: Any) -> Any:
-        if isinstance(x, list):
-            return [self._in_steps(one) for one in x]
-        return self.timeline(x) if isinstance(x, str) else x
+        # In a field of numbers, a text is a length.
+        return jax.tree.map(lambda x: self.timeline(x) if isinstance(x, str) and not known.static else x, found)
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A class, or a schedule whose other fields stay as they are, with values for some of its fields.
-
-    Args:
-      place: where it was written; empty for a single one.
-      base: the class or the schedule.
-      given: values by field; a list for several values.
-      settings: how many settings to draw; None for the default.
-    """
+    """A class or a schedule, with one value or a list of values for some of its fields, and how many to draw."""
 
     place: str
     base: Any
@@ -96,7 +87,7 @@ class Family:
             fail(f"settings={format_value(count)}; write how many are drawn, 1 or more")
         if count is not None and not self.draws:
             fail(_NOTHING_DRAWN.format(count))
-        known, listed = _fields(self.base), {}
+        known, listed = {f.name: f for f in self.base._fields}, {}
         for name, value in self.given.items():
             # The value of a table is a list, and several values of it are a list of lists.
             if isinstance(value, list) and (not known[name].table or any(isinstance(one, list) for one in value)):
@@ -124,12 +115,8 @@ def _settings(families: list[Family], default: int | None) -> list[Any]:
     return made
 
 
-def _fields(base: Any) -> dict[str, Field]:
-    return {f.name: f for f in base._fields}
-
-
 def _field(base: Any, name: str) -> Field:
-    fields = _fields(base)
+    fields = {f.name: f for f in base._fields}
     if name not in fields:
         cls = base if isinstance(base, type) else type(base)
         fail(f"{cls.__name__} has no field {name!r}: {nearest_name(name, fields)}")
@@ -174,21 +161,21 @@ def from_toml(reader: Reader, path: Path, settings: int | None) -> list[Any]:
             place = f"family {i}" if len(tables) > 1 else ""
             with refusals(place):
                 families.append(_family(reader, place, table, shared, own=settings is None))
-        known = {name for family in families for name in _fields(family.base)}
+        known = {field.name for family in families for field in family.base._fields}
         for name in set(shared) - known:
             fail(f"fields.{name} is a field of no family: {nearest_name(name, known)}")
         return _settings(families, defaults.get("settings") if settings is None else settings)
 
 
 def _family(reader: Reader, place: str, table: Any, shared: Mapping[str, Any], own: bool) -> Family:
-    """The family of a table; `shared` are the fields above all families, and `own` is whether its settings count."""
+    """The family of a table; `shared` are the fields of all families, and `own` is whether its settings count."""
     fields = _checked(table)
     if not isinstance(table.get("schedule"), str):
         hint = "and a table [fields], or [[families]] of these"
         fail(f'there is no schedule: write schedule = "WarmupCosine" {hint}')
     base = reader.base(table["schedule"])
-    given = {}
-    for name, value in {**{name: shared[name] for name in shared if name in _fields(base)}, **fields}.items():
+    names, given = [field.name for field in base._fields], {}
+    for name, value in {**{name: x for name, x in shared.items() if name in names}, **fields}.items():
         with refusals(name):
             given[name] = reader.value(value, _field(base, name))
     return Family(place, base, given, table.get("settings") if own else None)

@@ -83,9 +83,9 @@ def _call(name: str, *words: str) -> None:
     try:
         with contextlib.redirect_stdout(captured) if plain() and help_wanted else contextlib.nullcontext():
             if name in COMMANDS:
-                function = _function(name)
-                _check_options(name, function, words)
-                tyro.cli(function, prog=f"jaxsched {name}", args=words, config=config)
+                if not help_wanted:
+                    _check_options(name, words)
+                tyro.cli(_function(name), prog=f"jaxsched {name}", args=words, config=config)
                 return
             app = tyro.extras.SubcommandApp()
             for command in COMMANDS:
@@ -98,15 +98,15 @@ def _call(name: str, *words: str) -> None:
             print(f"\nExamples:\n{_examples(name)}")
 
 
-def _check_options(name: str, function: Callable[..., None], words: Sequence[str]) -> None:
+def _check_options(name: str, words: Sequence[str]) -> None:
     """Raises for an option that the command does not have."""
-    parameters = inspect.signature(function).parameters.values()
+    parameters = inspect.signature(_function(name)).parameters.values()
     # The default of a group of options is a dataclass.
     fields = [field for p in parameters for field in getattr(p.default, "__dataclass_fields__", [p.name])]
-    known = ["--help", *(f"--{field.replace('_', '-')}" for field in fields)]
+    known = [f"--{field.replace('_', '-')}" for field in fields]
     for word in words:
         option = word.partition("=")[0].replace("_", "-")
-        if re.match("--[a-z]", option) and option not in known:
+        if re.match("--(?!tyro)[a-z]", option) and option not in known:
             fail(f"{name} has no option {option}: {nearest_name(option, known)}")
 
 

@@ -1,6 +1,7 @@
 """The commands on a task file: `jaxsched sweep`, `resume`, `report` and `find`."""
 
 import builtins
+import importlib
 import io
 import json
 import os
@@ -19,8 +20,8 @@ import pytest
 from rich.console import Console
 
 import jaxsched as js
-from jaxsched import finder
-from jaxsched.cli import resume
+from jaxsched import cli, finder
+from jaxsched.cli import errors, resume
 from jaxsched.cli.progress import Progress
 from jaxsched.sweep import SweepResult, Task, sweep
 from jaxsched.sweep.engine import Plan
@@ -236,7 +237,7 @@ def test_an_error_inside_of_the_file_is_shown_with_its_place(folder, run, refusa
 
 
 @pytest.mark.parametrize("missing", ["tyro", "rich"])
-def test_what_is_missing_is_named(missing, monkeypatch, refusal):
+def test_what_is_missing_is_named(missing, monkeypatch, capsys):
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
@@ -244,8 +245,13 @@ def test_what_is_missing_is_named(missing, monkeypatch, refusal):
             raise ImportError(name)
         return real(name, *args, **kwargs)
 
+    monkeypatch.setattr(js, "cli", cli)  # which the import below replaces
+    for name in [name for name in sys.modules if name.startswith("jaxsched.cli")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", without)
-    assert 'pip install "jaxsched[cli]"' in refusal("sweep slope.py")
+    with pytest.raises(SystemExit, match="2"):
+        importlib.import_module("jaxsched.cli").main(["sweep", "slope.py"])
+    assert 'pip install "jaxsched[cli]"' in capsys.readouterr().err
 
 
 # --- resume, report and find -----------------------------------------------------------------------------------------
@@ -336,7 +342,7 @@ def test_the_folder_of_a_sweep_that_is_none(folder, refusal):
 
 
 def test_a_note_is_found_after_its_folder_was_moved(folder, refusal):
-    resume.argv.set(["sweep", "slope.py"])
+    errors.argv.set(["sweep", "slope.py"])
     resume.Command(Path("slope.py"), Path("runs/a/checkpoint"), Path("runs/a")).save()
     (folder / "moved").mkdir()
     (folder / "runs").rename(folder / "moved" / "runs")

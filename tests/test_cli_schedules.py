@@ -314,7 +314,7 @@ def test_every_example_of_the_help_texts_runs(folder, run, monkeypatch):
     assert len(cli.examples()) > 25
     for line in cli.examples():
         if "resume" in line:  # a sweep that is done has nothing to go on with
-            resume.argv.set(["sweep", "task.py"])
+            errors.argv.set(["sweep", "task.py"])
             resume.Command(Path("task.py"), Path("runs/task/checkpoint"), Path("runs/task")).save()
         code, out, err = run(shlex.split(line)[1:])
         assert code == 0, (line, err)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from .._errors import nearest_name
 from ..version import __version__
-from . import errors, resume
+from . import errors
 from .errors import fail
 
 # The module and the function of each command.
@@ -66,7 +66,7 @@ def run(typed: Sequence[str]) -> None:
         return
     if not typed[0].startswith("-") and typed[0] not in COMMANDS:
         fail(f"there is no command {typed[0]!r}: {nearest_name(typed[0], COMMANDS)}")
-    resume.argv.set(typed)
+    errors.argv.set(typed)
     _call(*typed)
 
 
@@ -77,7 +77,7 @@ def _call(name: str, *words: str) -> None:
 
     from .console import plain
 
-    config = (conf.PositionalRequiredArgs, conf.HelptextFromCommentsOff, conf.FlagCreatePairsOff)
+    config = (conf.PositionalRequiredArgs, conf.OmitArgPrefixes, conf.HelptextFromCommentsOff, conf.FlagCreatePairsOff)
     help_wanted = name not in COMMANDS or not {"--help", "-h"}.isdisjoint(words)
     captured = io.StringIO()  # tyro uses no colours where stdout is not a terminal
     try:

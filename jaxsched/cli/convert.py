@@ -33,7 +33,7 @@ _CODE = {
 def convert(
     expression: Annotated[str, conf.arg(metavar="EXPR|FILE")],
     to: Target = "expression",
-    horizon: conf.OmitArgPrefixes[Horizon] = UNKNOWN,
+    horizon: Horizon = UNKNOWN,
 ) -> None:
     """Convert a schedule to Python code for another framework, to a config file, or back to an expression.
 

@@ -8,6 +8,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +17,9 @@ from ..inspect.format import cut
 from ..text import ParseError
 
 FINDINGS, USAGE, UNEXPECTED, INTERRUPTED, BROKEN_PIPE = 1, 2, 70, 130, 141
+
+# The command that runs, without the word jaxsched.
+argv: ContextVar[list[str]] = ContextVar("argv", default=[])  # noqa: B039  # never modified
 
 # The folders of the loaded task files. An error raised there is the user's, and is reported with its file and line.
 user_folders: list[Path] = []

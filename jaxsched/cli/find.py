@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Literal
 
-from tyro import conf
-
 from .. import finder
 from ..inspect.format import number
 from .console import console, print_json
@@ -32,7 +30,7 @@ def find(
     file: TaskFile,
     min_lr: float = 1e-7,
     max_lr: float = 10.0,
-    horizon: conf.OmitArgPrefixes[Horizon] = UNKNOWN,
+    horizon: Horizon = UNKNOWN,
     seeds: N = 8,
     mode: Literal["range", "grid"] = "range",
     rates: MaybeN = None,
@@ -43,9 +41,9 @@ def find(
     """Find a learning rate for a task file: by the range test, or by a grid of constant rates.
 
     The range test raises the rate at every step and records the loss: cheap, and at times misleading. The grid trains
-    many constant rates from the start, in one program. --steps (200) is the number of steps, and of rates, of the range
-    test, or the length of each training of the grid. Suggestions have a spread over the seeds. The file is that of
-    `jaxsched sweep`; only its `task` is used.
+    many constant rates from the start, in one program. --steps (200 by default) is the number of steps, and of rates,
+    of the range test, or the length of each training of the grid. Suggestions have a spread over the seeds. Only the
+    `task` of the file of jaxsched sweep is used.
 
     Exit codes: 0, 1 if there is no suggestion, 2 for invalid input.
 

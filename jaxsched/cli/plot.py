@@ -23,9 +23,9 @@ _PAGES = (".html", ".htm")
 
 
 def plot(
-    expressions: Annotated[conf.Positional[tuple[str, ...]], conf.arg(metavar="EXPR [EXPR ...]")],
+    expressions: Annotated[tuple[str, ...], conf.arg(metavar="EXPR [EXPR ...]")],
     output: Output = None,
-    horizon: conf.OmitArgPrefixes[Horizon] = UNKNOWN,
+    horizon: Horizon = UNKNOWN,
     unit: Literal["step", "epoch", "token"] = "step",
     log: bool = False,
     momentum: Annotated[str | None, conf.arg(metavar="EXPR")] = None,

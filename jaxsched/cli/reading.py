@@ -45,7 +45,7 @@ class Horizon:
     """The length of the training, and the sizes of an epoch and a token.
 
     Args:
-        steps: Number of steps: a number, 3ep or 2e9tok (by default, the length of the schedule).
+        steps: Number of steps, or 3ep or 2e9tok (by default, the length of the schedule; with a TASK, see above).
         steps_per_epoch: Steps in an epoch, for lengths such as 3ep (of a task file, the batches in the task's arrays).
         tokens_per_step: Tokens in a step, for lengths such as 2e9tok.
     """

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shlex
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,12 +16,10 @@ from tyro import conf
 from .._errors import nearest_name
 from ..sweep import SweepResult, archive, checkpoint, report_page
 from .console import print_text
-from .errors import fail, refusals, say
+from .errors import argv, fail, refusals, say
 from .reading import Name, Output, Text, load
 
 Folder = Annotated[Path, conf.arg(metavar="DIR")]
-
-argv: ContextVar[list[str]] = ContextVar("argv", default=[])  # noqa: B039  # the command that runs; never modified
 
 COMMAND = "command.json"
 CHECKPOINT = "checkpoint"  # the default folder of the checkpoints, inside of that of the results

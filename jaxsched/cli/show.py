@@ -24,7 +24,7 @@ _MOST_COMPARED = 2**22  # a longer horizon is sampled at this many steps
 def show(
     expression: Expression,
     at: Steps = (),
-    horizon: conf.OmitArgPrefixes[Horizon] = UNKNOWN,
+    horizon: Horizon = UNKNOWN,
     log: bool = False,
     b2: MaybeX = None,
     json: bool = False,
@@ -66,7 +66,7 @@ def show(
 
 def lint(
     expression: Expression,
-    horizon: conf.OmitArgPrefixes[Horizon] = UNKNOWN,
+    horizon: Horizon = UNKNOWN,
     b2: MaybeX = None,
     json: bool = False,
 ) -> None:
@@ -97,9 +97,9 @@ def lint(
 
 
 def compare(
-    expressions: Annotated[conf.Positional[tuple[str, ...]], conf.arg(metavar="EXPR EXPR [EXPR ...]")],
+    expressions: Annotated[tuple[str, ...], conf.arg(metavar="EXPR EXPR [EXPR ...]")],
     at: Steps = (),
-    horizon: conf.OmitArgPrefixes[Horizon] = UNKNOWN,
+    horizon: Horizon = UNKNOWN,
     tolerance: float = 1e-6,
     exit_code: bool = False,
     log: bool = False,

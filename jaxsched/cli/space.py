@@ -116,11 +116,8 @@ def _settings(families: list[Family], default: int | None) -> list[Any]:
 
 
 def _field(base: Any, name: str) -> Field:
-    fields = {f.name: f for f in base._fields}
-    if name not in fields:
-        cls = base if isinstance(base, type) else type(base)
-        fail(f"{cls.__name__} has no field {name!r}: {nearest_name(name, fields)}")
-    return fields[name]
+    base._reject_unknown({name: None})
+    return next(field for field in base._fields if field.name == name)
 
 
 def from_options(reader: Reader, schedule: str, fields: tuple[str, ...], settings: int | None) -> list[Any]:

@@ -24,7 +24,7 @@ from ..sweep.engine import Plan
 from ..units import Timeline
 from . import results, resume, space
 from .console import console
-from .errors import FINDINGS, Stopped, fail, refusals, say
+from .errors import FINDINGS, Stopped, argv, fail, refusals, say
 from .progress import Progress, plain_warnings
 from .reading import UNKNOWN, Horizon, MaybeN, MaybeX, N, Name, TaskFile, X, load
 
@@ -173,7 +173,7 @@ class Distribution:
 
 def sweep(
     file: TaskFile,
-    horizon: conf.OmitArgPrefixes[Horizon] = UNKNOWN,
+    horizon: Horizon = UNKNOWN,
     seeds: MaybeN = None,
     key: N = 0,
     log_every: MaybeN = None,
@@ -184,10 +184,10 @@ def sweep(
     top: N = 10,
     report: bool = False,
     no_report: bool = False,
-    settings: conf.OmitArgPrefixes[Settings] = Settings(),
-    pruning: conf.OmitArgPrefixes[Pruning] = Pruning(),
-    saving: conf.OmitArgPrefixes[Saving] = Saving(),
-    distribution: conf.OmitArgPrefixes[Distribution] = Distribution(),
+    settings: Settings = Settings(),
+    pruning: Pruning = Pruning(),
+    saving: Saving = Saving(),
+    distribution: Distribution = Distribution(),
 ) -> None:
     """Train every setting of a task file with every seed in one program, and rank them.
 
@@ -260,7 +260,7 @@ def sweep(
         command = resume.Command(file, folder, out)
         result = _trained(plan, processes, command)
         if processes.index == 0:
-            typed = shlex.join(["jaxsched", *resume.argv.get()])
+            typed = shlex.join(["jaxsched", *argv.get()])
             result.run.update(command=typed, metric=metric, mode=result.direction(metric, mode))
             results.write_results(result, metric, mode, top, out, page=plotly and not no_report)
             command.write(out)

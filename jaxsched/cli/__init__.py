@@ -71,7 +71,7 @@ def run(typed: Sequence[str]) -> None:
 
 
 def _call(name: str, *words: str) -> None:
-    """Calls the command with the options that the words set; tyro prints help and most parse errors, and exits."""
+    """Calls a command with its options; tyro prints help and most parse errors, and exits."""
     import tyro
     from tyro import conf
 

@@ -70,7 +70,7 @@ def _matches(one: dict[str, Any], pattern: str) -> bool:
 
 
 def entry(name: str, x: Any) -> dict[str, Any]:
-    """What the docstring and the signature of a schedule, or of a function that returns one, say."""
+    """Returns the documentation of a schedule class, or of a function that returns a schedule."""
     sections = _sections(x)
     return {
         "name": name,

@@ -56,7 +56,12 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def refusals(place: str = "", option: str = "length") -> Iterator[None]:
-    """Turns an error of an argument check into `Refused`, unless it comes from user code; `option` is a length."""
+    """Turns an error of an argument check into `Refused`, unless it comes from user code.
+
+    Args:
+      place: where the input was written; it is put before the text.
+      option: the option that holds a length.
+    """
     try:
         yield
     except (Refused, TypeError, ValueError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""What the options of several commands mean: expressions, lengths, steps to show, and the task file."""
+"""Shared by the commands: the types of options, expressions, lengths, steps to show, and the task file."""
 
 from __future__ import annotations
 

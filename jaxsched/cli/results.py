@@ -1,4 +1,4 @@
-"""What `jaxsched sweep` prints and writes about its settings and its result."""
+"""The output of `jaxsched sweep`: lint of the settings, the ranking, and the files of results."""
 
 from __future__ import annotations
 

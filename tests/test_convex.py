@@ -13,9 +13,8 @@ import pytest
 
 import jaxsched as js
 from jaxsched.predict import convex
-from jaxsched.predict.arguments import check_count
+from jaxsched.predict.arguments import check_count, rates_of
 from jaxsched.predict.curves import in_float64
-from jaxsched.predict.rates import rates_of
 
 # gamma* and Omega* at 400 and 4,000 steps, D = G = 1; computed apart from this package.
 TABLE: dict[str, tuple[Callable[[int], js.Schedule], dict[int, tuple[float, float]]]] = {

@@ -13,7 +13,7 @@ from .._errors import FieldError, FieldTypeError, is_traced
 from ..fields import Number
 from ..schedules.base import Schedule
 from ..schedules.shapes import floating
-from .rates import rates_of
+from .arguments import rates_of
 from .sums import Sum
 
 _BLOCK = 128

@@ -11,8 +11,7 @@ import jax
 import numpy as np
 
 from .._errors import FieldError, FieldTypeError
-from .arguments import refuse_where
-from .rates import rates_of, refuse_unfinished_warmup, warmup_of
+from .arguments import rates_of, refuse_unfinished_warmup, refuse_where, warmup_of
 
 
 def in_float64() -> contextlib.AbstractContextManager[Any]:

@@ -19,10 +19,9 @@ from ..schedules.base import as_schedule
 from ..schedules.pieces import PiecewiseInterpolate
 from ..schedules.recipes import WarmupCosine
 from ..sweep.settings import is_schedule
-from .arguments import check_count, check_number, check_setting
+from .arguments import Objective, as_scalar, check_count, check_number, check_objective, check_setting, evaluate
 from .constraints import constraint_list
 from .coordinates import Rule, rules_of, whole_peak
-from .objectives import Objective, check_objective, scalar, traced
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -212,7 +211,7 @@ def _descend(
         schedule = structure.unflatten(leaves)
         if peak_steps is not None:
             schedule = _factor(schedule, peak_steps, peak) * schedule
-        return scalar("optimize", "objective(schedule)", traced("optimize", objective, schedule))
+        return as_scalar("optimize", "objective(schedule)", evaluate("optimize", objective, schedule))
 
     def value_at(z: Any) -> jax.Array:
         return value_of(at(z))

@@ -18,9 +18,8 @@ from ..fields import Domain, NonNegative, Positive
 from ..schedules.base import Schedule
 from ..schedules.stacking import unstack
 from ..schedules.structure import axes
-from .arguments import check_count, check_number
+from .arguments import check_count, check_number, rates_of, warmup_of
 from .curves import Curve, check_curves, in_float64
-from .rates import rates_of, warmup_of
 
 _SLACK = 0.01
 """The relative tolerance for a number to be inside of the fitted range."""

@@ -19,8 +19,7 @@ from ..sweep.engine import check_key, check_seeds
 from ..sweep.settings import hyperparameters, is_schedule
 from ..sweep.task import Task
 from ..sweep.training import Data, Training, training_keys
-from .arguments import check_count, check_setting, is_float
-from .objectives import Objective
+from .arguments import Objective, check_count, check_setting, is_float
 
 
 class UnrolledGradient(NamedTuple):

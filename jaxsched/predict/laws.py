@@ -14,8 +14,7 @@ import numpy as np
 from .._errors import FieldError, FieldTypeError, format_value, is_traced
 from ..fields import Domain, Number, shortest, validate
 from ..schedules.shapes import floating
-from .arguments import refuse_where
-from .rates import rates_of, refuse_unfinished_warmup
+from .arguments import rates_of, refuse_unfinished_warmup, refuse_where
 
 _NUMBER = Domain("a finite number, 0 or more", lambda x: x >= 0)
 _DECAY = Domain("a number from 0 to below 1, such as 0.999", lambda x: (x >= 0) & (x < 1))

@@ -18,8 +18,7 @@ from .._errors import FieldError, FieldTypeError
 from ..sweep.result import SweepResult
 from ..sweep.settings import Group, grouped_settings, merged
 from ..sweep.space import drawn_from, sample
-from .arguments import check_count
-from .objectives import Objective, check_objective, scalar, traced
+from .arguments import Objective, as_scalar, check_count, check_objective, evaluate
 
 _ROWS = {"cpu": 6_000}
 """Settings side by side on a CPU: their sums fit into the caches."""
@@ -150,12 +149,12 @@ def _values(objective: Objective, name: str, settings: Any) -> dict[str, jax.Arr
     """The objective of each of the stacked settings, by metric."""
 
     def one(setting: Any) -> dict[str, jax.Array]:
-        found = traced("predict.sweep", objective, setting)
+        found = evaluate("predict.sweep", objective, setting)
         if not isinstance(found, dict):
-            return {name: scalar("predict.sweep", "objective(setting)", found)}
+            return {name: as_scalar("predict.sweep", "objective(setting)", found)}
         if not found or not all(isinstance(key, str) for key in found):
             raise FieldTypeError("predict.sweep", "objective(setting)", list(found), "write names as its keys")
-        return {key: scalar("predict.sweep", f"objective(setting)[{key!r}]", x) for key, x in found.items()}
+        return {key: as_scalar("predict.sweep", f"objective(setting)[{key!r}]", x) for key, x in found.items()}
 
     return jax.vmap(one)(settings)
 

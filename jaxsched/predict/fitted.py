@@ -59,10 +59,9 @@ class FitOptions:
         for name in options.keys() - set(names):
             raise UnknownArgumentError(owner, name, options[name], nearest_name(name, names))
         self = cls(**options)
-        for name, least in {"starts": 1, "seed": 0, "bootstrap": 2, "max_steps": 1}.items():
-            check_count(owner, name, getattr(self, name), least)
-        if self.block is not None:
-            check_count(owner, "block", self.block)
+        for name, least in {"starts": 1, "seed": 0, "bootstrap": 2, "max_steps": 1, "block": 1}.items():
+            if name != "block" or self.block is not None:
+                check_count(owner, name, getattr(self, name), least)
         for name, kind in {"huber": Positive, "prior": NonNegative, "confidence": _CONFIDENCE}.items():
             check_number(owner, name, getattr(self, name), kind)
         return self
@@ -91,7 +90,7 @@ class FittedLaw:
 
     There are two errors. The numbers of the law are uncertain: `laws` are fitted to resampled residuals. And the law is
     an approximation, with an error that is correlated along a curve: `misfits` are the errors of the law of the other
-    curves at the end of each curve. They are few, so intervals use Student's t for them.
+    curves at the end of each curve.
 
     The interval of a log loss is `+- sqrt(t_n^2 M^2 + z^2 (P^2 + R^2))`, with M the root mean square of the n
     `misfits`, P that of the differences between `laws` and `law`, R the `residual`, t_n the quantile of Student's t
@@ -169,17 +168,18 @@ class FittedLaw:
         `schedules` is a list of them (or of their rates), a stacked schedule, or a dict with a name for each.
         """
         owner = f"{type(self).__name__}.rank"
-        named = _named(owner, schedules)
-        rates = [self._rates(f"{owner}: schedules[{name!r}]", s, total_steps) for name, s in named]
+        names, every = _named(owner, schedules)
+        rates = [
+            self._rates(f"{owner}: schedules[{name!r}]", s, total_steps) for name, s in zip(names, every, strict=True)
+        ]
         with in_float64():
             losses = np.array([float(self.law.final(r)) for r in rates])
         last = [np.array([r.size - 1]) for r in rates]
-        away = self._away(rates, last)
-        order = np.argsort(losses, kind="stable")
+        away, order = self._away(rates, last), np.argsort(losses, kind="stable")
         half = self._half_width(away)
         return Ranking(
-            schedules=tuple(named[i][1] for i in order),
-            names=tuple(str(named[i][0]) for i in order),
+            schedules=tuple(every[i] for i in order),
+            names=tuple(str(names[i]) for i in order),
             loss=losses[order],
             low=(losses * np.exp(-half))[order],
             high=(losses * np.exp(half))[order],
@@ -200,20 +200,19 @@ class FittedLaw:
         `mae` is the mean absolute error, `r2` the share of the variance that the law explains, `covered` the share of
         the losses inside of their intervals; `seen` and `predicted` are the last loss.
         """
-        rows = []
-        for curve in check_curves(f"{type(self).__name__}.score", curves):
+        owner, rows = f"{type(self).__name__}.score", []
+        for curve in check_curves(owner, curves):
             losses = curve.fitted_losses
             if not losses.size:
                 note = " has no losses after its warmup"
-                raise FieldError(f"{type(self).__name__}.score", "curves", curve, "leave it out", note=note)
+                raise FieldError(owner, "curves", curve, "leave it out", note=note)
             told = self.predict(curve.lrs, curve.fitted_steps)
-            missed = float(np.sum((told.loss - losses) ** 2))
             spread = float(np.sum((losses - losses.mean()) ** 2))
             row = {
                 "name": curve.name,
                 "points": losses.size,
                 "mae": float(np.mean(np.abs(told.loss - losses))),
-                "r2": 1 - missed / spread if spread else math.nan,
+                "r2": 1 - float(np.sum((told.loss - losses) ** 2)) / spread if spread else math.nan,
                 "covered": float(np.mean((told.low <= losses) & (losses <= told.high))),
                 "seen": float(losses[-1]),
                 "predicted": float(told.loss[-1]),
@@ -245,9 +244,8 @@ class FittedLaw:
 
     def _away(self, rates: list[np.ndarray], at: list[np.ndarray]) -> np.ndarray:
         """The log losses of `laws` less those of `law`, (laws, points)."""
-        fixed = {name: x for name, x in self.law.numbers().items() if name not in self.law.fitted}
         with in_float64(), np.errstate(invalid="ignore"):
-            data = self.law._data(rates, at, fixed)
+            data = self.law._data(rates, at)
             one = jax.tree.map(lambda x: np.asarray(x)[None], self.law)
             return np.asarray(log_losses(self.laws, data)) - np.asarray(log_losses(one, data))
 
@@ -260,12 +258,11 @@ class FittedLaw:
         if not at.size:
             return tuple(outside)
         known = [_traits(curve.lrs, a) for curve, a in zip(self.curves, self.at, strict=True) if a.size]
-        own = _traits(rates, at)
-        for name, text in _OUTSIDE.items():
+        for name, x in _traits(rates, at).items():
             least, most = min(t[name] for t in known), max(t[name] for t in known)
-            below, above = own[name] < least * (1 - _SLACK), own[name] > most * (1 + _SLACK)
-            if (above and "{most" in text) or (below and "{least" in text):
-                outside.append(text.format(x=own[name], least=least, most=most))
+            below, above = x < least * (1 - _SLACK), x > most * (1 + _SLACK)
+            if (above and "{most" in _OUTSIDE[name]) or (below and "{least" in _OUTSIDE[name]):
+                outside.append(_OUTSIDE[name].format(x=x, least=least, most=most))
         return tuple(outside)
 
 
@@ -288,18 +285,11 @@ def _traits(rates: np.ndarray, at: np.ndarray) -> dict[str, float]:
     after = rates[warmup : last + 1]
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.nan_to_num(np.diff(after) / after[:-1], nan=0, posinf=np.inf)
-    return {
-        "first": float(first),
-        "begun": float(rates[: first + 1].sum()),
-        "steps": float(last + 1),
-        "peak": float(rates[: last + 1].max()),
-        "lowest": float(after.min()),
-        "total": float(rates[: last + 1].sum()),
-        "warmup": float(warmup),
-        # The rounding of a constant rate is no fall.
-        "fall": float(max(-change.min(initial=0), 1e-6)),
-        "rise": float(max(change.max(initial=0), 1e-6)),
-    }
+    known, least = rates[: last + 1], 1e-6  # the rounding of a constant rate is no fall
+    fall, rise = max(-change.min(initial=0), least), max(change.max(initial=0), least)
+    begun = rates[: first + 1].sum()
+    traits = (first, begun, last + 1, known.max(), after.min(), known.sum(), warmup, fall, rise)
+    return dict(zip(_OUTSIDE, map(float, traits), strict=True))
 
 
 @jax.jit
@@ -391,22 +381,21 @@ class Ranking:
         return "\n".join([*lines, *(f"? {text}" for text in said)])
 
 
-def _named(owner: str, schedules: Any) -> list[tuple[Any, Any]]:
-    """The single schedules with their names."""
+def _named(owner: str, schedules: Any) -> tuple[list[Any], list[Any]]:
+    """The names of the single schedules, and these."""
     instead = "write a list of schedules (or of their rates)"
-    if isinstance(schedules, Schedule):
-        schedules = [schedules]
-    if not isinstance(schedules, Iterable) or isinstance(schedules, str):
+    given = [schedules] if isinstance(schedules, Schedule) else schedules
+    if not isinstance(given, Iterable) or isinstance(given, str):
         raise FieldTypeError(owner, "schedules", schedules, instead)
-    pairs = list(schedules.items() if isinstance(schedules, Mapping) else enumerate(schedules))
-    if pairs and all(np.ndim(s) == 0 and not isinstance(s, Schedule) for _, s in pairs):
+    named = dict(given) if isinstance(given, Mapping) else None
+    every = list(given if named is None else named.values())
+    if every and all(np.ndim(s) == 0 and not isinstance(s, Schedule) for s in every):
         raise FieldTypeError(owner, "schedules", schedules, instead)
-    every: list[tuple[Any, Any]] = []
-    for name, schedule in pairs:
-        stacked = isinstance(schedule, Schedule) and axes(schedule) == {1}
-        for i, part in enumerate(unstack(schedule) if stacked else [schedule]):
-            label = (f"{name}[{i}]" if stacked else name) if isinstance(schedules, Mapping) else len(every)
-            every.append((label, part))
-    if not every:
+    names, single = [], []
+    for name, schedule in zip(named or range(len(every)), every, strict=True):
+        parts = unstack(schedule) if isinstance(schedule, Schedule) and axes(schedule) == {1} else [schedule]
+        names += [name] if parts[0] is schedule else [f"{name}[{i}]" for i in range(len(parts))]
+        single += parts
+    if not single:
         raise FieldError(owner, "schedules", schedules, "write at least one schedule")
-    return every
+    return (names if named is not None else list(range(len(single)))), single

@@ -15,6 +15,8 @@ from .._errors import FieldError, FieldTypeError, format_value, is_traced
 from ..fields import Domain, Number, shortest, validate
 from ..schedules.shapes import floating
 from .arguments import rates_of, refuse_unfinished_warmup, refuse_where
+from .fitted import FittedLaw
+from .fitting import Facts, fit
 
 _NUMBER = Domain("a finite number, 0 or more", lambda x: x >= 0)
 _DECAY = Domain("a number from 0 to below 1, such as 0.999", lambda x: (x >= 0) & (x < 1))
@@ -26,11 +28,10 @@ L = TypeVar("L", bound="Law")
 def law(cls: type[L]) -> type[L]:
     """Makes a class a frozen dataclass, and a pytree whose leaves are its numbers."""
     cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
-    names = cls.names()
-    keys = tuple(jax.tree_util.GetAttrKey(name) for name in names)
+    names = [field.name for field in dataclasses.fields(cls)]
 
-    def leaves(self: Any) -> tuple[tuple[tuple[Any, Any], ...], None]:
-        return tuple(zip(keys, self.numbers().values(), strict=True)), None
+    def leaves(self: Any) -> tuple[list[tuple[Any, Any]], None]:
+        return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names], None
 
     def unflatten(aux: None, children: Iterable[Any]) -> Any:
         del aux
@@ -46,7 +47,8 @@ def law(cls: type[L]) -> type[L]:
 class Law(abc.ABC):
     """The loss after a warmup as a function of the rates: that of a constant rate, less the gain of its decay.
 
-    A subclass adds its numbers, `_losses` and `_last`, and what `fitting.fit` needs: `_data`, `_of_data`, `_draw`.
+    A subclass adds its numbers, how it sums the rates, and what a fit needs: data of each point, whose size does not
+    depend on the steps, and a distribution of starts.
     """
 
     L0: Number
@@ -62,14 +64,9 @@ class Law(abc.ABC):
             domain = _DECAY if name == "decay" else _NUMBER
             object.__setattr__(self, name, validate(type(self).__name__, name, value, domain))
 
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of the numbers, in their order."""
-        return tuple(f.name for f in dataclasses.fields(cls))
-
     def numbers(self) -> dict[str, Any]:
         """The numbers by name."""
-        return {name: getattr(self, name) for name in self.names()}
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def replace(self: L, **numbers: Any) -> L:
         """Returns the law with other numbers."""
@@ -106,8 +103,30 @@ class Law(abc.ABC):
         return _predict(self, rates, at.reshape(-1)).reshape(at.shape)
 
     def final(self, lrs: Any, *, total_steps: int | None = None) -> jax.Array:
-        """Returns `predict(lrs, at=T - 1)` in one pass over the rates: an objective for schedules."""
-        return _final(self, self._rates(f"{type(self).__name__}.final", lrs, total_steps))
+        """Returns `predict(lrs, at=T - 1)`, a scalar: an objective for schedules."""
+        rates = self._rates(f"{type(self).__name__}.final", lrs, total_steps)
+        return _predict(self, rates, jnp.array([rates.size - 1]))[0]
+
+    @classmethod
+    def fit(cls, curves: Any, **options: Any) -> FittedLaw:
+        """Fits the law to curves.
+
+        Args:
+          curves: a list of `Curve`, with one loss more after their warmups than the law has numbers to fit; the rate of
+            at least one decays. Losses in a warmup are left out.
+          **options: the fields of `FitOptions`, such as `starts=16`; and numbers that are given and not fitted, such as
+            `decay` of an AnnealingLaw (compare the `residual` of 0.99, 0.999 and 0.9995).
+
+        Returns:
+          A `FittedLaw`.
+
+        Raises:
+          FieldError, FieldTypeError: for bad arguments, and for curves that do not determine the law.
+
+        Warns:
+          RuntimeWarning: if the fit did not converge, or only one of the starts reached the result.
+        """
+        return fit(cls, curves, options)
 
     def _rates(self, owner: str, lrs: Any, total_steps: int | None) -> jax.Array:
         for name, value in self.numbers().items():
@@ -134,8 +153,16 @@ class Law(abc.ABC):
         """The losses at the steps `at`, (n,)."""
 
     @abc.abstractmethod
-    def _last(self, rates: jax.Array) -> jax.Array:
-        """The loss after the last step."""
+    def _data(self, rates: list[np.ndarray], at: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """The data of each point of all curves."""
+
+    @abc.abstractmethod
+    def _of_data(self, data: dict[str, jax.Array]) -> jax.Array:
+        """The losses from the data, (n,)."""
+
+    @abc.abstractmethod
+    def _draw(self, rng: np.random.Generator, starts: int, facts: Facts) -> dict[str, np.ndarray]:
+        """The fitted numbers of all starts."""
 
     def _settled(self, total: jax.Array) -> jax.Array:
         """`L0 + A S1^-alpha`, infinite where S1 is 0."""
@@ -146,11 +173,6 @@ class Law(abc.ABC):
 @jax.jit
 def _predict(law: Law, rates: jax.Array, at: jax.Array) -> jax.Array:
     return jax.tree.map(floating, law)._losses(rates, at)
-
-
-@jax.jit
-def _final(law: Law, rates: jax.Array) -> jax.Array:
-    return jax.tree.map(floating, law)._last(rates)
 
 
 def _check_at(owner: str, at: Any, steps: int) -> jax.Array:

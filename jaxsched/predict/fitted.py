@@ -18,8 +18,8 @@ from ..fields import Domain, NonNegative, Positive
 from ..schedules.base import Schedule
 from ..schedules.stacking import unstack
 from ..schedules.structure import axes
-from .arguments import check_count, check_number, rates_of, warmup_of
-from .curves import Curve, check_curves, in_float64
+from .arguments import check_count, check_number, warmup_of
+from .curves import Curve, check_curves, float64_rates, in_float64
 
 _SLACK = 0.01
 """The relative tolerance for a number to be inside of the fitted range."""
@@ -237,8 +237,7 @@ class FittedLaw:
         return np.sqrt(self._law_error**2 + self._z**2 * (np.mean(away**2, axis=0) + self.residual**2))
 
     def _rates(self, owner: str, lrs: Any, total_steps: int | None) -> np.ndarray:
-        with in_float64():
-            rates = np.asarray(rates_of(owner, lrs, total_steps), np.float64)
+        rates = float64_rates(owner, lrs, total_steps)
         self.law.check_rates(owner, rates)
         return rates
 

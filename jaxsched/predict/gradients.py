@@ -52,13 +52,12 @@ class UnrolledGradient(NamedTuple):
             if not is_float(leaf):
                 continue
             each = np.asarray(slopes[name], np.float64)
-            seeds = len(each)
-            spread = each.std(axis=0, ddof=1) / math.sqrt(seeds) if seeds > 1 else np.full(each.shape[1:], np.nan)
-            for place in np.ndindex(each.shape[1:]):
-                value, mean = float(np.asarray(leaf, np.float64)[place]), float(each.mean(axis=0)[place])
+            mean, seeds = each.mean(axis=0), len(each)
+            error = each.std(axis=0, ddof=1) / math.sqrt(seeds) if seeds > 1 else np.full(mean.shape, np.nan)
+            for place, value in np.ndenumerate(np.asarray(leaf, np.float64)):
                 named = ".".join(map(str, (*filter(None, (name,)), *place)))
-                row = {"hyperparameter": named, "value": value, "gradient": mean}
-                rows.append(row | {"error": float(spread[place]), "per_log": value * mean})
+                row = {"hyperparameter": named, "value": float(value), "gradient": float(mean[place])}
+                rows.append(row | {"error": float(error[place]), "per_log": float(value * mean[place])})
         return rows
 
 
@@ -78,8 +77,7 @@ def unrolled_loss(
     `jax.grad(objective, allow_int=True)`. It returns NaN if a training diverges.
 
     The gradient is exact. Parameters and optimizer states are kept at the start of each segment of `checkpoint_every`
-    steps, and at each step of one segment: the memory of n segments of k steps is that of n + k steps. Each step is
-    computed three times.
+    steps, and at each step of one segment. Each step is computed three times.
 
     Args:
       task: a `Task` whose data are arrays.

@@ -27,11 +27,26 @@ _EDGE = 1e-3
 difference of coordinates: on the edge itself the gradient is 0."""
 
 # --- constraints -----------------------------------------------------------------------------------------------------
-# They are classes in lower case, as the distributions are: they are written and printed like functions.
 
 
-@dataclasses.dataclass(frozen=True, init=False)
-class bounds:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Constraint:
+    """What `bounds`, `fixed`, `falling` and `fixed_peak` return; `pairs` are the bounds of each name."""
+
+    kind: str
+    names: tuple[str, ...] = ()
+    pairs: tuple[tuple[float, float], ...] = ()
+    total_steps: int | None = None
+
+    def __repr__(self) -> str:
+        if self.kind == "bounds":
+            pairs = [tuple(None if math.isinf(x) else x for x in pair) for pair in self.pairs]
+            return f"bounds({dict(zip(self.names, pairs, strict=True))})"
+        steps = [] if self.total_steps is None else [f"total_steps={self.total_steps}"]
+        return f"{self.kind}({', '.join([*map(repr, self.names), *steps])})"
+
+
+def bounds(fields: Mapping[str, Any] | None = None, /, **named: Any) -> Constraint:
     """Bounds of numbers: `bounds(peak_value=(1e-4, 1.0))`.
 
     Between two bounds above 0 a number moves by factors, else by differences.
@@ -46,114 +61,72 @@ class bounds:
       >>> bounds({"schedules.1.peak_value": (1e-4, 1.0)}, end_value=(0.0, None))
       bounds({'schedules.1.peak_value': (0.0001, 1.0), 'end_value': (0.0, None)})
     """
-
-    fields: tuple[tuple[str, tuple[float, float]], ...]
-
-    def __init__(self, fields: Mapping[str, Any] | None = None, /, **named: Any) -> None:
-        pairs = {**(fields or {}), **named}
-        if not pairs:
-            raise FieldError("bounds", "fields", fields, "write at least one: bounds(peak_value=(1e-4, 1.0))")
-        object.__setattr__(self, "fields", tuple((name, _pair(name, pair)) for name, pair in pairs.items()))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self.fields)
-
-    def __repr__(self) -> str:
-        pairs = {name: tuple(None if math.isinf(x) else x for x in pair) for name, pair in self.fields}
-        return f"bounds({pairs})"
+    pairs = {**(fields or {}), **named}
+    if not pairs:
+        raise FieldError("bounds", "fields", fields, "write at least one: bounds(peak_value=(1e-4, 1.0))")
+    for name, pair in pairs.items():
+        try:
+            lo, hi = pair
+            lo, hi = -math.inf if lo is None else float(lo), math.inf if hi is None else float(hi)
+        except (TypeError, ValueError):
+            raise FieldTypeError("bounds", name, pair, "write a pair of numbers, such as (1e-4, 1.0)") from None
+        if not lo < hi or lo == math.inf or hi == -math.inf or (lo, hi) == (-math.inf, math.inf):
+            raise FieldError("bounds", name, pair, f"write lo < hi, or fixed({name!r}) for a constant")
+        pairs[name] = lo, hi
+    return Constraint("bounds", tuple(pairs), tuple(pairs.values()))
 
 
-def _pair(name: str, pair: Any) -> tuple[float, float]:
-    try:
-        lo, hi = pair
-        low, high = -math.inf if lo is None else float(lo), math.inf if hi is None else float(hi)
-    except (TypeError, ValueError):
-        raise FieldTypeError("bounds", name, pair, "write a pair of numbers, such as (1e-4, 1.0)") from None
-    if not low < high or low == math.inf or high == -math.inf or (low, high) == (-math.inf, math.inf):
-        raise FieldError("bounds", name, pair, f"write lo < hi, or fixed({name!r}) for a constant")
-    return low, high
-
-
-@dataclasses.dataclass(frozen=True, init=False, repr=False)
-class _Names:
-    """A constraint that only names its fields."""
-
-    names: tuple[str, ...]
-
-    def __init__(self, *names: str) -> None:
-        _check_names(type(self).__name__, names)
-        object.__setattr__(self, "names", names)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(repr, self.names))})"
-
-
-def _check_names(owner: str, names: tuple[Any, ...]) -> None:
+def _named(kind: str, names: tuple[Any, ...]) -> Constraint:
     if not names or not all(isinstance(name, str) for name in names):
-        raise FieldTypeError(owner, "names", list(names), f'write the names of fields, such as {owner}("values")')
+        raise FieldTypeError(kind, "names", list(names), f'write the names of fields, such as {kind}("values")')
+    return Constraint(kind, names)
 
 
-class fixed(_Names):
+def fixed(*names: str) -> Constraint:
     """Fields that do not change: `fixed("end_value")`, or all fields of a part: `fixed("schedules.0")`."""
+    return _named("fixed", names)
 
 
-class falling(_Names):
+def falling(*names: str) -> Constraint:
     """Tables whose values never rise from one to the next: `falling("values")`.
 
     In the coordinate of a table (the logarithm of a rate) each value is the one before less `softplus(x)`.
     """
+    return _named("falling", names)
 
 
-@dataclasses.dataclass(frozen=True)
-class fixed_peak:
+def fixed_peak(name: str | None = None, total_steps: int | None = None) -> Constraint:
     """The largest value does not change, only the shape.
 
     Args:
       name: the name of a table.
       total_steps: or the number of steps of a whole schedule, which is scaled to its old peak and returned as
         `0.9 * schedule`. `bounds` of a rate in it are refused, because the factor would break them.
-
-    Example:
-      >>> from jaxsched.predict import fixed_peak
-      >>> fixed_peak("values"), fixed_peak(total_steps=400)
-      (fixed_peak(name='values', total_steps=None), fixed_peak(name=None, total_steps=400))
     """
-
-    name: str | None = None
-    total_steps: int | None = None
-
-    def __post_init__(self) -> None:
-        if (self.name is None) == (self.total_steps is None):
-            instead = 'write one: fixed_peak("values") for a table, fixed_peak(total_steps=400) for a whole schedule'
-            raise FieldError("fixed_peak", ("name", "total_steps"), (self.name, self.total_steps), instead)
-        if self.name is not None:
-            _check_names("fixed_peak", (self.name,))
-        else:
-            check_count("fixed_peak", "total_steps", self.total_steps)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return () if self.name is None else (self.name,)
+    if (name is None) == (total_steps is None):
+        instead = 'write one: fixed_peak("values") for a table, fixed_peak(total_steps=400) for a whole schedule'
+        raise FieldError("fixed_peak", ("name", "total_steps"), (name, total_steps), instead)
+    if name is not None:
+        return _named("fixed_peak", (name,))
+    return Constraint("fixed_peak", total_steps=check_count("fixed_peak", "total_steps", total_steps))
 
 
-_KINDS = (bounds, fixed, falling, fixed_peak)
 _BY_NAME = {"fixed": fixed, "falling": falling, "fixed_peak": fixed_peak}
 
 
-def constraint_list(constraints: Any) -> list[Any]:
+def constraint_list(constraints: Any) -> list[Constraint]:
     """Returns the constraints of an `optimize`, which are one, several, or a dict by field, as a list."""
     if isinstance(constraints, Mapping):
         return [_of_field(name, what) for name, what in constraints.items()]
-    constraints = [constraints] if isinstance(constraints, _KINDS) else list(constraints)
+    constraints = [constraints] if isinstance(constraints, Constraint) else list(constraints)
     instead = 'write bounds(peak_value=(1e-4, 1.0)), fixed("end_value"), falling("values") or fixed_peak("values")'
     for i, one in enumerate(constraints):
-        if not isinstance(one, _KINDS):
+        if not isinstance(one, Constraint):
             raise FieldTypeError("optimize", f"constraints[{i}]", one, instead)
     return constraints
 
 
-def _of_field(name: str, what: Any) -> Any:
+def _of_field(name: str, what: Any) -> Constraint:
     """The constraint of a field that a dict holds: the name of a constraint, or a pair."""
     field = f"constraints[{name!r}]"
     if isinstance(what, str):
@@ -181,11 +154,8 @@ class Link:
     Args:
       kind: "sign" (it keeps its sign, and 0 stays 0), "low" and "high" (one bound), "box", "log" (a box by factors).
       falling: whether the values of a table never rise.
-      peak: whether their maximum is constant.
-      given: the numbers at the start.
-      lo: the lower bound.
-      hi: the upper bound.
-      top: the coordinate of the maximum.
+      peak: whether their maximum is constant; `top` is its coordinate.
+      given: the numbers at the start, between `lo` and `hi`.
     """
 
     kind: str
@@ -248,7 +218,7 @@ class Link:
 
 @dataclasses.dataclass
 class Rule:
-    """The constraints of one leaf; `held` are the names of their classes."""
+    """The constraints of one leaf; `held` are their kinds."""
 
     path: str
     leaf: Any
@@ -340,7 +310,7 @@ def _field(schedule: Any, path: Any) -> Field | None:
     return found
 
 
-def rules_of(schedule: Any, constraints: list[Any]) -> list[Rule]:
+def rules_of(schedule: Any, constraints: list[Constraint]) -> list[Rule]:
     """Returns the constraints of each leaf, in the order of the leaves."""
     leaves = jax.tree_util.tree_leaves_with_path(schedule)
     rules = [Rule(path_text(path), leaf, _field(schedule, path)) for path, leaf in leaves]
@@ -350,20 +320,20 @@ def rules_of(schedule: Any, constraints: list[Any]) -> list[Rule]:
             instead = nearest_name(name, [rule.path for rule in rules])
             raise FieldError("optimize", "constraints", one, instead, note=f" names {name!r}")
         for rule in found:
-            rule.held.add(type(one).__name__)
-            if isinstance(one, bounds):
-                lo, hi = dict(one.fields)[name]
+            rule.held.add(one.kind)
+            if one.kind == "bounds":
+                lo, hi = one.pairs[one.names.index(name)]
                 rule.lo, rule.hi = max(rule.lo, lo), min(rule.hi, hi)
-            elif not isinstance(one, fixed) and not rule.given.ndim:
+            elif one.kind != "fixed" and not rule.given.ndim:
                 instead = "it is for a table, such as the values of knots(schedule, total_steps)"
                 note = f" names {rule.path}={rule.leaf}, which is one number"
                 raise FieldError("optimize", "constraints", one, instead, note=note)
     return rules
 
 
-def whole_peak(schedule: Any, constraints: list[Any], rules: list[Rule]) -> tuple[int | None, Any]:
+def whole_peak(schedule: Any, constraints: list[Constraint], rules: list[Rule]) -> tuple[int | None, Any]:
     """Returns the steps of a `fixed_peak` of the whole schedule, and that peak; None for the steps without one."""
-    found = [one for one in constraints if isinstance(one, fixed_peak) and one.total_steps is not None]
+    found = [one for one in constraints if one.total_steps is not None]
     if not found:
         return None, 1.0
     refuse = functools.partial(FieldError, "optimize", "constraints")

@@ -144,7 +144,7 @@ def unroll_grad(
       end_value: -1.4932, -0.0000 of the logarithm
     """
     trainings = _unrolled("unroll_grad", task, steps, seeds, key, checkpoint_every, chunk)
-    setting = _checked_setting("unroll_grad", task, schedule)
+    setting = trainings.checked("unroll_grad", schedule)
     if not any(map(is_float, jax.tree.leaves(setting))):
         instead = "integers are not differentiable: write 1.0 for 1, and 100.5 for a length of 100 steps"
         raise FieldError("unroll_grad", "schedule", schedule, instead, note=" has no float")
@@ -194,7 +194,7 @@ class _Program:
         return lax.map(lambda start: self._loss(setting, start, train, valid), starts, batch_size=self.chunk)
 
     def _gradients(self, setting: Any, starts: Any, train: Any, valid: Any) -> tuple[Array, Any]:
-        """The losses, and the gradients in the floats of the setting; empty arrays stand for integers."""
+        """The losses, and the gradients in the floats of the setting."""
         leaves, structure = jax.tree.flatten(setting)
         floats = [x if is_float(x) else None for x in leaves]
 
@@ -243,8 +243,7 @@ class _Unrolled:
     data: Any = dataclasses.field(compare=False)
 
     def __call__(self, schedule: Any) -> Array:
-        setting = _checked_setting("unrolled_loss", self.program.task, schedule)
-        return jnp.mean(self.program.losses(setting, *self.data))
+        return jnp.mean(self.program.losses(self.checked("unrolled_loss", schedule), *self.data))
 
     def gradients(self, setting: Any) -> tuple[Array, Any]:
         """The losses and their gradients, stacked over the seeds; `float0` for integers."""
@@ -253,6 +252,18 @@ class _Unrolled:
         none = [np.zeros((len(self.seeds), *np.shape(x)), jax.dtypes.float0) for x in leaves]
         filled = [none if slope is None else slope for slope, none in zip(slopes, none, strict=True)]
         return losses, structure.unflatten(filled)
+
+    def checked(self, owner: str, schedule: Any) -> Any:
+        """One setting as arrays, so that Python numbers and arrays share a program."""
+        instead = "write jax.vmap(unrolled_loss(task, steps))(schedules), or unstack them"
+        check_setting(owner, "schedule", schedule, instead)
+        leaves = jax.tree.leaves(schedule)
+        if not leaves:
+            raise FieldError(owner, "schedule", schedule, "write one, such as Linear(...)", note=" holds no number")
+        numbers = not all(map(is_schedule, jax.tree.leaves(schedule, is_leaf=is_schedule)))
+        if numbers and not any(map(is_traced, leaves)):
+            self.program.task.optimizer(schedule)  # it checks its numbers, which are traced in the program
+        return jax.tree.map(lambda x: x if isinstance(x, Array) else jnp.asarray(np.asarray(x)), schedule)
 
 
 def _unrolled(owner: str, task: Any, steps: Any, seeds: Any, key: Any, every: Any, chunk: Any) -> _Unrolled:
@@ -269,15 +280,3 @@ def _unrolled(owner: str, task: Any, steps: Any, seeds: Any, key: Any, every: An
     known = object() if is_traced(bits) else np.asarray(bits).tobytes()
     data = (program.starts(training_keys(key, seeds)), task.train, task.valid)
     return _Unrolled(program, seeds, (jax.random.key_impl(key), known, jnp.result_type(float)), data)
-
-
-def _checked_setting(owner: str, task: Task, schedule: Any) -> Any:
-    """One setting as arrays, so that Python numbers and arrays share a program."""
-    check_setting(owner, "schedule", schedule, "write jax.vmap(unrolled_loss(task, steps))(schedules), or unstack them")
-    leaves = jax.tree.leaves(schedule)
-    if not leaves:
-        raise FieldError(owner, "schedule", schedule, "write one, such as Linear(...)", note=" holds no number")
-    numbers = not all(map(is_schedule, jax.tree.leaves(schedule, is_leaf=is_schedule)))
-    if numbers and not any(map(is_traced, leaves)):
-        task.optimizer(schedule)  # it checks its numbers, which are traced in the program
-    return jax.tree.map(lambda x: x if isinstance(x, Array) else jnp.asarray(np.asarray(x)), schedule)

@@ -152,7 +152,7 @@ def hypergradient(
     if callable(learning_rate):
         schedule = single_schedule("hypergradient", "learning_rate", learning_rate)
     else:
-        (first,) = settings("hypergradient", _Start, learning_rate=learning_rate)
+        first = jnp.asarray(settings("hypergradient", _Start, learning_rate=learning_rate).learning_rate)
         require_order("hypergradient", *low, "learning_rate", first)
         require_order("hypergradient", "learning_rate", first, *high)
 

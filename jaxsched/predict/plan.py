@@ -166,9 +166,8 @@ def extend(
     if not 0 <= end_value <= rates[at]:
         instead = f"write a number from 0 to the rate at step {at}, {rates[at]:g}"
         raise FieldError(owner, "end_value", end_value, instead)
-    if distance is None:
-        distance = 1 / _best_scale(rates)[0]
-    distance = check_number(owner, "distance", distance, Positive)
+    tuned = 1 / _best_scale(rates)[0] if distance is None else distance
+    away = float(check_number(owner, "distance", tuned, Positive))
     left, level, room = new_total - at, _short(rates[at]), float(rates.max() / rates[at])
     same = min(max(round(fraction * new_total), 1), left)
     steps = jnp.arange(1 << (left - 1).bit_length())  # a power of two: few programs serve all horizons
@@ -180,7 +179,7 @@ def extend(
     def judged(tail: Schedule) -> tuple[float, float]:
         """The best scale of the rates with this tail, and their bound, in units of the distance."""
         scale, least = _best_scale(np.concatenate([rates[:at], np.asarray(tail(steps), np.float64)[:left]]))
-        scale *= distance
+        scale *= away
         return scale, least * (scale + 1 / scale) / 2
 
     unchanged = judged(tail(same, 1.0))
@@ -221,7 +220,7 @@ def _first_tuned(judged: Callable[[float], tuple[float, float]], start: float, s
     before = start
     for x in np.linspace(start, stop, _POINTS).tolist():
         if judged(x)[0] >= 1:
-            return x if x == start else optimize.brentq(lambda x: judged(x)[0] - 1, before, x, xtol=within)
+            return x if x == start else float(optimize.brentq(lambda x: judged(x)[0] - 1, before, x, xtol=within))  # pyright: ignore
         before = x
     return math.nan
 

@@ -43,10 +43,6 @@ def bound(lrs: Any, distance: Number = 1.0, grad_norm: Any = 1.0, *, total_steps
       grad_norm: G, the largest norm of the gradients: a number above 0, or one for each step, (T,).
       total_steps: T, if `lrs` is a schedule.
 
-    Raises:
-      FieldError: for a rate that is negative or not finite, if no rate is above 0, and unless distance and norms are
-        above 0 in their dtype.
-
     Example:
       >>> import jax
       >>> import jaxsched as js

@@ -31,8 +31,7 @@ class Optimized:
 
     Args:
       schedule: the best one, of any start at any step; the given one if nothing was better.
-      value: its objective.
-      before: the objective of the given schedule.
+      value: its objective; `before` is that of the given schedule.
       values: (starts,), the best of each start; NaN for one that failed.
       history: (steps + 1,), the objective of the best start before the first update, and after each.
       start: the best start; 0 is the given schedule.

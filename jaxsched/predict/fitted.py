@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from .._errors import FieldError, FieldTypeError, UnknownArgumentError, format_value, nearest_name
+from .._errors import FieldError, FieldTypeError, format_value
 from ..fields import Domain, NonNegative, Positive
 from ..schedules.base import Schedule
 from ..schedules.stacking import unstack
@@ -52,19 +52,14 @@ class FitOptions:
     block: int | None = None
     confidence: float = 0.95
 
-    @classmethod
-    def checked(cls, owner: str, options: dict[str, Any]) -> FitOptions:
-        """Returns the options of a call; its errors begin with `owner`."""
-        names = [f.name for f in dataclasses.fields(cls)]
-        for name in options.keys() - set(names):
-            raise UnknownArgumentError(owner, name, options[name], nearest_name(name, names))
-        self = cls(**options)
-        for name, least in {"starts": 1, "seed": 0, "bootstrap": 2, "max_steps": 1, "block": 1}.items():
-            if name != "block" or self.block is not None:
-                check_count(owner, name, getattr(self, name), least)
+    def check(self, owner: str) -> None:
+        """Refuses bad options; the errors begin with `owner`."""
+        for name, least in {"starts": 1, "seed": 0, "bootstrap": 2, "max_steps": 1}.items():
+            check_count(owner, name, getattr(self, name), least)
+        if self.block is not None:
+            check_count(owner, "block", self.block)
         for name, kind in {"huber": Positive, "prior": NonNegative, "confidence": _CONFIDENCE}.items():
             check_number(owner, name, getattr(self, name), kind)
-        return self
 
 
 class Prediction(NamedTuple):
@@ -74,8 +69,7 @@ class Prediction(NamedTuple):
       loss: the losses of the law.
       low: the lower ends of the intervals for a new training, at the `confidence` of the fit.
       high: the upper ends.
-      extrapolates: descriptions of what lies outside of all fitted curves. The intervals are not wider for it, and do
-        not hold in a warmup or before the first step that was fitted.
+      extrapolates: descriptions of what lies outside of all fitted curves, for which the intervals are not wider.
     """
 
     loss: np.ndarray
@@ -88,10 +82,6 @@ class Prediction(NamedTuple):
 class FittedLaw:
     """The result of `MultiPowerLaw.fit` or `AnnealingLaw.fit`: a law and its uncertainty.
 
-    There are two errors. The numbers of the law are uncertain: `laws` are fitted to resampled residuals. And the law is
-    an approximation, with an error that is correlated along a curve: `misfits` are the errors of the law of the other
-    curves at the end of each curve.
-
     The interval of a log loss is `+- sqrt(t_n^2 M^2 + z^2 (P^2 + R^2))`, with M the root mean square of the n
     `misfits`, P that of the differences between `laws` and `law`, R the `residual`, t_n the quantile of Student's t
     with n degrees of freedom, and z that of a normal.
@@ -103,7 +93,7 @@ class FittedLaw:
       residual: root mean square of the differences between the log losses and those of the law.
       agreeing: the number of starts with the same result as the best one.
       misfits: for each curve, the mean error of the log loss over the last tenth of its losses, for the law of
-        the other curves; empty for a single curve. Then the `residual` is used, with one degree of freedom.
+        the other curves: the error of the law itself. Empty for a single curve, where the `residual` stands for it.
       curves: the curves.
       residuals: for each curve, its log losses less those of the law.
       options: the options of the fit.
@@ -133,23 +123,20 @@ class FittedLaw:
     residuals: tuple[np.ndarray, ...]
     options: FitOptions
 
+    def __repr__(self) -> str:
+        points, state = sum(r.size for r in self.residuals), "converged" if self.converged else "NOT CONVERGED"
+        return (
+            f"<FittedLaw: {type(self.law).__name__} of {len(self.curves)} curves, {points} losses, residual "
+            f"{self.residual:.2%}, {state}, reached by {self.agreeing} of {self.options.starts} starts>"
+        )
+
     @property
     def at(self) -> tuple[np.ndarray, ...]:
         """For each curve, the steps that were fitted: those after its warmup."""
         return tuple(curve.fitted_steps for curve in self.curves)
 
-    def __repr__(self) -> str:
-        return (
-            f"<FittedLaw: {type(self.law).__name__} of {len(self.curves)} curves, {sum(a.size for a in self.at)} "
-            f"losses, residual {self.residual:.2%}, {'converged' if self.converged else 'NOT CONVERGED'}, reached by "
-            f"{self.agreeing} of {self.options.starts} starts>"
-        )
-
     def predict(self, lrs: Any, at: Any = None, *, total_steps: int | None = None) -> Prediction:
-        """Returns the losses at the steps `at` with their intervals; arguments as in `law.predict`, which is traceable.
-
-        Intervals for every step of a long training take long.
-        """
+        """Returns the losses at the steps `at` with their intervals; the arguments are those of `law.predict`."""
         owner = f"{type(self).__name__}.predict"
         rates = self._rates(owner, lrs, total_steps)
         with in_float64():
@@ -169,9 +156,8 @@ class FittedLaw:
         """
         owner = f"{type(self).__name__}.rank"
         names, every = _named(owner, schedules)
-        rates = [
-            self._rates(f"{owner}: schedules[{name!r}]", s, total_steps) for name, s in zip(names, every, strict=True)
-        ]
+        owners = [f"{owner}: schedules[{name!r}]" for name in names]
+        rates = [self._rates(*pair, total_steps) for pair in zip(owners, every, strict=True)]
         with in_float64():
             losses = np.array([float(self.law.final(r)) for r in rates])
         last = [np.array([r.size - 1]) for r in rates]
@@ -233,7 +219,6 @@ class FittedLaw:
         return float(special.ndtri((1 + self.options.confidence) / 2))
 
     def _half_width(self, away: np.ndarray) -> np.ndarray:
-        """Half of the interval of each log loss."""
         return np.sqrt(self._law_error**2 + self._z**2 * (np.mean(away**2, axis=0) + self.residual**2))
 
     def _rates(self, owner: str, lrs: Any, total_steps: int | None) -> np.ndarray:
@@ -305,9 +290,7 @@ class Ranking:
     Args:
       schedules: the schedules.
       names: those of a dict, else their places in the list.
-      loss: the predicted final losses, (n,).
-      low: the lower ends of their intervals.
-      high: the upper ends.
+      loss: the predicted final losses, (n,), with the ends `low` and `high` of their intervals.
       extrapolates: for each, what lies outside of the fitted curves.
       index: the places in the given list, integers (n,).
       away: the log losses of the laws of the bootstrap less those of the law, times z, (laws, n).
@@ -330,10 +313,16 @@ class Ranking:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A dict for each schedule, best first."""
-        names = ("group", "name", "loss", "low", "high", "extrapolates", "schedule")
-        numbers = [x.tolist() for x in (self.group, self.loss, self.low, self.high)]
-        columns = (numbers[0], self.names, *numbers[1:], self.extrapolates, self.schedules)
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        columns = {
+            "group": self.group.tolist(),
+            "name": self.names,
+            "loss": self.loss.tolist(),
+            "low": self.low.tolist(),
+            "high": self.high.tolist(),
+            "extrapolates": self.extrapolates,
+            "schedule": self.schedules,
+        }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     @property
     def candidates(self) -> tuple[Any, ...]:
@@ -348,11 +337,7 @@ class Ranking:
         return np.concatenate([[0], np.cumsum(ends)[:-1]])
 
     def told_apart(self, a: int, b: int) -> bool:
-        """Whether the schedules at the ranks `a` and `b` are distinguished.
-
-        Raises:
-          IndexError: for a rank out of range.
-        """
+        """Whether the schedules at the ranks `a` and `b` are distinguished."""
         for rank in (a, b):
             if not 0 <= rank < len(self):
                 raise IndexError(f"Ranking: rank {rank}; there are {len(self)} schedules, from 0.")
@@ -373,17 +358,15 @@ class Ranking:
             mark = "?" if row["extrapolates"] else " "
             lines.append(f"{row['group']:>5} {row['loss']:>8.4f}{mark}  {row['low']:.4f} to {row['high']:.4f}   {text}")
         said = sorted({text for texts in self.extrapolates for text in texts})
-        groups = int(self.group[-1]) + 1
-        lines.append(
-            f"{len(self)} schedules in {groups} group{'s' * (groups > 1)}: the order in a group is meaningless."
-        )
+        groups = f"{self.group[-1] + 1} group{'s' * bool(self.group[-1])}"
+        lines.append(f"{len(self)} schedules in {groups}: the order in a group is meaningless.")
         return "\n".join([*lines, *(f"? {text}" for text in said)])
 
 
 def _named(owner: str, schedules: Any) -> tuple[list[Any], list[Any]]:
     """The names of the single schedules, and these."""
     instead = "write a list of schedules (or of their rates)"
-    given = [schedules] if isinstance(schedules, Schedule) else schedules
+    given: Any = [schedules] if isinstance(schedules, Schedule) else schedules
     if not isinstance(given, Iterable) or isinstance(given, str):
         raise FieldTypeError(owner, "schedules", schedules, instead)
     named = dict(given) if isinstance(given, Mapping) else None

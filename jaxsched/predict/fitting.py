@@ -6,6 +6,7 @@ The least-squares engine is our own because those of SciPy solve one problem at 
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg
 import numpy as np
 
-from .._errors import FieldError
+from .._errors import FieldError, UnknownArgumentError, nearest_name
 from .curves import Curve, check_curves, in_float64
 from .fitted import FitOptions, FittedLaw, log_losses
 
@@ -29,9 +30,9 @@ _POINTS = 40
 
 
 class Solved(NamedTuple):
-    """The results of all starts: the logarithms of the numbers, the cost, and the distance from a minimum.
+    """The results of all starts: the logarithms of the numbers, and the cost.
 
-    `angle` is the largest cosine between the residuals and their derivative in one of the numbers.
+    `angle`, which is 0 at a minimum, is the largest cosine between the residuals and their derivative in a number.
     """
 
     theta: Any
@@ -110,7 +111,11 @@ def fit(cls: Any, curves: Any, options: dict[str, Any]) -> FittedLaw:
     fixed = {name: options[name] for name in cls.__dataclass_fields__.keys() - set(cls.fitted) if name in options}
     form = cls(**dict.fromkeys(cls.fitted, 1.0), **fixed)
     curves = check_curves(owner, curves)
-    chosen = FitOptions.checked(owner, {name: x for name, x in options.items() if name not in fixed})
+    chosen = FitOptions()
+    for name in options.keys() - fixed.keys() - chosen.__dict__.keys():
+        raise UnknownArgumentError(owner, name, options[name], nearest_name(name, chosen.__dict__))
+    chosen = dataclasses.replace(chosen, **{name: x for name, x in options.items() if name not in fixed})
+    chosen.check(owner)
     _check_curves(owner, form, curves)
     at = [curve.fitted_steps for curve in curves]
     target = np.log(np.concatenate([curve.fitted_losses for curve in curves]))

@@ -26,10 +26,9 @@ class UnrolledGradient(NamedTuple):
     """A final validation loss, and its gradient in the hyperparameters of the schedule.
 
     Args:
-      loss: the mean over the seeds, a scalar.
-      gradient: its gradient, with the structure of the schedule; JAX's `float0` for integers.
-      losses: for each seed, (seeds,).
-      gradients: for each seed, as a stacked schedule, (seeds, ...).
+      loss: the mean of `losses`, those of each seed (seeds,).
+      gradient: the mean of `gradients`, stacked over the seeds, with the structure of the schedule; JAX's `float0` for
+        integers.
       schedule: the setting.
       seeds: the seeds, in the order of `losses`.
     """
@@ -89,8 +88,7 @@ def unrolled_loss(
 
     Returns:
       `objective(schedule) -> scalar`, for a schedule or a pytree of schedules and numbers. Objectives of the same
-      arguments are equal, and share compiled programs. The data become constants of the programs that trace it.
-      See `unroll_grad` for an example.
+      arguments are equal, and share compiled programs.
 
     Raises:
       FieldError, FieldTypeError: for bad arguments, a task with batches from Python code, and an optimizer that listens
@@ -115,10 +113,9 @@ def unroll_grad(
 ) -> UnrolledGradient:
     """Returns the gradient of the final validation loss of a short training in its hyperparameters.
 
-    It evaluates `unrolled_loss` and its gradient for each seed; the arguments are those of `unrolled_loss`, and
-    `schedule`, a schedule or a pytree of schedules and numbers. Only floats have a gradient: write `warmup_steps=100.5`
-    for one in the warmup. At a whole number of steps the loss has a kink in a length, and the gradient is that of one
-    side; start between two. In a compiled function use the gradient of `unrolled_loss`.
+    The arguments are those of `unrolled_loss`, and `schedule`, a schedule or a pytree of schedules and numbers. Only
+    floats have a gradient: write `warmup_steps=100.5` for one in the warmup. At a whole number of steps the loss has a
+    kink in a length, and the gradient is that of one side; start between two.
 
     Raises:
       FieldError, FieldTypeError: as `unrolled_loss` does, and for a schedule without a float.
@@ -128,16 +125,13 @@ def unroll_grad(
     Example:
       >>> import jax.numpy as jnp, optax
       >>> import jaxsched as js
-      >>> from jaxsched.predict import unroll_grad, unrolled_loss
+      >>> from jaxsched.predict import unroll_grad
       >>> x = jnp.linspace(-1.0, 1.0, 40)
       >>> task = js.Task(
       ...     init=lambda key: jnp.zeros(()),
       ...     loss=lambda slope, batch, key: (jnp.mean((slope * batch[0] - batch[1]) ** 2), {}),
       ...     train=(x, 2 * x), valid=(x, 2 * x), batch_size=40, optimizer=optax.sgd,
       ... )
-      >>> objective = unrolled_loss(task, steps=4)
-      >>> [f"{objective(js.Linear(rate, 0.0, 4)):.4f}" for rate in (0.2, 0.4)]
-      ['0.6682', '0.2895']
       >>> for row in unroll_grad(task, js.Linear(0.2, 0.0, 4), steps=4).table():
       ...     print(f"{row['hyperparameter']}: {row['gradient']:.4f}, {row['per_log']:.4f} of the logarithm")
       init_value: -2.6206, -0.5241 of the logarithm
@@ -181,10 +175,7 @@ class _Program:
         self.starts, self.losses, self.gradients = map(jax.jit, (self._starts, self._losses, self._gradients))
 
     def _starts(self, keys: Array) -> tuple[Any, Array, Array]:
-        """The keys, the first parameters, and the orders of the examples, int32 (seeds, epochs, examples).
-
-        They depend on no setting, so they are made outside of the function that is differentiated.
-        """
+        """The keys, the first parameters and the orders of the examples: what depends on no setting."""
         training = self.training
         epochs, seeds = -(-self.steps // training.batches), jnp.arange(len(keys))
         orders = lax.map(lambda epoch: training.orders(keys, seeds, epoch), jnp.arange(epochs, dtype=jnp.int32))

@@ -38,14 +38,14 @@ class _Start(NamedTuple):
 
 
 class HypergradientState(NamedTuple):
-    """The state of `hypergradient`.
+    """The state of `hypergradient`; all numbers but `count` are float32.
 
     Args:
-      learning_rate: the rate of the last update, or the initial one; float32.
-      learned: the learned rate, or the learned factor of the schedule; float32.
-      hypergradient: `h` of the last update, or the cosine `c` of a multiplicative one; float32.
+      learning_rate: the rate of the last update, or the initial one.
+      learned: the learned rate, or the learned factor of the schedule.
+      hypergradient: `h` of the last update, or the cosine `c` of a multiplicative one.
       count: the number of updates, which is the step of the schedule; int32.
-      base_learning_rate: the value of the schedule at the last update, float32; None without a schedule.
+      base_learning_rate: the value of the schedule at the last update; None without a schedule.
       direction: the last update at the rate 1, with the structure and the dtypes of the parameters.
       settings: the arguments.
       inner_state: the state of the optimizer.

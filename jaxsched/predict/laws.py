@@ -94,8 +94,7 @@ class Law(abc.ABC):
           Losses of the shape of `at`, or (T,); infinite where no rate was above 0 yet.
 
         Raises:
-          FieldError: for rates that are negative or not finite, that rise until their last step, and, for a
-            MultiPowerLaw, that are 0 after the first one above 0.
+          FieldError: for rates that rise until their last step, and, for a MultiPowerLaw, that are 0 after the first.
         """
         owner = f"{type(self).__name__}.predict"
         rates = self._rates(owner, lrs, total_steps)
@@ -119,9 +118,6 @@ class Law(abc.ABC):
 
         Returns:
           A `FittedLaw`.
-
-        Raises:
-          FieldError, FieldTypeError: for bad arguments, and for curves that do not determine the law.
 
         Warns:
           RuntimeWarning: if the fit did not converge, or only one of the starts reached the result.

@@ -41,7 +41,6 @@ def sweep(
 ) -> SweepResult:
     """Evaluates an objective for every setting, without training, and returns it as the result of a sweep.
 
-    Settings of one structure share a program, which runs over chunks of them; a CPU runs one chunk per core at a time.
     The memory depends on the chunk and not on the number of settings; the values do not depend on the chunk.
 
     Args:
@@ -58,17 +57,12 @@ def sweep(
       A `SweepResult` of one seed and one window: `final[name]` (settings, 1). A setting with a prediction that is not
       finite has diverged at step 0 and ranks last. `run["predicted"]` is True.
 
-    Raises:
-      FieldError, FieldTypeError: for bad arguments, and for an objective of another type or that cannot be traced.
-
     Example:
       >>> import jaxsched as js
       >>> from jaxsched import predict
       >>> from jaxsched.sweep import log_uniform, space
       >>> family = space(js.Linear, init_value=log_uniform(1e-3, 1.0), end_value=0.0, steps=400)
       >>> result = predict.sweep(family, lambda s: predict.convex.bound(s, total_steps=400), 256, total_steps=400)
-      >>> result.final["predicted_loss"].shape
-      (256, 1)
       >>> best = result.ranking("predicted_loss")[0]
       >>> f"{best['init_value']:.2f} {best['mean']:.3f}"
       '0.05 0.101'
@@ -158,10 +152,8 @@ def _values(objective: Objective, name: str, settings: Any) -> dict[str, jax.Arr
 
 
 def _program(objective: Objective, name: str, settings: Any, rows: int) -> tuple[Any, int]:
-    """The compiled program for `rows` settings, and its temporary bytes.
-
-    The worker threads call the program and not the function, because JAX's configuration is per thread.
-    """
+    """The compiled program for `rows` settings, and its temporary bytes."""
+    # Worker threads call the program and not the function, because JAX's configuration is per thread.
     form = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), jnp.result_type(x)), settings)
     compiled = _values.lower(objective, name, form).compile()
     about = compiled.memory_analysis()
@@ -169,7 +161,7 @@ def _program(objective: Objective, name: str, settings: Any, rows: int) -> tuple
 
 
 def _run(program: Any, group: Group, rows: int) -> dict[str, np.ndarray]:
-    """The values of a group, chunk by chunk; the last chunk is padded with the last setting."""
+    """The values of a group, chunk by chunk."""
     count, parts, jobs = len(group.index), [], collections.deque()
 
     def settings(start: int) -> Any:  # made in this thread, for its x64 setting

@@ -46,11 +46,11 @@ class Extension:
     """Two ways to extend a run, each a schedule of the whole run that equals the old one before step `at`.
 
     Args:
-      longer_cooldown: the rate is held from step `at`, and then cools down for longer.
+      longer_cooldown: the rate is held from step `at`, and cools down in the last `cooldown_steps`.
       cooldown_steps: the length of that cooldown.
-      lowered: the rate changes at step `at`, and then cools down for the old share of the run.
-      factor: of that change; above 1 the rate is raised, as it may be after most of a cosine, at most to the old peak.
-      same_cooldown_steps: the length of that cooldown.
+      lowered: the rate is multiplied by `factor` at step `at`, and cools down in the last `same_cooldown_steps`.
+      factor: above 1 the rate is raised, as it may be after most of a cosine, at most to the old peak.
+      same_cooldown_steps: the old share of the new horizon.
       bounds: the bound of each way, in units of `distance * grad_norm`.
       scales: the best factor for the rates of each way; 1 where they are tuned.
       at: the first step that may change.
@@ -220,7 +220,8 @@ def _first_tuned(judged: Callable[[float], tuple[float, float]], start: float, s
     before = start
     for x in np.linspace(start, stop, _POINTS).tolist():
         if judged(x)[0] >= 1:
-            return x if x == start else float(optimize.brentq(lambda x: judged(x)[0] - 1, before, x, xtol=within))  # pyright: ignore
+            found: Any = x if x == start else optimize.brentq(lambda x: judged(x)[0] - 1, before, x, xtol=within)
+            return float(found)
         before = x
     return math.nan
 
@@ -280,10 +281,6 @@ def transfer_peak(
       to_steps: the new horizon, in steps.
       peak_value: the peak that is tuned for `from_steps`, above 0, or an array of them; 1: the factor is returned.
       to_shape: the shape of the new horizon, if it is another one.
-
-    Raises:
-      FieldError: for a schedule without such a field or with another horizon in it, for a horizon that is shorter than
-        the warmup, and for one without a rate above 0.
 
     Example:
       >>> import jaxsched as js
@@ -403,9 +400,8 @@ class Seesaw:
     Args:
       learning_rate: the rate at each new step.
       batch_size: the batch size at each new step: `int(seesaw.batch_size(step))`.
-      steps: the number of new steps.
-      old_steps: the number of steps of the old schedule.
-      stages: the pieces, as `Stage(start, steps, batch_size, learning_rate)`.
+      steps: the number of new steps; `old_steps` that of the old schedule.
+      stages: the pieces.
     """
 
     learning_rate: Schedule
@@ -466,9 +462,6 @@ def seesaw(
 
     Returns:
       A `Seesaw`, with the examples of the schedule and less than one batch more.
-
-    Raises:
-      FieldError: for a schedule that rises after its peak, and for examples that float32 does not represent.
 
     Example:
       >>> import jaxsched as js

@@ -67,8 +67,11 @@ def test_free_rates_beat_the_tuned_linear_schedule_on_the_bound() -> None:
 
 
 @pytest.mark.trial
-@pytest.mark.parametrize("begin", [0.05, 0.4, 1.0])
-@pytest.mark.parametrize("optimizer", [None, optax.lbfgs(), optax.adam(0.03)], ids=["default", "lbfgs", "adam"])
+@pytest.mark.parametrize(
+    ("begin", "optimizer"),
+    [(0.05, None), (0.4, None), (1.0, None), (0.05, optax.lbfgs()), (1.0, optax.adam(0.03))],
+    ids=["0.05", "0.4", "1.0", "lbfgs", "adam"],
+)
 def test_free_rates_from_afar(begin: float, optimizer: Any) -> None:
     found = optimize(omega, knots(begin, T, n=T), steps=2_000, optimizer=optimizer)
     assert found.value <= 0.2005

@@ -251,13 +251,15 @@ def test_starts_are_one_program_and_the_same_call_compiles_nothing() -> None:
         calls.append(1)
         return ends(s)
 
-    found = optimize(seen, js.Linear(1.0, 1.0, 10), steps=20, starts=8)
+    found = optimize(seen, js.Linear(1.0, 1.0, 10), steps=300, starts=8)
     assert found.values.shape == (8,)
+    assert found.history.shape == (301,)
+    assert found.value == np.min(found.history)  # of all steps, which are not in memory at once
     traces = len(calls)
     assert 0 < traces <= 4  # the program, its gradient, and the value of the schedule that was given
-    again = optimize(seen, js.Linear(2.0, 1.0, 10), steps=20, starts=8, seed=5)
+    again = optimize(seen, js.Linear(2.0, 1.0, 10), steps=300, starts=8, seed=5)
     assert not np.array_equal(again.values, found.values)
-    same = optimize(seen, js.Linear(2.0, 1.0, 10), steps=20, starts=8, seed=5)
+    same = optimize(seen, js.Linear(2.0, 1.0, 10), steps=300, starts=8, seed=5)
     assert len(calls) == traces
     np.testing.assert_array_equal(same.values, again.values)
     np.testing.assert_array_equal(same.history, again.history)

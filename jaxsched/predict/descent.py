@@ -140,15 +140,16 @@ def optimize(
         made = _checked(descent.structure.unflatten(map(_leaf, rules, numbers)))
         return made if peak_steps is None else float(shortest(_factor(made, peak_steps, peak))) * made
 
-    before, *state = jax.device_get(_begin(descent, fixed, points))
+    before, state = _begin(descent, fixed, points)
     best: list[tuple[float, Any]] = [(math.nan, None)] * starts
     parts, refusal = [], None
     rounds = -(-(steps + 1) // _SEGMENT)
-    for _ in range(rounds):
-        state, seen = _advance(descent, -(-(steps + 1) // rounds), fixed, state)
+    length = -(-(steps + 1) // rounds)  # the last round may go on for longer than it counts
+    for done in range(0, rounds * length, length):
+        state, seen = _advance(descent, length, fixed, state)
         seen = jax.device_get(seen)
-        parts.append((seen["values"], seen["going"]))
-        for i, values in enumerate(seen["values"]):
+        parts.append([seen[name][:, : steps + 1 - done] for name in ("values", "going")])
+        for i, values in enumerate(parts[-1][0]):
             for k in np.argsort(values, kind="stable"):
                 if not np.isfinite(values[k]) or values[k] >= best[i][0]:
                     break
@@ -157,7 +158,7 @@ def optimize(
                     break
                 except ValueError as error:
                     refusal = error
-    history, going = (np.concatenate(part, axis=1)[:, : steps + 1] for part in zip(*parts, strict=True))
+    history, going = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     return _result(schedule, float(before), history.astype(np.float64), going[:, -1], best, refusal)
 
 
@@ -223,10 +224,10 @@ class _Descent(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _begin(descent: _Descent, fixed: Any, points: Any) -> tuple[Any, ...]:
+def _begin(descent: _Descent, fixed: Any, points: Any) -> tuple[Any, Any]:
     """The objective at the given leaves, and the state of all starts: coordinates, memory of the optimizer, going."""
-    going = jax.tree.map(lambda z: jnp.ones(len(z), bool), jax.tree.leaves(points)[0])
-    return descent.value(fixed, fixed[0]), points, jax.vmap(descent.optimizer.init)(points), going
+    going = jnp.ones(len(jax.tree.leaves(points)[0]), bool)
+    return descent.value(fixed, fixed[0]), (points, jax.vmap(descent.optimizer.init)(points), going)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -248,7 +249,7 @@ def _advance(descent: _Descent, steps: int, fixed: Any, state: Any) -> tuple[Any
         z = jax.tree.map(lambda new, old: jnp.where(going, new, old), moved, z)
         return (z, memory, going), {**seen, "going": going}
 
-    return jax.vmap(lambda state: jax.lax.scan(update, tuple(state), length=steps))(state)
+    return jax.vmap(lambda state: jax.lax.scan(update, state, length=steps))(state)
 
 
 def _result(

@@ -77,17 +77,6 @@ def test_free_rates_from_afar(begin: float, optimizer: Any) -> None:
     assert found.value <= 0.2005
 
 
-@pytest.mark.trial
-def test_two_hyperparameters_reach_the_minimum() -> None:
-    found = optimize(far, js.Linear(1.0, 1.0, 10), steps=300)
-    assert found.value < 1e-8
-    assert found.improved
-    assert found.schedule.init_value == pytest.approx(0.3, rel=1e-3)
-    assert found.schedule.end_value == pytest.approx(0.1, rel=1e-3)
-    assert found.schedule.steps == 10
-    assert type(found.schedule.steps) is int
-
-
 def test_the_history_and_the_best_that_was_seen() -> None:
     """An optimizer that jumps away after a good step: the best is kept, not the last."""
     found = optimize(ends, js.Linear(1.0, 1.0, 10), steps=40, optimizer=optax.adam(0.7))
@@ -97,11 +86,6 @@ def test_the_history_and_the_best_that_was_seen() -> None:
     assert found.history[0] == pytest.approx(found.before, rel=1e-6)
     assert found.value == np.min(found.history) < found.history[-1]
     assert float(ends(found.schedule)) == pytest.approx(found.value, rel=1e-3)
-
-
-@pytest.mark.trial
-def test_lbfgs_of_optax_gets_what_its_line_search_asks_for() -> None:
-    assert optimize(far, js.Linear(1.0, 1.0, 10), steps=15, optimizer=optax.lbfgs()).value < 1e-9
 
 
 @pytest.mark.trial
@@ -318,6 +302,7 @@ def test_what_is_not_better_is_said_and_the_schedule_comes_back() -> None:
 @pytest.mark.trial
 def test_numbers_come_back_as_they_were_written() -> None:
     found = optimize(far, js.Linear(np.float32(1.0), jnp.asarray(1.0), 10), steps=5).schedule
+    assert type(found.steps) is int
     assert type(found.init_value) is float
     assert isinstance(found.end_value, jax.Array)
     assert len(repr(found.init_value)) < 12  # as a float32 prints

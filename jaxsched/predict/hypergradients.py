@@ -192,15 +192,14 @@ def _at_unit_rate(optimizer: Any) -> optax.GradientTransformationExtraArgs:
 
 def _slope(gradient: Any, direction: Any, cosine: bool) -> Array:
     """The product of a gradient and a direction; or the cosine between them, 0 where one of them is 0."""
-    units = (jnp.float32(1.0), jnp.float32(1.0))
-    if cosine:  # each is divided by its norm first: a product of small numbers underflows
-        norms = (global_norm(gradient), global_norm(direction))
-        units = tuple(jnp.where(norm == 0, 0.0, 1 / jnp.where(norm == 0, 1.0, norm)) for norm in norms)
 
-    def product(g: Array, d: Array) -> Array:
-        wide = jnp.promote_types(at_least_float32(g.dtype), at_least_float32(d.dtype))
-        g, d = (x.astype(wide) * unit.astype(wide) for x, unit in zip((g, d), units, strict=True))
-        return jnp.sum(jnp.real(jnp.conj(g) * d))
+    def wide(tree: Any) -> Any:
+        tree = jax.tree.map(lambda x: x.astype(at_least_float32(x.dtype)), tree)
+        if not cosine:
+            return tree
+        norm = global_norm(tree)  # each is divided by its norm first: a product of small numbers underflows
+        share = jnp.where(norm == 0, 0.0, 1 / jnp.where(norm == 0, 1.0, norm))
+        return jax.tree.map(lambda x: x * share.astype(x.dtype), tree)
 
-    products = jax.tree.leaves(jax.tree.map(product, gradient, direction))
-    return sum(products, jnp.zeros((), jnp.float32)).astype(jnp.float32)
+    product = optax.tree_utils.tree_vdot(wide(gradient), wide(direction))
+    return jnp.real(product).astype(jnp.float32)

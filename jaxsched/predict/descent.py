@@ -80,8 +80,7 @@ def optimize(
     All floats move unless a constraint fixes them. Without bounds a number moves by factors and keeps its sign, and 0
     stays 0; fields of a class from 0 to 1, or from 1 on, keep these bounds. Integers and tables of steps do not move:
     write `total_steps=400.5` for one that does. No update leaves the constraints. All starts run in one program, which
-    is compiled once for an objective (the same function), a structure of the schedule and the kinds of constraints. The
-    memory does not grow with the steps, but for the values of the objective.
+    is compiled once for an objective (the same function), a structure of the schedule and the kinds of constraints.
 
     The objective has kinks where a length is a whole number of steps, and the gradient there is that of one side: start
     between two steps, or with several `starts`.
@@ -97,10 +96,6 @@ def optimize(
       starts: the number of starts. The first is the schedule itself.
       spread: the standard deviation of the others around it, 0 or more; 1.0 is a factor of e.
       seed: of the spread.
-
-    Raises:
-      FieldError, FieldTypeError: for an objective that is not a scalar or cannot be traced, a constraint of a field
-        that does not exist or is not differentiable, and if all starts fail.
 
     Example:
       >>> import jaxsched as js
@@ -191,9 +186,8 @@ def _adam(steps: int) -> optax.GradientTransformation:
 
 
 def _around(z: np.ndarray, starts: int, spread: float, rng: np.random.Generator) -> np.ndarray:
-    """The coordinates of all starts; the first is the centre."""
     away = spread * rng.standard_normal((starts, *z.shape))
-    away[0] = 0
+    away[0] = 0  # the first start is the given schedule
     return z + away
 
 

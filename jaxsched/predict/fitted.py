@@ -349,7 +349,6 @@ class Ranking:
         return np.log(self.loss / self.loss[rank]) ** 2 > spread + self.apart**2
 
     def __repr__(self) -> str:
-        """A table, best first; ? marks what extrapolates."""
         lines = ["group     loss       low to high        schedule"]
         for row in self.rows:
             text, one = row["name"], row["schedule"]

@@ -226,7 +226,7 @@ _program = functools.lru_cache(maxsize=8)(_Program)  # keeps the data of the las
 
 @dataclasses.dataclass(frozen=True)
 class _Unrolled:
-    """The objective that `unrolled_loss` returns. Those of the same arguments are equal, so they share programs."""
+    """The objective that `unrolled_loss` returns."""
 
     program: _Program
     seeds: tuple[int, ...]

@@ -73,7 +73,6 @@ class Law(abc.ABC):
         return dataclasses.replace(self, **numbers)
 
     def __repr__(self) -> str:
-        """The expression that makes this law."""
         texts = {
             name: f"<{x.dtype}{list(x.shape)}>" if is_traced(x) else format_value(shortest(x))
             for name, x in self.numbers().items()

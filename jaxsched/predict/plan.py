@@ -134,8 +134,7 @@ def extend(
         tuned.
 
     Raises:
-      FieldError: for an `at` in the warmup, in the cooldown or past the old horizon, for a rate of 0 there, for a new
-        horizon that is not longer than the old one, and where no way compensates for a rate that is too high or low.
+      FieldError: for an `at` in the warmup or in the cooldown, and where no way compensates for the rate.
 
     Example:
       >>> import jaxsched as js
@@ -210,7 +209,7 @@ def _best_scale(rates: np.ndarray) -> tuple[float, float]:
     peak = float(rates.max())
     rates = np.trim_zeros(rates, "b") / peak  # after the last rate above 0 nothing changes
     total, noise = np.cumsum(rates[::-1])[::-1], np.cumsum(np.square(rates[::-1]))[::-1]
-    last = np.sum(rates[:-1] / total[1:] * (noise[:-1] / total[:-1]))
+    last = np.dot(rates[:-1] / total[1:], noise[:-1] / total[:-1])
     far, near = 1 / (2 * total[0]), (noise[0] / total[0] + last) / 2
     return math.sqrt(far / near) / peak, 2 * math.sqrt(far * near)
 

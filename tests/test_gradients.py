@@ -182,12 +182,6 @@ def rates_after(optimizer: Any, params: Any, gradients: Any) -> tuple[list[float
 
 
 @pytest.mark.trial
-def test_a_gradient_that_is_not_finite_leaves_the_rate() -> None:
-    rates, _ = rates_after(hypergradient(0.1, 0.01), jnp.ones(2), (1.0, np.inf, 1.0, 1.0, np.nan))
-    np.testing.assert_allclose(rates, [0.1, 0.1, 0.1, 0.12, 0.12], rtol=1e-6)
-
-
-@pytest.mark.trial
 def test_small_types_and_small_numbers() -> None:
     """Products of bfloat16 are summed in float32: in bfloat16 their sum would end at 256. A cosine has no scale."""
     optimizer = hypergradient(0.125, 2.0**-14, optimizer=optax.sgd)
@@ -287,8 +281,8 @@ def test_a_rate_that_is_too_small_by_100_is_repaired(kind: str, rate: float, bet
         ({"learning_rate": js.stack(js.Constant(0.1), js.Constant(0.2))}, ValueError, "several settings in one"),
         ({"hyper_lr": -1e-3}, ValueError, "hyper_lr=-0.001"),
         ({"max_lr": 0.0}, ValueError, "max_lr=0.0; max_lr must be a finite number above 0"),
-        ({"min_lr": 0.5, "max_lr": 0.2}, ValueError, "min_lr=0.5 and max_lr=0.2; min_lr must be at most max_lr"),
-        ({"max_lr": 0.01}, ValueError, "begin within the bounds"),
+        ({"min_lr": 0.5, "max_lr": 0.2}, ValueError, "min_lr=0.5 and max_lr=0.2; write min_lr <= max_lr"),
+        ({"max_lr": 0.01}, ValueError, "learning_rate=0.1 and max_lr=0.01; write learning_rate <= max_lr"),
         ({"multiplicative": 1}, TypeError, "multiplicative=1; multiplicative must be True or False"),
         ({"optimizer": optax.adam(1e-3)}, TypeError, "which has its rate already"),
         ({"optimizer": lambda rate: rate}, TypeError, "optimizer\\(1.0\\)=1.0 is not an optimizer"),

@@ -13,7 +13,7 @@ from .._errors import FieldError, FieldTypeError, is_traced
 from ..fields import Number
 from ..schedules.base import Schedule
 from ..schedules.shapes import floating
-from .rates import rates_of
+from .arguments import rates_of
 from .sums import Sum
 
 _BLOCK = 128
@@ -21,12 +21,7 @@ _BLOCK = 128
 
 
 class BestScale(NamedTuple):
-    """The best factor for a schedule, and the bound with it.
-
-    Args:
-      scale: gamma*, above 0.
-      bound: Omega*, in units of `distance * grad_norm`.
-    """
+    """The best factor `scale` for a schedule, above 0, and the `bound` with it, in units of `distance * grad_norm`."""
 
     scale: jax.Array
     bound: jax.Array
@@ -39,9 +34,8 @@ def bound(lrs: Any, distance: Number = 1.0, grad_norm: Any = 1.0, *, total_steps
     `Omega = D^2 / (2 S) + 1 / (2 S) sum e_t^2 G_t^2
     + 1/2 sum_{k<T} [e_k / sum_{t>k} e_t] [sum_{t>=k} e_t^2 G_t^2 / sum_{t>=k} e_t]`.
 
-    The bound takes one pass over the steps, with compensated sums. It can be traced, vmapped and differentiated; a
-    schedule is evaluated in blocks of steps, so that many vmapped ones take little memory. Rates, distance and norms
-    may have any unit: intermediate results do not overflow.
+    It can be traced, vmapped and differentiated; a schedule is evaluated in blocks of steps, so that many vmapped ones
+    take little memory. Rates, distance and norms may have any unit: intermediate results do not overflow.
 
     Args:
       lrs: the rates of all steps, (T,), 0 or more; or a schedule, with `total_steps`.
@@ -49,16 +43,10 @@ def bound(lrs: Any, distance: Number = 1.0, grad_norm: Any = 1.0, *, total_steps
       grad_norm: G, the largest norm of the gradients: a number above 0, or one for each step, (T,).
       total_steps: T, if `lrs` is a schedule.
 
-    Raises:
-      FieldError: for a rate that is negative or not finite, if no rate is above 0, and unless distance and norms are
-        above 0 in their dtype.
-
     Example:
       >>> import jax
       >>> import jaxsched as js
       >>> from jaxsched.predict import convex
-      >>> print(f"{convex.bound(js.Linear(0.05, 0.0, 400), total_steps=400):.4f}")
-      0.1006
       >>> S = js.grid(js.Linear, init_value=[0.025, 0.05, 0.1], end_value=0.0, steps=400)
       >>> print([f"{x:.4f}" for x in jax.vmap(lambda s: convex.bound(s, total_steps=400))(S)])
       ['0.1251', '0.1006', '0.1265']
@@ -107,9 +95,8 @@ def _terms(owner: str, lrs: Any, total_steps: Any, distance: Any, grad_norm: Any
     kind = jnp.finfo(rates.dtype)
     for name, value, shapes in (("distance", distance, [()]), ("grad_norm", grad_norm, [(), rates.shape])):
         if np.shape(value) not in shapes:
-            instead = "write a number, or for grad_norm one for each step"
             note = f" has the shape {np.shape(value)} beside {rates.size} rates"
-            raise FieldError(owner, name, value, instead, note=note)
+            raise FieldError(owner, name, value, "write a number, or for grad_norm one for each step", note=note)
         seen = 1.0 if is_traced(value) else np.asarray(value, np.float64)
         if not np.all((seen >= float(kind.tiny)) & (seen <= float(kind.max))):
             raise FieldError(owner, name, value, f"{name} must be above 0 and finite, in {rates.dtype}")

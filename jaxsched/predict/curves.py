@@ -11,8 +11,7 @@ import jax
 import numpy as np
 
 from .._errors import FieldError, FieldTypeError
-from .arguments import refuse_where
-from .rates import rates_of, refuse_unfinished_warmup, warmup_of
+from .arguments import rates_of, refuse_unfinished_warmup, refuse_where, warmup_of
 
 
 def in_float64() -> contextlib.AbstractContextManager[Any]:
@@ -20,6 +19,12 @@ def in_float64() -> contextlib.AbstractContextManager[Any]:
     # Older versions of JAX have it among the experiments.
     found: Any = jax if hasattr(jax, "enable_x64") else jax.experimental  # pyright: ignore[reportAttributeAccessIssue]
     return found.enable_x64(True)
+
+
+def float64_rates(owner: str, lrs: Any, total_steps: int | None) -> np.ndarray:
+    """`rates_of` in float64: a law depends on small differences between the rates of a schedule."""
+    with in_float64():
+        return np.asarray(rates_of(owner, lrs, total_steps), np.float64)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -35,10 +40,6 @@ class Curve:
       losses: the losses, (n,), above 0 and finite. Stored as float64.
       name: a label for tables.
       total_steps: T, if `lrs` is a schedule.
-
-    Raises:
-      FieldError, FieldTypeError: for steps that are not sorted or beyond the rates, losses that are missing (NaN) or
-        not above 0, rates that are negative or not finite, and rates that rise until their last step.
 
     Example:
       >>> import jaxsched as js
@@ -58,8 +59,7 @@ class Curve:
         if not isinstance(self.name, str):
             raise FieldTypeError("Curve", "name", self.name, "name must be text")
         owner = f"Curve {self.name!r}" if self.name else "Curve"
-        with in_float64():  # a law depends on small differences between the rates of a schedule
-            rates = np.asarray(rates_of(owner, self.lrs, self.total_steps), np.float64)
+        rates = float64_rates(owner, self.lrs, self.total_steps)
         refuse_unfinished_warmup(owner, rates)
         steps = _steps(owner, self.steps, rates.size)
         losses = _losses(owner, self.losses, steps)

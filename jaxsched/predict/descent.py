@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +18,11 @@ from ..schedules.base import as_schedule
 from ..schedules.pieces import PiecewiseInterpolate
 from ..schedules.recipes import WarmupCosine
 from ..sweep.settings import is_schedule
-from .arguments import check_count, check_number, check_setting
-from .constraints import constraint_list
-from .coordinates import Rule, rules_of, whole_peak
-from .objectives import Objective, check_objective, scalar, traced
+from .arguments import Objective, as_scalar, check_count, check_number, check_objective, check_setting, evaluate
+from .constraints import Rule, constraint_list, rules_of, whole_peak
+
+_SEGMENT = 128
+"""The most steps of one run of the program: only of these the leaves of all steps are in memory."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -31,15 +31,14 @@ class Optimized:
 
     Args:
       schedule: the best one, of any start at any step; the given one if nothing was better.
-      value: its objective.
-      before: the objective of the given schedule.
+      value: its objective; `before` is that of the given schedule.
       values: (starts,), the best of each start; NaN for one that failed.
       history: (steps + 1,), the objective of the best start before the first update, and after each.
       start: the best start; 0 is the given schedule.
       failed: the number of starts without a finite objective, or whose class refused all numbers on their way.
       stopped: the number of others that stopped at an objective or a gradient that was not finite.
       refused: the number of starts whose best numbers were refused by their class, such as a decay longer than the
-        horizon; the best accepted ones on their way count. Starts whose best is worse than the winner are not checked.
+        horizon; the best accepted ones on their way count.
     """
 
     schedule: Any
@@ -58,15 +57,11 @@ class Optimized:
         return bool(self.value < self.before) or not math.isfinite(self.before)
 
     def __repr__(self) -> str:
-        starts = f"{len(self.values)} start{'s' * (len(self.values) > 1)}"
-        lost = [
-            f"{n} {what}"
-            for n, what in ((self.failed, "failed"), (self.stopped, "stopped"), (self.refused, "refused"))
-            if n
-        ]
+        counts = {"failed": self.failed, "stopped": self.stopped, "refused": self.refused}
+        lost = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+        starts = f"{len(self.values)} start{'s' * (len(self.values) > 1)}{f' ({lost})' if lost else ''}"
         came = f"{self.before:.6g} -> {self.value:.6g}" if self.improved else f"{self.before:.6g}, not improved"
-        told = f" ({', '.join(lost)})" if lost else ""
-        return f"<Optimized: {came} in {len(self.history) - 1} steps, {starts}{told}; {self.schedule!r}>"
+        return f"<Optimized: {came} in {len(self.history) - 1} steps, {starts}; {self.schedule!r}>"
 
 
 def optimize(
@@ -102,10 +97,6 @@ def optimize(
       spread: the standard deviation of the others around it, 0 or more; 1.0 is a factor of e.
       seed: of the spread.
 
-    Raises:
-      FieldError, FieldTypeError: for an objective that is not a scalar or cannot be traced, a constraint of a field
-        that does not exist or is not differentiable, and if all starts fail.
-
     Example:
       >>> import jaxsched as js
       >>> from jaxsched.predict import bounds, convex, optimize
@@ -135,16 +126,35 @@ def optimize(
     rng, floats = np.random.default_rng(seed), jnp.result_type(float)
     points = [None if link is None else _around(link.start(), starts, spread, rng).astype(floats) for link in links]
     links = jax.tree.map(lambda x: np.asarray(x, floats), links)
-    structure, leaves = jax.tree.structure(schedule), [jnp.asarray(rule.leaf) for rule in rules]
     optimizer = _adam(steps) if optimizer is None else optimizer
-    descent = _descend(objective, structure, peak_steps, optimizer, steps, leaves, peak, links, points)
+    descent = _Descent(objective, jax.tree.structure(schedule), peak_steps, optimizer)
+    fixed = [jnp.asarray(rule.leaf) for rule in rules], peak, links
 
     def make(numbers: list[Any]) -> Any:
         """The schedule of these leaves, checked by its class."""
-        made = _checked(structure.unflatten(map(_leaf, rules, numbers)))
+        made = _checked(descent.structure.unflatten(map(_leaf, rules, numbers)))
         return made if peak_steps is None else float(shortest(_factor(made, peak_steps, peak))) * made
 
-    return _best(schedule, jax.device_get(descent), make)
+    before, state = _begin(descent, fixed, points)
+    best: list[tuple[float, Any]] = [(math.nan, None)] * starts
+    parts, refusal = [], None
+    rounds = -(-(steps + 1) // _SEGMENT)
+    length = -(-(steps + 1) // rounds)  # the last round may go on for longer than it counts
+    for done in range(0, rounds * length, length):
+        state, seen = _advance(descent, length, fixed, state)
+        seen = jax.device_get(seen)
+        parts.append([seen[name][:, : steps + 1 - done] for name in ("values", "going")])
+        for i, values in enumerate(parts[-1][0]):
+            for k in np.argsort(values, kind="stable"):
+                if not np.isfinite(values[k]) or values[k] >= best[i][0]:
+                    break
+                try:
+                    best[i] = float(values[k]), make([None if leaf is None else leaf[i, k] for leaf in seen["leaves"]])
+                    break
+                except ValueError as error:
+                    refusal = error
+    history, going = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+    return _result(schedule, float(before), history.astype(np.float64), going[:, -1], best, refusal)
 
 
 def knots(like: Any, total_steps: int, n: int = 16, kind: str = "linear") -> PiecewiseInterpolate:
@@ -176,9 +186,8 @@ def _adam(steps: int) -> optax.GradientTransformation:
 
 
 def _around(z: np.ndarray, starts: int, spread: float, rng: np.random.Generator) -> np.ndarray:
-    """The coordinates of all starts; the first is the centre."""
     away = spread * rng.standard_normal((starts, *z.shape))
-    away[0] = 0
+    away[0] = 0  # the first start is the given schedule
     return z + away
 
 
@@ -187,101 +196,85 @@ def _factor(schedule: Any, peak_steps: int, peak: Any) -> jax.Array:
     return peak / jnp.max(schedule.table(peak_steps))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _descend(
-    objective: Objective,
-    structure: Any,
-    peak_steps: int | None,
-    optimizer: Any,
-    steps: int,
-    leaves: Any,
-    peak: Any,
-    links: Any,
-    points: Any,
-) -> dict[str, Any]:
-    """All starts side by side: the objective and the leaves of each at each step."""
-    wide = optax.with_extra_args_support(optimizer)
+class _Descent(NamedTuple):
+    """What a descent is compiled for, beside the kinds of links. `fixed` are its arrays: leaves, peak and links."""
 
-    def at(z: Any) -> list[Any]:
+    objective: Objective
+    structure: Any
+    peak_steps: int | None
+    optimizer: Any
+
+    def leaves(self, fixed: Any, z: Any) -> list[Any]:
         return [
             leaf if link is None else link.value(x).astype(leaf.dtype)
-            for leaf, link, x in zip(leaves, links, z, strict=True)
+            for leaf, link, x in zip(fixed[0], fixed[2], z, strict=True)
         ]
 
-    def value_of(leaves: Any) -> jax.Array:
-        schedule = structure.unflatten(leaves)
-        if peak_steps is not None:
-            schedule = _factor(schedule, peak_steps, peak) * schedule
-        return scalar("optimize", "objective(schedule)", traced("optimize", objective, schedule))
+    def value(self, fixed: Any, leaves: list[Any]) -> jax.Array:
+        schedule = self.structure.unflatten(leaves)
+        if self.peak_steps is not None:
+            schedule = _factor(schedule, self.peak_steps, fixed[1]) * schedule
+        return as_scalar("optimize", "objective(schedule)", evaluate("optimize", self.objective, schedule))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _begin(descent: _Descent, fixed: Any, points: Any) -> tuple[Any, Any]:
+    """The objective at the given leaves, and the state of all starts: coordinates, memory of the optimizer, going."""
+    going = jnp.ones(len(jax.tree.leaves(points)[0]), bool)
+    return descent.value(fixed, fixed[0]), (points, jax.vmap(descent.optimizer.init)(points), going)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _advance(descent: _Descent, steps: int, fixed: Any, state: Any) -> tuple[Any, dict[str, Any]]:
+    """All starts side by side: their state after some steps, and the objective and the moving leaves before each."""
+    wide = optax.with_extra_args_support(descent.optimizer)
 
     def value_at(z: Any) -> jax.Array:
-        return value_of(at(z))
+        return descent.value(fixed, descent.leaves(fixed, z))
 
     def update(state: Any, _: Any) -> tuple[Any, Any]:
         z, memory, going = state
         value, slope = jax.value_and_grad(value_at)(z)
-        moving = [None if link is None else leaf for link, leaf in zip(links, at(z), strict=True)]
-        seen = {"history": jnp.where(going, value, jnp.nan), "leaves": moving}
+        moving = [None if x is None else leaf for x, leaf in zip(z, descent.leaves(fixed, z), strict=True)]
+        seen = {"values": jnp.where(going, value, jnp.nan), "leaves": moving}
         going &= jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves((value, slope))]))
         moves, memory = wide.update(slope, memory, z, value=value, grad=slope, value_fn=value_at)
         moved = optax.apply_updates(z, moves)
         z = jax.tree.map(lambda new, old: jnp.where(going, new, old), moved, z)
-        return (z, memory, going), seen
+        return (z, memory, going), {**seen, "going": going}
 
-    def one(z: Any) -> Any:
-        (*_, going), seen = jax.lax.scan(update, (z, wide.init(z), jnp.asarray(True)), length=steps + 1)
-        return {"going": going, **seen}
-
-    return {**jax.vmap(one)(points), "before": value_of(leaves)}
+    return jax.vmap(lambda state: jax.lax.scan(update, state, length=steps))(state)
 
 
-def _best(schedule: Any, found: dict[str, Any], make: Callable[[Any], Any]) -> Optimized:
-    """The best schedule of all starts and steps that its class accepts."""
-    before, history = float(found["before"]), found["history"].astype(np.float64)
-    finite = np.where(np.isfinite(history), history, np.nan)
-    values = np.fmin.reduce(finite, axis=1)
-    refusal: ValueError | None = None
-    kept, start, refused = None, 0, 0
-    for i in _finite_order(values):
-        if kept is not None and values[start] <= values[i]:
-            break
-        one, refusals = None, refused
-        for k in _finite_order(finite[i]):
-            try:
-                one = make([None if leaf is None else leaf[i, k] for leaf in found["leaves"]])
-                values[i] = finite[i, k]
-                break
-            except ValueError as error:
-                refusal, refused = error, refusals + 1
-        if one is None:
-            values[i] = np.nan
-        elif kept is None or values[i] < values[start]:
-            kept, start = one, i
-    if kept is None:
-        note = f": the objective is not finite at any of {len(values)} starts; it is {before:g} at the given schedule"
+def _result(
+    schedule: Any, before: float, history: np.ndarray, going: np.ndarray, best: list[Any], refusal: ValueError | None
+) -> Optimized:
+    """The best schedule of all starts, `best` being the value and the schedule of each."""
+    values = np.array([value for value, _ in best])
+    failed, starts = np.isnan(values), len(values)
+    if failed.all():
+        note = f": the objective is not finite at any of {starts} starts; it is {before:g} at the given schedule"
         instead = "start from a schedule at which objective(schedule) is finite"
         if refusal is not None:
-            note = f": all {len(values)} starts came to numbers that their class refuses ({refusal})"
+            note = f": all {starts} starts came to numbers that their class refuses ({refusal})"
             instead = "write bounds for these fields, or fixed(...)"
         raise FieldError("optimize", "schedule", schedule, instead, note=note)
-    value = float(values[start])
+    start = int(np.nanargmin(values))
+    value, found = best[start]
     if math.isfinite(before) and not value < before:
-        kept, value = schedule, before
+        value, found = before, schedule
+    reached = np.fmin.reduce(np.where(np.isfinite(history), history, np.nan), axis=1)
     return Optimized(
-        schedule=kept,
+        schedule=found,
         value=value,
         before=before,
         values=values,
         history=history[start],
         start=start,
-        failed=int(np.isnan(values).sum()),
-        stopped=int((~found["going"] & ~np.isnan(values)).sum()),
-        refused=refused,
+        failed=int(failed.sum()),
+        stopped=int((~going & ~failed).sum()),
+        refused=int((np.isfinite(reached) & ~(values <= reached)).sum()),
     )
-
-
-def _finite_order(values: np.ndarray) -> list[int]:
-    return np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())].tolist()
 
 
 def _leaf(rule: Rule, value: Any) -> Any:

@@ -13,14 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from .._errors import FieldError, FieldTypeError, UnknownArgumentError, format_value, nearest_name
+from .._errors import FieldError, FieldTypeError, format_value
 from ..fields import Domain, NonNegative, Positive
 from ..schedules.base import Schedule
 from ..schedules.stacking import unstack
 from ..schedules.structure import axes
-from .arguments import check_count, check_number
-from .curves import Curve, check_curves, in_float64
-from .rates import rates_of, warmup_of
+from .arguments import check_count, check_number, warmup_of
+from .curves import Curve, check_curves, float64_rates, in_float64
 
 _SLACK = 0.01
 """The relative tolerance for a number to be inside of the fitted range."""
@@ -53,20 +52,14 @@ class FitOptions:
     block: int | None = None
     confidence: float = 0.95
 
-    @classmethod
-    def checked(cls, owner: str, options: dict[str, Any]) -> FitOptions:
-        """Returns the options of a call; its errors begin with `owner`."""
-        names = [f.name for f in dataclasses.fields(cls)]
-        for name in options.keys() - set(names):
-            raise UnknownArgumentError(owner, name, options[name], nearest_name(name, names))
-        self = cls(**options)
+    def check(self, owner: str) -> None:
+        """Refuses bad options; the errors begin with `owner`."""
         for name, least in {"starts": 1, "seed": 0, "bootstrap": 2, "max_steps": 1}.items():
             check_count(owner, name, getattr(self, name), least)
         if self.block is not None:
             check_count(owner, "block", self.block)
         for name, kind in {"huber": Positive, "prior": NonNegative, "confidence": _CONFIDENCE}.items():
             check_number(owner, name, getattr(self, name), kind)
-        return self
 
 
 class Prediction(NamedTuple):
@@ -76,8 +69,7 @@ class Prediction(NamedTuple):
       loss: the losses of the law.
       low: the lower ends of the intervals for a new training, at the `confidence` of the fit.
       high: the upper ends.
-      extrapolates: descriptions of what lies outside of all fitted curves. The intervals are not wider for it, and do
-        not hold in a warmup or before the first step that was fitted.
+      extrapolates: descriptions of what lies outside of all fitted curves, for which the intervals are not wider.
     """
 
     loss: np.ndarray
@@ -90,10 +82,6 @@ class Prediction(NamedTuple):
 class FittedLaw:
     """The result of `MultiPowerLaw.fit` or `AnnealingLaw.fit`: a law and its uncertainty.
 
-    There are two errors. The numbers of the law are uncertain: `laws` are fitted to resampled residuals. And the law is
-    an approximation, with an error that is correlated along a curve: `misfits` are the errors of the law of the other
-    curves at the end of each curve. They are few, so intervals use Student's t for them.
-
     The interval of a log loss is `+- sqrt(t_n^2 M^2 + z^2 (P^2 + R^2))`, with M the root mean square of the n
     `misfits`, P that of the differences between `laws` and `law`, R the `residual`, t_n the quantile of Student's t
     with n degrees of freedom, and z that of a normal.
@@ -105,7 +93,7 @@ class FittedLaw:
       residual: root mean square of the differences between the log losses and those of the law.
       agreeing: the number of starts with the same result as the best one.
       misfits: for each curve, the mean error of the log loss over the last tenth of its losses, for the law of
-        the other curves; empty for a single curve. Then the `residual` is used, with one degree of freedom.
+        the other curves: the error of the law itself. Empty for a single curve, where the `residual` stands for it.
       curves: the curves.
       residuals: for each curve, its log losses less those of the law.
       options: the options of the fit.
@@ -135,23 +123,20 @@ class FittedLaw:
     residuals: tuple[np.ndarray, ...]
     options: FitOptions
 
+    def __repr__(self) -> str:
+        points, state = sum(r.size for r in self.residuals), "converged" if self.converged else "NOT CONVERGED"
+        return (
+            f"<FittedLaw: {type(self.law).__name__} of {len(self.curves)} curves, {points} losses, residual "
+            f"{self.residual:.2%}, {state}, reached by {self.agreeing} of {self.options.starts} starts>"
+        )
+
     @property
     def at(self) -> tuple[np.ndarray, ...]:
         """For each curve, the steps that were fitted: those after its warmup."""
         return tuple(curve.fitted_steps for curve in self.curves)
 
-    def __repr__(self) -> str:
-        return (
-            f"<FittedLaw: {type(self.law).__name__} of {len(self.curves)} curves, {sum(a.size for a in self.at)} "
-            f"losses, residual {self.residual:.2%}, {'converged' if self.converged else 'NOT CONVERGED'}, reached by "
-            f"{self.agreeing} of {self.options.starts} starts>"
-        )
-
     def predict(self, lrs: Any, at: Any = None, *, total_steps: int | None = None) -> Prediction:
-        """Returns the losses at the steps `at` with their intervals; arguments as in `law.predict`, which is traceable.
-
-        Intervals for every step of a long training take long.
-        """
+        """Returns the losses at the steps `at` with their intervals; the arguments are those of `law.predict`."""
         owner = f"{type(self).__name__}.predict"
         rates = self._rates(owner, lrs, total_steps)
         with in_float64():
@@ -170,17 +155,17 @@ class FittedLaw:
         `schedules` is a list of them (or of their rates), a stacked schedule, or a dict with a name for each.
         """
         owner = f"{type(self).__name__}.rank"
-        named = _named(owner, schedules)
-        rates = [self._rates(f"{owner}: schedules[{name!r}]", s, total_steps) for name, s in named]
+        names, every = _named(owner, schedules)
+        owners = [f"{owner}: schedules[{name!r}]" for name in names]
+        rates = [self._rates(*pair, total_steps) for pair in zip(owners, every, strict=True)]
         with in_float64():
             losses = np.array([float(self.law.final(r)) for r in rates])
         last = [np.array([r.size - 1]) for r in rates]
-        away = self._away(rates, last)
-        order = np.argsort(losses, kind="stable")
+        away, order = self._away(rates, last), np.argsort(losses, kind="stable")
         half = self._half_width(away)
         return Ranking(
-            schedules=tuple(named[i][1] for i in order),
-            names=tuple(str(named[i][0]) for i in order),
+            schedules=tuple(every[i] for i in order),
+            names=tuple(str(names[i]) for i in order),
             loss=losses[order],
             low=(losses * np.exp(-half))[order],
             high=(losses * np.exp(half))[order],
@@ -201,20 +186,19 @@ class FittedLaw:
         `mae` is the mean absolute error, `r2` the share of the variance that the law explains, `covered` the share of
         the losses inside of their intervals; `seen` and `predicted` are the last loss.
         """
-        rows = []
-        for curve in check_curves(f"{type(self).__name__}.score", curves):
+        owner, rows = f"{type(self).__name__}.score", []
+        for curve in check_curves(owner, curves):
             losses = curve.fitted_losses
             if not losses.size:
                 note = " has no losses after its warmup"
-                raise FieldError(f"{type(self).__name__}.score", "curves", curve, "leave it out", note=note)
+                raise FieldError(owner, "curves", curve, "leave it out", note=note)
             told = self.predict(curve.lrs, curve.fitted_steps)
-            missed = float(np.sum((told.loss - losses) ** 2))
             spread = float(np.sum((losses - losses.mean()) ** 2))
             row = {
                 "name": curve.name,
                 "points": losses.size,
                 "mae": float(np.mean(np.abs(told.loss - losses))),
-                "r2": 1 - missed / spread if spread else math.nan,
+                "r2": 1 - float(np.sum((told.loss - losses) ** 2)) / spread if spread else math.nan,
                 "covered": float(np.mean((told.low <= losses) & (losses <= told.high))),
                 "seen": float(losses[-1]),
                 "predicted": float(told.loss[-1]),
@@ -235,20 +219,17 @@ class FittedLaw:
         return float(special.ndtri((1 + self.options.confidence) / 2))
 
     def _half_width(self, away: np.ndarray) -> np.ndarray:
-        """Half of the interval of each log loss."""
         return np.sqrt(self._law_error**2 + self._z**2 * (np.mean(away**2, axis=0) + self.residual**2))
 
     def _rates(self, owner: str, lrs: Any, total_steps: int | None) -> np.ndarray:
-        with in_float64():
-            rates = np.asarray(rates_of(owner, lrs, total_steps), np.float64)
+        rates = float64_rates(owner, lrs, total_steps)
         self.law.check_rates(owner, rates)
         return rates
 
     def _away(self, rates: list[np.ndarray], at: list[np.ndarray]) -> np.ndarray:
         """The log losses of `laws` less those of `law`, (laws, points)."""
-        fixed = {name: x for name, x in self.law.numbers().items() if name not in self.law.fitted}
         with in_float64(), np.errstate(invalid="ignore"):
-            data = self.law._data(rates, at, fixed)
+            data = self.law._data(rates, at)
             one = jax.tree.map(lambda x: np.asarray(x)[None], self.law)
             return np.asarray(log_losses(self.laws, data)) - np.asarray(log_losses(one, data))
 
@@ -261,12 +242,11 @@ class FittedLaw:
         if not at.size:
             return tuple(outside)
         known = [_traits(curve.lrs, a) for curve, a in zip(self.curves, self.at, strict=True) if a.size]
-        own = _traits(rates, at)
-        for name, text in _OUTSIDE.items():
+        for name, x in _traits(rates, at).items():
             least, most = min(t[name] for t in known), max(t[name] for t in known)
-            below, above = own[name] < least * (1 - _SLACK), own[name] > most * (1 + _SLACK)
-            if (above and "{most" in text) or (below and "{least" in text):
-                outside.append(text.format(x=own[name], least=least, most=most))
+            below, above = x < least * (1 - _SLACK), x > most * (1 + _SLACK)
+            if (above and "{most" in _OUTSIDE[name]) or (below and "{least" in _OUTSIDE[name]):
+                outside.append(_OUTSIDE[name].format(x=x, least=least, most=most))
         return tuple(outside)
 
 
@@ -289,18 +269,11 @@ def _traits(rates: np.ndarray, at: np.ndarray) -> dict[str, float]:
     after = rates[warmup : last + 1]
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.nan_to_num(np.diff(after) / after[:-1], nan=0, posinf=np.inf)
-    return {
-        "first": float(first),
-        "begun": float(rates[: first + 1].sum()),
-        "steps": float(last + 1),
-        "peak": float(rates[: last + 1].max()),
-        "lowest": float(after.min()),
-        "total": float(rates[: last + 1].sum()),
-        "warmup": float(warmup),
-        # The rounding of a constant rate is no fall.
-        "fall": float(max(-change.min(initial=0), 1e-6)),
-        "rise": float(max(change.max(initial=0), 1e-6)),
-    }
+    known, least = rates[: last + 1], 1e-6  # the rounding of a constant rate is no fall
+    fall, rise = max(-change.min(initial=0), least), max(change.max(initial=0), least)
+    begun = rates[: first + 1].sum()
+    traits = (first, begun, last + 1, known.max(), after.min(), known.sum(), warmup, fall, rise)
+    return dict(zip(_OUTSIDE, map(float, traits), strict=True))
 
 
 @jax.jit
@@ -317,9 +290,7 @@ class Ranking:
     Args:
       schedules: the schedules.
       names: those of a dict, else their places in the list.
-      loss: the predicted final losses, (n,).
-      low: the lower ends of their intervals.
-      high: the upper ends.
+      loss: the predicted final losses, (n,), with the ends `low` and `high` of their intervals.
       extrapolates: for each, what lies outside of the fitted curves.
       index: the places in the given list, integers (n,).
       away: the log losses of the laws of the bootstrap less those of the law, times z, (laws, n).
@@ -342,10 +313,16 @@ class Ranking:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A dict for each schedule, best first."""
-        names = ("group", "name", "loss", "low", "high", "extrapolates", "schedule")
-        numbers = [x.tolist() for x in (self.group, self.loss, self.low, self.high)]
-        columns = (numbers[0], self.names, *numbers[1:], self.extrapolates, self.schedules)
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        columns = {
+            "group": self.group.tolist(),
+            "name": self.names,
+            "loss": self.loss.tolist(),
+            "low": self.low.tolist(),
+            "high": self.high.tolist(),
+            "extrapolates": self.extrapolates,
+            "schedule": self.schedules,
+        }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     @property
     def candidates(self) -> tuple[Any, ...]:
@@ -360,11 +337,7 @@ class Ranking:
         return np.concatenate([[0], np.cumsum(ends)[:-1]])
 
     def told_apart(self, a: int, b: int) -> bool:
-        """Whether the schedules at the ranks `a` and `b` are distinguished.
-
-        Raises:
-          IndexError: for a rank out of range.
-        """
+        """Whether the schedules at the ranks `a` and `b` are distinguished."""
         for rank in (a, b):
             if not 0 <= rank < len(self):
                 raise IndexError(f"Ranking: rank {rank}; there are {len(self)} schedules, from 0.")
@@ -376,7 +349,6 @@ class Ranking:
         return np.log(self.loss / self.loss[rank]) ** 2 > spread + self.apart**2
 
     def __repr__(self) -> str:
-        """A table, best first; ? marks what extrapolates."""
         lines = ["group     loss       low to high        schedule"]
         for row in self.rows:
             text, one = row["name"], row["schedule"]
@@ -385,29 +357,26 @@ class Ranking:
             mark = "?" if row["extrapolates"] else " "
             lines.append(f"{row['group']:>5} {row['loss']:>8.4f}{mark}  {row['low']:.4f} to {row['high']:.4f}   {text}")
         said = sorted({text for texts in self.extrapolates for text in texts})
-        groups = int(self.group[-1]) + 1
-        lines.append(
-            f"{len(self)} schedules in {groups} group{'s' * (groups > 1)}: the order in a group is meaningless."
-        )
+        groups = f"{self.group[-1] + 1} group{'s' * bool(self.group[-1])}"
+        lines.append(f"{len(self)} schedules in {groups}: the order in a group is meaningless.")
         return "\n".join([*lines, *(f"? {text}" for text in said)])
 
 
-def _named(owner: str, schedules: Any) -> list[tuple[Any, Any]]:
-    """The single schedules with their names."""
+def _named(owner: str, schedules: Any) -> tuple[list[Any], list[Any]]:
+    """The names of the single schedules, and these."""
     instead = "write a list of schedules (or of their rates)"
-    if isinstance(schedules, Schedule):
-        schedules = [schedules]
-    if not isinstance(schedules, Iterable) or isinstance(schedules, str):
+    given: Any = [schedules] if isinstance(schedules, Schedule) else schedules
+    if not isinstance(given, Iterable) or isinstance(given, str):
         raise FieldTypeError(owner, "schedules", schedules, instead)
-    pairs = list(schedules.items() if isinstance(schedules, Mapping) else enumerate(schedules))
-    if pairs and all(np.ndim(s) == 0 and not isinstance(s, Schedule) for _, s in pairs):
+    named = dict(given) if isinstance(given, Mapping) else None
+    every = list(given if named is None else named.values())
+    if every and all(np.ndim(s) == 0 and not isinstance(s, Schedule) for s in every):
         raise FieldTypeError(owner, "schedules", schedules, instead)
-    every: list[tuple[Any, Any]] = []
-    for name, schedule in pairs:
-        stacked = isinstance(schedule, Schedule) and axes(schedule) == {1}
-        for i, part in enumerate(unstack(schedule) if stacked else [schedule]):
-            label = (f"{name}[{i}]" if stacked else name) if isinstance(schedules, Mapping) else len(every)
-            every.append((label, part))
-    if not every:
+    names, single = [], []
+    for name, schedule in zip(named or range(len(every)), every, strict=True):
+        parts = unstack(schedule) if isinstance(schedule, Schedule) and axes(schedule) == {1} else [schedule]
+        names += [name] if parts[0] is schedule else [f"{name}[{i}]" for i in range(len(parts))]
+        single += parts
+    if not single:
         raise FieldError(owner, "schedules", schedules, "write at least one schedule")
-    return every
+    return (names if named is not None else list(range(len(single)))), single

@@ -1,12 +1,12 @@
 """Fitting laws to loss curves: many starts, and the refits of a bootstrap, as one float64 program.
 
 The least-squares engine is our own because those of SciPy solve one problem at a time and on the host: 64 starts and
-200 refits take `_solve` seconds, and `predict` needs no further dependency.
+200 refits take `_solve` seconds.
 """
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import warnings
 from typing import Any, NamedTuple
 
@@ -15,11 +15,9 @@ import jax.numpy as jnp
 import jax.scipy.linalg
 import numpy as np
 
-from .._errors import FieldError
+from .._errors import FieldError, UnknownArgumentError, nearest_name
 from .curves import Curve, check_curves, in_float64
 from .fitted import FitOptions, FittedLaw, log_losses
-
-Data = dict[str, Any]
 
 _AGREE = 1e-3
 """Two starts agree if their costs differ by at most this share."""
@@ -32,9 +30,9 @@ _POINTS = 40
 
 
 class Solved(NamedTuple):
-    """The results of all starts: the logarithms of the numbers, the cost, and the distance from a minimum.
+    """The results of all starts: the logarithms of the numbers, and the cost.
 
-    `angle` is the largest cosine between the residuals and their derivative in one of the numbers.
+    `angle`, which is 0 at a minimum, is the largest cosine between the residuals and their derivative in a number.
     """
 
     theta: Any
@@ -49,23 +47,25 @@ class Facts(NamedTuple):
     total: float
     peak: float
     steps: int
-    fixed: dict[str, float]
 
     def draw_settled(self, rng: np.random.Generator, starts: int) -> dict[str, np.ndarray]:
         """Draws L0, A and alpha such that the loss after all rates is about the smallest one."""
         share = rng.uniform(0.02, 0.5, starts)
-        alpha = np.exp(rng.uniform(np.log(0.1), np.log(1.2), starts))
+        alpha = between(rng, 0.1, 1.2, starts)
         return {"L0": self.loss * (1 - share), "A": self.loss * share * self.total**alpha, "alpha": alpha}
 
 
-class Problem(NamedTuple):
-    """A law with its fixed numbers, the curves, the data of each point, and the logarithms of the losses."""
+def between(rng: np.random.Generator, low: float, high: float, count: int) -> np.ndarray:
+    """Draws numbers whose logarithm is uniform."""
+    return np.exp(rng.uniform(np.log(low), np.log(high), count))
 
-    cls: Any
-    fixed: dict[str, float]
+
+class Problem(NamedTuple):
+    """A law whose numbers are fitted, the curves, the data of each point, and the logarithms of the losses."""
+
+    form: Any
     curves: tuple[Curve, ...]
-    at: list[np.ndarray]
-    data: Data
+    data: dict[str, Any]
     target: np.ndarray
     curve: np.ndarray  # which curve each point is on
     options: FitOptions
@@ -82,60 +82,71 @@ class Problem(NamedTuple):
     def solve(self, theta: np.ndarray, target: Any, weight: Any, max_steps: int) -> Solved:
         """Solves for each row of `target`, starting from that row of `theta`, with weighted points."""
         target, weight = (np.broadcast_to(x, (len(theta), self.target.size)) for x in (target, weight))
-        huber, prior = self.options.huber, self.options.prior
-        return jax.device_get(_solve(self.cls, self.fixed, self.data, target, weight, theta, huber, prior, max_steps))
+        numbers = self.options.huber, self.options.prior, max_steps
+        return jax.device_get(_solve(self.form, self.data, target, weight, theta, *numbers))
+
+    def laws(self, theta: np.ndarray) -> Any:
+        """Returns the laws with the logarithms of their numbers in the rows of `theta`, stacked."""
+        kept = {name: np.full(len(theta), x) for name, x in self.form.numbers().items()}
+        return type(self.form)(**{**kept, **dict(zip(self.form.fitted, np.exp(theta).T, strict=True))})
 
     def law(self, theta: np.ndarray) -> Any:
-        """Returns the law with the logarithms `theta` of its numbers; stacked laws for rows of them."""
-        numbers = dict(zip(self.cls.fitted, np.moveaxis(np.exp(theta), -1, 0), strict=True))
-        if theta.ndim == 1:
-            return self.cls(**{name: float(x) for name, x in numbers.items()}, **self.fixed)
-        return self.cls(**numbers, **{name: np.full(len(theta), x) for name, x in self.fixed.items()})
+        """Returns the law with the logarithms `theta` of its numbers."""
+        return jax.tree.map(lambda x: float(x[0]), self.laws(theta[None]))
 
     def log_losses(self, theta: np.ndarray) -> np.ndarray:
         """The log losses of all points, computed from the data."""
-        return np.asarray(log_losses(self.law(theta[None]), self.data))[0]
+        return np.asarray(log_losses(self.laws(theta[None]), self.data))[0]
 
 
-def fit(cls: Any, fixed: dict[str, float], curves: Any, options: dict[str, Any]) -> FittedLaw:
-    """Fits the numbers of the law `cls` to curves, except the `fixed` ones.
+def fit(cls: Any, curves: Any, options: dict[str, Any]) -> FittedLaw:
+    """Fits the numbers of the law `cls` to curves, except those that the options fix.
 
     It minimizes the Huber loss of the differences of log losses over the logarithms of the numbers, which keeps them
     above 0. All starts run in one program, on some points of each curve and on data whose size does not depend on the
-    steps (`_data`). The best start goes on with all points, and with the difference between these data and the exact
-    law as a correction. Then the law is fitted again to resampled residuals, and without each curve.
+    steps. The best start goes on with all points, and with the difference between these data and the exact law as a
+    correction. Then the law is fitted again to resampled residuals, and without each curve.
     """
     owner = f"{cls.__name__}.fit"
+    fixed = {name: options[name] for name in cls.__dataclass_fields__.keys() - set(cls.fitted) if name in options}
+    form = cls(**dict.fromkeys(cls.fitted, 1.0), **fixed)
     curves = check_curves(owner, curves)
-    chosen = FitOptions.checked(owner, options)
+    chosen = FitOptions()
+    for name in options.keys() - fixed.keys() - chosen.__dict__.keys():
+        raise UnknownArgumentError(owner, name, options[name], nearest_name(name, chosen.__dict__))
+    chosen = dataclasses.replace(chosen, **{name: x for name, x in options.items() if name not in fixed})
+    chosen.check(owner)
+    _check_curves(owner, form, curves)
     at = [curve.fitted_steps for curve in curves]
-    _check_curves(owner, cls, curves, at)
     target = np.log(np.concatenate([curve.fitted_losses for curve in curves]))
     rng = np.random.default_rng(chosen.seed)
     with in_float64():
-        data = cls._data([curve.lrs for curve in curves], at, fixed)
+        data = form._data([curve.lrs for curve in curves], at)
         curve = np.repeat(np.arange(len(at)), [a.size for a in at])
-        problem = Problem(cls, fixed, curves, at, data, target, curve, chosen)
+        problem = Problem(form, curves, data, target, curve, chosen)
         theta, agreeing = _from_starts(problem, rng)
         theta, off, angle = _corrected(problem, theta)
         missed = target - off - problem.log_losses(theta)
         laws, misfits = _refitted(problem, theta, off, missed, rng)
-    residuals = [missed[curve == i] for i in range(len(at))]
+    residuals = tuple(missed[curve == i] for i in range(len(at)))
     rms = float(np.sqrt(np.mean(missed**2)))
     converged = bool(np.isfinite(angle) and angle <= _ANGLE)
-    law = problem.law(theta)
-    _warn(owner, converged, law, rms, angle, agreeing, chosen.starts)
-    return FittedLaw(law, laws, converged, rms, agreeing, misfits, curves, tuple(residuals), chosen)
+    fitted = FittedLaw(problem.law(theta), laws, converged, rms, agreeing, misfits, curves, residuals, chosen)
+    _warn(owner, fitted, angle)
+    return fitted
 
 
 def _from_starts(problem: Problem, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """The best of all starts, and the number of starts that agree with it."""
-    thin, options = problem.thinned(_POINTS), problem.options
-    rates = [curve.lrs for curve in problem.curves]
-    total, peak = max(float(r.sum()) for r in rates), max(float(r.max()) for r in rates)
-    facts = Facts(float(np.exp(problem.target.min())), total, peak, max(r.size for r in rates), problem.fixed)
-    drawn = problem.cls._draw(rng, options.starts, facts)
-    first = np.log(np.stack([drawn[name] for name in problem.cls.fitted], axis=1))
+    thin, options, rates = problem.thinned(_POINTS), problem.options, [curve.lrs for curve in problem.curves]
+    facts = Facts(
+        loss=float(np.exp(problem.target.min())),
+        total=max(float(r.sum()) for r in rates),
+        peak=max(float(r.max()) for r in rates),
+        steps=max(r.size for r in rates),
+    )
+    drawn = problem.form._draw(rng, options.starts, facts)
+    first = np.log(np.stack([drawn[name] for name in problem.form.fitted], axis=1))
     found = thin.solve(first, thin.target, 1.0, options.max_steps)
     cost = np.where(np.isfinite(found.cost), found.cost, np.inf)
     best = int(np.argmin(cost))
@@ -148,7 +159,7 @@ def _corrected(problem: Problem, theta: np.ndarray) -> tuple[np.ndarray, np.ndar
     for i in range(_CORRECTIONS + 1):
         if i:
             law = problem.law(theta)
-            exact = [np.asarray(law.predict(c.lrs, a)) for c, a in zip(problem.curves, problem.at, strict=True)]
+            exact = [np.asarray(law.predict(curve.lrs, curve.fitted_steps)) for curve in problem.curves]
             off = np.log(np.concatenate(exact)) - problem.log_losses(theta)
         solved = problem.solve(theta[None], problem.target - off, 1.0, problem.options.max_steps)
         theta, angle = solved.theta[0], float(solved.angle[0])
@@ -159,40 +170,30 @@ def _refitted(
     problem: Problem, theta: np.ndarray, off: np.ndarray, residuals: np.ndarray, rng: np.random.Generator
 ) -> tuple[Any, tuple[float, ...]]:
     """The laws of the bootstrap, and the error of the law of all other curves at the end of each curve."""
-    options, curve, count = problem.options, problem.curve, len(problem.curves)
+    options, curve, curves = problem.options, problem.curve, problem.curves
     drawn = problem.log_losses(theta) + _resampled(rng, residuals, curve, options.bootstrap, options.block)
     # Curves without a decay do not determine a law.
-    out = [i for i in range(count) if count > 1 and _falls(problem.curves, problem.at, leave_out=i)]
+    out = [i for i in range(len(curves)) if len(curves) > 1 and _falls([*curves[:i], *curves[i + 1 :]])]
     weight = np.stack([np.ones(curve.size)] * options.bootstrap + [(curve != i) * 1.0 for i in out])
     target = np.concatenate([drawn, np.broadcast_to(problem.target - off, (len(out), curve.size))])
     found = problem.solve(np.broadcast_to(theta, (len(target), theta.size)), target, weight, _REFITS).theta
-    laws, others = found[: options.bootstrap], found[options.bootstrap :]
     misfits = []
-    for i, other in zip(out, others, strict=True):
+    for i, other in zip(out, found[options.bootstrap :], strict=True):
         missed = (problem.target - off - problem.log_losses(other))[curve == i]
         misfits.append(float(np.mean(missed[-max(1, missed.size // 10) :])))
-    return problem.law(laws), tuple(misfits)
+    return problem.laws(found[: options.bootstrap]), tuple(misfits)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jax.jit
 def _solve(
-    cls: Any,
-    fixed: dict[str, float],
-    data: Data,
-    targets: Any,
-    weights: Any,
-    thetas: Any,
-    huber: Any,
-    share: Any,
-    max_steps: Any,
+    form: Any, data: Any, targets: Any, weights: Any, thetas: Any, huber: Any, share: Any, max_steps: Any
 ) -> Solved:
     """Levenberg-Marquardt from each row of `thetas`, for that row of `targets`."""
-    data = jax.tree.map(jnp.asarray, data)
-    usual = jnp.log(jnp.array([cls.usual.get(name, 1.0) for name in cls.fitted]))
-    held = jnp.array([1.0 if name in cls.usual else 0.0 for name in cls.fitted])
+    usual = jnp.log(jnp.array([form.usual.get(name, 1.0) for name in form.fitted]))
+    held = jnp.array([1.0 if name in form.usual else 0.0 for name in form.fitted])
 
     def residuals(theta: jax.Array, target: jax.Array) -> Any:
-        law = cls(**dict(zip(cls.fitted, jnp.exp(theta), strict=True)), **fixed)
+        law = form.replace(**dict(zip(form.fitted, jnp.exp(theta), strict=True)))
         r = jnp.log(law._of_data(data)) - target
         return r, r
 
@@ -250,50 +251,49 @@ def _resampled(
 
 def _block(residuals: np.ndarray, curve: np.ndarray) -> int:
     """Twice the lag up to which the autocorrelation of the residuals is above 1 / e."""
-    lags = [1]
+    longest = 1
     for i in range(curve[-1] + 1):
         away = residuals[curve == i] - residuals[curve == i].mean()
         power, lag = float(np.sum(away**2)), 1
         while lag < away.size // 4 and float(np.sum(away[lag:] * away[:-lag])) > power / np.e:
             lag += 1
-        lags.append(lag)
-    return 2 * max(lags)
+        longest = max(longest, lag)
+    return 2 * longest
 
 
-def _check_curves(owner: str, cls: Any, curves: tuple[Curve, ...], at: list[np.ndarray]) -> None:
-    for i, (curve, a) in enumerate(zip(curves, at, strict=True)):
-        cls.check_rates(f"{owner}: curves[{i}] {curve.name!r}", curve.lrs)
-        if not a.size:
+def _check_curves(owner: str, form: Any, curves: tuple[Curve, ...]) -> None:
+    for i, curve in enumerate(curves):
+        form.check_rates(f"{owner}: curves[{i}] {curve.name!r}", curve.lrs)
+        if not curve.fitted_steps.size:
             note = " has no losses after its warmup"
             raise FieldError(owner, f"curves[{i}]", curve, "leave it out: the law does not hold in a warmup", note=note)
-    needed, points = len(cls.fitted) + 1, sum(a.size for a in at)
+    needed, points = len(form.fitted) + 1, sum(curve.fitted_steps.size for curve in curves)
     if points < needed:
-        instead = f"for the {len(cls.fitted)} numbers of the law write {needed} or more"
+        instead = f"for the {len(form.fitted)} numbers of the law write {needed} or more"
         raise FieldError(owner, "curves", curves, instead, note=f" have {points} losses after the warmups")
-    if not _falls(curves, at):
+    if not _falls(curves):
         note = ": no rate falls between its warmup and its last loss, so the gain of a decay is not identifiable"
         raise FieldError(owner, "curves", curves, "add a curve that decays", note=note)
 
 
-def _falls(curves: tuple[Curve, ...], at: list[np.ndarray], leave_out: int = -1) -> bool:
+def _falls(curves: Any) -> bool:
     """Whether the rate of some curve falls between its warmup and its last loss."""
-    others = [(c, a) for i, (c, a) in enumerate(zip(curves, at, strict=True)) if i != leave_out]
-    return any(np.any(np.diff(c.lrs[c.warmup_steps : a[-1] + 1]) < 0) for c, a in others)
+    return any(np.any(np.diff(c.lrs[c.warmup_steps : c.fitted_steps[-1] + 1]) < 0) for c in curves)
 
 
-def _warn(owner: str, converged: bool, law: Any, rms: float, angle: float, agreeing: int, starts: int) -> None:
-    fit = f"the residual is {rms:.3g} (root mean square of logarithms), and {agreeing} of {starts} starts reached it"
-    if not converged:
-        away = [f"{name} to {x:.1g}" for name, x in law.numbers().items() if not 1e-9 < x < 1e9 and name in law.fitted]
+def _warn(owner: str, fitted: FittedLaw, angle: float) -> None:
+    law, agreeing, starts = fitted.law, fitted.agreeing, fitted.options.starts
+    reached = f"{agreeing} of {starts} starts reached it"
+    fit = f"the residual is {fitted.residual:.3g} (root mean square of logarithms), and {reached}"
+    away = [f"{name} to {getattr(law, name):.1g}" for name in law.fitted if not 1e-9 < getattr(law, name) < 1e9]
+    instead = "write more max_steps or starts"
+    if away:
         instead = (
             f"the law is not identifiable from these curves ({' and '.join(away)}): add curves whose schedules differ "
             "more, above all in how far and when they decay"
-            if away
-            else "write more max_steps or starts"
         )
+    if not fitted.converged:
         text = f"{owner}: did not converge (gradient {angle:.2g}): {fit}; {instead}."
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
     elif agreeing == 1 < starts:
-        text = f"{owner}: {fit}: there may be better ones; write more starts."
-    else:
-        return
-    warnings.warn(text, RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{owner}: {fit}: there may be better ones; write more starts.", RuntimeWarning, stacklevel=4)

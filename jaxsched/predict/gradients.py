@@ -19,18 +19,16 @@ from ..sweep.engine import check_key, check_seeds
 from ..sweep.settings import hyperparameters, is_schedule
 from ..sweep.task import Task
 from ..sweep.training import Data, Training, training_keys
-from .arguments import check_count, check_setting, is_float
-from .objectives import Objective
+from .arguments import Objective, check_count, check_setting, is_float
 
 
 class UnrolledGradient(NamedTuple):
     """A final validation loss, and its gradient in the hyperparameters of the schedule.
 
     Args:
-      loss: the mean over the seeds, a scalar.
-      gradient: its gradient, with the structure of the schedule; JAX's `float0` for integers.
-      losses: for each seed, (seeds,).
-      gradients: for each seed, as a stacked schedule, (seeds, ...).
+      loss: the mean of `losses`, those of each seed (seeds,).
+      gradient: the mean of `gradients`, stacked over the seeds, with the structure of the schedule; JAX's `float0` for
+        integers.
       schedule: the setting.
       seeds: the seeds, in the order of `losses`.
     """
@@ -53,13 +51,12 @@ class UnrolledGradient(NamedTuple):
             if not is_float(leaf):
                 continue
             each = np.asarray(slopes[name], np.float64)
-            seeds = len(each)
-            spread = each.std(axis=0, ddof=1) / math.sqrt(seeds) if seeds > 1 else np.full(each.shape[1:], np.nan)
-            for place in np.ndindex(each.shape[1:]):
-                value, mean = float(np.asarray(leaf, np.float64)[place]), float(each.mean(axis=0)[place])
+            mean, seeds = each.mean(axis=0), len(each)
+            error = each.std(axis=0, ddof=1) / math.sqrt(seeds) if seeds > 1 else np.full(mean.shape, np.nan)
+            for place, value in np.ndenumerate(np.asarray(leaf, np.float64)):
                 named = ".".join(map(str, (*filter(None, (name,)), *place)))
-                row = {"hyperparameter": named, "value": value, "gradient": mean}
-                rows.append(row | {"error": float(spread[place]), "per_log": value * mean})
+                row = {"hyperparameter": named, "value": float(value), "gradient": float(mean[place])}
+                rows.append(row | {"error": float(error[place]), "per_log": float(value * mean[place])})
         return rows
 
 
@@ -79,8 +76,7 @@ def unrolled_loss(
     `jax.grad(objective, allow_int=True)`. It returns NaN if a training diverges.
 
     The gradient is exact. Parameters and optimizer states are kept at the start of each segment of `checkpoint_every`
-    steps, and at each step of one segment: the memory of n segments of k steps is that of n + k steps. Each step is
-    computed three times.
+    steps, and at each step of one segment. Each step is computed three times.
 
     Args:
       task: a `Task` whose data are arrays.
@@ -92,8 +88,7 @@ def unrolled_loss(
 
     Returns:
       `objective(schedule) -> scalar`, for a schedule or a pytree of schedules and numbers. Objectives of the same
-      arguments are equal, and share compiled programs. The data become constants of the programs that trace it.
-      See `unroll_grad` for an example.
+      arguments are equal, and share compiled programs.
 
     Raises:
       FieldError, FieldTypeError: for bad arguments, a task with batches from Python code, and an optimizer that listens
@@ -118,10 +113,9 @@ def unroll_grad(
 ) -> UnrolledGradient:
     """Returns the gradient of the final validation loss of a short training in its hyperparameters.
 
-    It evaluates `unrolled_loss` and its gradient for each seed; the arguments are those of `unrolled_loss`, and
-    `schedule`, a schedule or a pytree of schedules and numbers. Only floats have a gradient: write `warmup_steps=100.5`
-    for one in the warmup. At a whole number of steps the loss has a kink in a length, and the gradient is that of one
-    side; start between two. In a compiled function use the gradient of `unrolled_loss`.
+    The arguments are those of `unrolled_loss`, and `schedule`, a schedule or a pytree of schedules and numbers. Only
+    floats have a gradient: write `warmup_steps=100.5` for one in the warmup. At a whole number of steps the loss has a
+    kink in a length, and the gradient is that of one side; start between two.
 
     Raises:
       FieldError, FieldTypeError: as `unrolled_loss` does, and for a schedule without a float.
@@ -131,23 +125,20 @@ def unroll_grad(
     Example:
       >>> import jax.numpy as jnp, optax
       >>> import jaxsched as js
-      >>> from jaxsched.predict import unroll_grad, unrolled_loss
+      >>> from jaxsched.predict import unroll_grad
       >>> x = jnp.linspace(-1.0, 1.0, 40)
       >>> task = js.Task(
       ...     init=lambda key: jnp.zeros(()),
       ...     loss=lambda slope, batch, key: (jnp.mean((slope * batch[0] - batch[1]) ** 2), {}),
       ...     train=(x, 2 * x), valid=(x, 2 * x), batch_size=40, optimizer=optax.sgd,
       ... )
-      >>> objective = unrolled_loss(task, steps=4)
-      >>> [f"{objective(js.Linear(rate, 0.0, 4)):.4f}" for rate in (0.2, 0.4)]
-      ['0.6682', '0.2895']
       >>> for row in unroll_grad(task, js.Linear(0.2, 0.0, 4), steps=4).table():
       ...     print(f"{row['hyperparameter']}: {row['gradient']:.4f}, {row['per_log']:.4f} of the logarithm")
       init_value: -2.6206, -0.5241 of the logarithm
       end_value: -1.4932, -0.0000 of the logarithm
     """
     trainings = _unrolled("unroll_grad", task, steps, seeds, key, checkpoint_every, chunk)
-    setting = _checked_setting("unroll_grad", task, schedule)
+    setting = trainings.checked("unroll_grad", schedule)
     if not any(map(is_float, jax.tree.leaves(setting))):
         instead = "integers are not differentiable: write 1.0 for 1, and 100.5 for a length of 100 steps"
         raise FieldError("unroll_grad", "schedule", schedule, instead, note=" has no float")
@@ -184,10 +175,7 @@ class _Program:
         self.starts, self.losses, self.gradients = map(jax.jit, (self._starts, self._losses, self._gradients))
 
     def _starts(self, keys: Array) -> tuple[Any, Array, Array]:
-        """The keys, the first parameters, and the orders of the examples, int32 (seeds, epochs, examples).
-
-        They depend on no setting, so they are made outside of the function that is differentiated.
-        """
+        """The keys, the first parameters and the orders of the examples: what depends on no setting."""
         training = self.training
         epochs, seeds = -(-self.steps // training.batches), jnp.arange(len(keys))
         orders = lax.map(lambda epoch: training.orders(keys, seeds, epoch), jnp.arange(epochs, dtype=jnp.int32))
@@ -197,7 +185,7 @@ class _Program:
         return lax.map(lambda start: self._loss(setting, start, train, valid), starts, batch_size=self.chunk)
 
     def _gradients(self, setting: Any, starts: Any, train: Any, valid: Any) -> tuple[Array, Any]:
-        """The losses, and the gradients in the floats of the setting; empty arrays stand for integers."""
+        """The losses, and the gradients in the floats of the setting."""
         leaves, structure = jax.tree.flatten(setting)
         floats = [x if is_float(x) else None for x in leaves]
 
@@ -238,7 +226,7 @@ _program = functools.lru_cache(maxsize=8)(_Program)  # keeps the data of the las
 
 @dataclasses.dataclass(frozen=True)
 class _Unrolled:
-    """The objective that `unrolled_loss` returns. Those of the same arguments are equal, so they share programs."""
+    """The objective that `unrolled_loss` returns."""
 
     program: _Program
     seeds: tuple[int, ...]
@@ -246,8 +234,7 @@ class _Unrolled:
     data: Any = dataclasses.field(compare=False)
 
     def __call__(self, schedule: Any) -> Array:
-        setting = _checked_setting("unrolled_loss", self.program.task, schedule)
-        return jnp.mean(self.program.losses(setting, *self.data))
+        return jnp.mean(self.program.losses(self.checked("unrolled_loss", schedule), *self.data))
 
     def gradients(self, setting: Any) -> tuple[Array, Any]:
         """The losses and their gradients, stacked over the seeds; `float0` for integers."""
@@ -256,6 +243,18 @@ class _Unrolled:
         none = [np.zeros((len(self.seeds), *np.shape(x)), jax.dtypes.float0) for x in leaves]
         filled = [none if slope is None else slope for slope, none in zip(slopes, none, strict=True)]
         return losses, structure.unflatten(filled)
+
+    def checked(self, owner: str, schedule: Any) -> Any:
+        """One setting as arrays, so that Python numbers and arrays share a program."""
+        instead = "write jax.vmap(unrolled_loss(task, steps))(schedules), or unstack them"
+        check_setting(owner, "schedule", schedule, instead)
+        leaves = jax.tree.leaves(schedule)
+        if not leaves:
+            raise FieldError(owner, "schedule", schedule, "write one, such as Linear(...)", note=" holds no number")
+        numbers = not all(map(is_schedule, jax.tree.leaves(schedule, is_leaf=is_schedule)))
+        if numbers and not any(map(is_traced, leaves)):
+            self.program.task.optimizer(schedule)  # it checks its numbers, which are traced in the program
+        return jax.tree.map(lambda x: x if isinstance(x, Array) else jnp.asarray(np.asarray(x)), schedule)
 
 
 def _unrolled(owner: str, task: Any, steps: Any, seeds: Any, key: Any, every: Any, chunk: Any) -> _Unrolled:
@@ -272,15 +271,3 @@ def _unrolled(owner: str, task: Any, steps: Any, seeds: Any, key: Any, every: An
     known = object() if is_traced(bits) else np.asarray(bits).tobytes()
     data = (program.starts(training_keys(key, seeds)), task.train, task.valid)
     return _Unrolled(program, seeds, (jax.random.key_impl(key), known, jnp.result_type(float)), data)
-
-
-def _checked_setting(owner: str, task: Task, schedule: Any) -> Any:
-    """One setting as arrays, so that Python numbers and arrays share a program."""
-    check_setting(owner, "schedule", schedule, "write jax.vmap(unrolled_loss(task, steps))(schedules), or unstack them")
-    leaves = jax.tree.leaves(schedule)
-    if not leaves:
-        raise FieldError(owner, "schedule", schedule, "write one, such as Linear(...)", note=" holds no number")
-    numbers = not all(map(is_schedule, jax.tree.leaves(schedule, is_leaf=is_schedule)))
-    if numbers and not any(map(is_traced, leaves)):
-        task.optimizer(schedule)  # it checks its numbers, which are traced in the program
-    return jax.tree.map(lambda x: x if isinstance(x, Array) else jnp.asarray(np.asarray(x)), schedule)

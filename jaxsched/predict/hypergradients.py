@@ -10,19 +10,19 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from .._errors import FieldError, FieldTypeError, is_traced
-from ..fields import NonNegative, Positive, shortest
+from .._errors import FieldTypeError
+from ..fields import NonNegative, Positive
 from ..optim.clip import LARGEST, global_norm
 from ..optim.metrics import (
     at_least_float32,
     copy_arrays,
     increment,
+    require_order,
     scale_updates,
     settings,
     single_schedule,
     standard_promotion,
 )
-from ..schedules.base import Schedule
 
 
 class HypergradientSettings(NamedTuple):
@@ -38,14 +38,14 @@ class _Start(NamedTuple):
 
 
 class HypergradientState(NamedTuple):
-    """The state of `hypergradient`.
+    """The state of `hypergradient`; all numbers but `count` are float32.
 
     Args:
-      learning_rate: the rate of the last update, or the initial one; float32.
-      learned: the learned rate, or the learned factor of the schedule; float32.
-      hypergradient: `h` of the last update, or the cosine `c` of a multiplicative one; float32.
+      learning_rate: the rate of the last update, or the initial one.
+      learned: the learned rate, or the learned factor of the schedule.
+      hypergradient: `h` of the last update, or the cosine `c` of a multiplicative one.
       count: the number of updates, which is the step of the schedule; int32.
-      base_learning_rate: the value of the schedule at the last update, float32; None without a schedule.
+      base_learning_rate: the value of the schedule at the last update; None without a schedule.
       direction: the last update at the rate 1, with the structure and the dtypes of the parameters.
       settings: the arguments.
       inner_state: the state of the optimizer.
@@ -103,8 +103,7 @@ def hypergradient(
       the update is `a_t d_t`.
     With a schedule a factor f of it is learned, from 1: the rate is `f_t s(t)`, and `h_t = s(t-1) g_t . d_(t-1)`.
 
-    It costs one product of two gradients, and the memory of one update. Products are summed in float32 or better. A
-    product that is not finite leaves the rate unchanged; use `guard_spikes` around it against updates with NaN. In
+    A product that is not finite leaves the rate unchanged; use `guard_spikes` around it against updates with NaN. In
     `by_path` each group learns its own rate; `optax.MultiSteps` goes around it.
 
     Args:
@@ -117,29 +116,21 @@ def hypergradient(
       min_lr: the lower bound of the rate, unless the schedule is lower, 0 or more.
       max_lr: the upper bound of the rate; None: no bound.
 
-    All numbers may be traced, for `jax.vmap` over them: make the optimizer in the mapped function.
-
     Returns:
-      An Optax transformation with a `HypergradientState`.
+      An Optax transformation with a `HypergradientState`. All numbers may be traced, for `jax.vmap` over them: make the
+      optimizer in the mapped function.
 
     Example:
-      >>> import jax, jax.numpy as jnp, optax
+      >>> import jax.numpy as jnp, optax
       >>> import jaxsched as js
       >>> from jaxsched.predict import hypergradient
-      >>> def train(optimizer, steps=100):
-      ...     params = jnp.array([1.0, 1.0])
-      ...     state, update = optimizer.init(params), jax.jit(optimizer.update)
-      ...     for _ in range(steps):
-      ...         gradient = jnp.array([1.0, 0.1]) * params          # of (x^2 + y^2 / 10) / 2
-      ...         updates, state = update(gradient, state)
-      ...         params = optax.apply_updates(params, updates)
-      ...     return params, state
-      >>> slow, _ = train(optax.sgd(0.01))
-      >>> fast, state = train(hypergradient(0.01, 0.02))
-      >>> [f"{jnp.linalg.norm(x):.3f}" for x in (slow, fast)]
-      ['0.976', '0.239']
-      >>> print(f"{js.current_hyperparams(state)['learning_rate']:.3f}")
-      0.151
+      >>> optimizer, params = hypergradient(0.01, 0.02), jnp.array([1.0, 1.0])
+      >>> state = optimizer.init(params)
+      >>> for _ in range(100):
+      ...     updates, state = optimizer.update(jnp.array([1.0, 0.1]) * params, state)  # of (x^2 + y^2 / 10) / 2
+      ...     params = optax.apply_updates(params, updates)
+      >>> print(f"{js.current_hyperparams(state)['learning_rate']:.3f}, {jnp.linalg.norm(params):.3f}")
+      0.151, 0.239
 
     References:
       Baydin et al., "Online learning rate adaptation with hypergradient descent", 2018, arXiv 1703.04782: SGD-HD,
@@ -155,7 +146,15 @@ def hypergradient(
         min_lr=min_lr,
         max_lr=LARGEST if max_lr is None else max_lr,
     )
-    schedule, first = _start(learning_rate, arguments)
+    low, high = ("min_lr", arguments.min_lr), ("max_lr", arguments.max_lr)
+    require_order("hypergradient", *low, *high)
+    schedule, first = None, jnp.ones((), jnp.float32)
+    if callable(learning_rate):
+        schedule = single_schedule("hypergradient", "learning_rate", learning_rate)
+    else:
+        first = jnp.asarray(settings("hypergradient", _Start, learning_rate=learning_rate).learning_rate)
+        require_order("hypergradient", *low, "learning_rate", first)
+        require_order("hypergradient", "learning_rate", first, *high)
 
     def base(count: Any) -> Array | None:
         return None if schedule is None else schedule(count).astype(jnp.float32)
@@ -191,31 +190,16 @@ def _at_unit_rate(optimizer: Any) -> optax.GradientTransformationExtraArgs:
     return optax.with_extra_args_support(made)
 
 
-def _start(learning_rate: Any, arguments: HypergradientSettings) -> tuple[Schedule | None, Array]:
-    """The schedule, if there is one, and the initial rate or factor."""
-    low, high = arguments.min_lr, arguments.max_lr
-    if not (is_traced(low) or is_traced(high)) and low > high:
-        raise FieldError("hypergradient", ("min_lr", "max_lr"), shortest([low, high]), "min_lr must be at most max_lr")
-    if isinstance(learning_rate, Schedule) or callable(learning_rate):
-        return single_schedule("hypergradient", "learning_rate", learning_rate), jnp.ones((), jnp.float32)
-    (first,) = settings("hypergradient", _Start, learning_rate=learning_rate)
-    if not any(map(is_traced, (low, first, high))) and not low <= first <= high:
-        names, values = ("learning_rate", "min_lr", "max_lr"), shortest([first, low, high])
-        raise FieldError("hypergradient", names, values, "begin within the bounds")
-    return None, jnp.asarray(first)
-
-
 def _slope(gradient: Any, direction: Any, cosine: bool) -> Array:
     """The product of a gradient and a direction; or the cosine between them, 0 where one of them is 0."""
-    units = (jnp.float32(1.0), jnp.float32(1.0))
-    if cosine:  # each is divided by its norm first: a product of small numbers underflows
-        norms = (global_norm(gradient), global_norm(direction))
-        units = tuple(jnp.where(norm == 0, 0.0, 1 / jnp.where(norm == 0, 1.0, norm)) for norm in norms)
 
-    def product(g: Array, d: Array) -> Array:
-        wide = jnp.promote_types(at_least_float32(g.dtype), at_least_float32(d.dtype))
-        g, d = (x.astype(wide) * unit.astype(wide) for x, unit in zip((g, d), units, strict=True))
-        return jnp.sum(jnp.real(jnp.conj(g) * d))
+    def wide(tree: Any) -> Any:
+        tree = jax.tree.map(lambda x: x.astype(at_least_float32(x.dtype)), tree)
+        if not cosine:
+            return tree
+        norm = global_norm(tree)  # each is divided by its norm first: a product of small numbers underflows
+        share = jnp.where(norm == 0, 0.0, 1 / jnp.where(norm == 0, 1.0, norm))
+        return jax.tree.map(lambda x: x * share.astype(x.dtype), tree)
 
-    products = jax.tree.leaves(jax.tree.map(product, gradient, direction))
-    return sum(products, jnp.zeros((), jnp.float32)).astype(jnp.float32)
+    product = optax.tree_utils.tree_vdot(wide(gradient), wide(direction))
+    return jnp.real(product).astype(jnp.float32)

@@ -14,8 +14,9 @@ import numpy as np
 from .._errors import FieldError, FieldTypeError, format_value, is_traced
 from ..fields import Domain, Number, shortest, validate
 from ..schedules.shapes import floating
-from .arguments import refuse_where
-from .rates import rates_of, refuse_unfinished_warmup
+from .arguments import rates_of, refuse_unfinished_warmup, refuse_where
+from .fitted import FittedLaw
+from .fitting import Facts, fit
 
 _NUMBER = Domain("a finite number, 0 or more", lambda x: x >= 0)
 _DECAY = Domain("a number from 0 to below 1, such as 0.999", lambda x: (x >= 0) & (x < 1))
@@ -27,11 +28,10 @@ L = TypeVar("L", bound="Law")
 def law(cls: type[L]) -> type[L]:
     """Makes a class a frozen dataclass, and a pytree whose leaves are its numbers."""
     cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
-    names = cls.names()
-    keys = tuple(jax.tree_util.GetAttrKey(name) for name in names)
+    names = [field.name for field in dataclasses.fields(cls)]
 
-    def leaves(self: Any) -> tuple[tuple[tuple[Any, Any], ...], None]:
-        return tuple(zip(keys, self.numbers().values(), strict=True)), None
+    def leaves(self: Any) -> tuple[list[tuple[Any, Any]], None]:
+        return [(jax.tree_util.GetAttrKey(name), getattr(self, name)) for name in names], None
 
     def unflatten(aux: None, children: Iterable[Any]) -> Any:
         del aux
@@ -47,7 +47,8 @@ def law(cls: type[L]) -> type[L]:
 class Law(abc.ABC):
     """The loss after a warmup as a function of the rates: that of a constant rate, less the gain of its decay.
 
-    A subclass adds its numbers, `_losses` and `_last`, and what `fitting.fit` needs: `_data`, `_of_data`, `_draw`.
+    A subclass adds its numbers, how it sums the rates, and what a fit needs: data of each point, whose size does not
+    depend on the steps, and a distribution of starts.
     """
 
     L0: Number
@@ -63,21 +64,15 @@ class Law(abc.ABC):
             domain = _DECAY if name == "decay" else _NUMBER
             object.__setattr__(self, name, validate(type(self).__name__, name, value, domain))
 
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of the numbers, in their order."""
-        return tuple(f.name for f in dataclasses.fields(cls))
-
     def numbers(self) -> dict[str, Any]:
         """The numbers by name."""
-        return {name: getattr(self, name) for name in self.names()}
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def replace(self: L, **numbers: Any) -> L:
         """Returns the law with other numbers."""
         return dataclasses.replace(self, **numbers)
 
     def __repr__(self) -> str:
-        """The expression that makes this law."""
         texts = {
             name: f"<{x.dtype}{list(x.shape)}>" if is_traced(x) else format_value(shortest(x))
             for name, x in self.numbers().items()
@@ -98,8 +93,7 @@ class Law(abc.ABC):
           Losses of the shape of `at`, or (T,); infinite where no rate was above 0 yet.
 
         Raises:
-          FieldError: for rates that are negative or not finite, that rise until their last step, and, for a
-            MultiPowerLaw, that are 0 after the first one above 0.
+          FieldError: for rates that rise until their last step, and, for a MultiPowerLaw, that are 0 after the first.
         """
         owner = f"{type(self).__name__}.predict"
         rates = self._rates(owner, lrs, total_steps)
@@ -107,8 +101,27 @@ class Law(abc.ABC):
         return _predict(self, rates, at.reshape(-1)).reshape(at.shape)
 
     def final(self, lrs: Any, *, total_steps: int | None = None) -> jax.Array:
-        """Returns `predict(lrs, at=T - 1)` in one pass over the rates: an objective for schedules."""
-        return _final(self, self._rates(f"{type(self).__name__}.final", lrs, total_steps))
+        """Returns `predict(lrs, at=T - 1)`, a scalar: an objective for schedules."""
+        rates = self._rates(f"{type(self).__name__}.final", lrs, total_steps)
+        return _predict(self, rates, jnp.array([rates.size - 1]))[0]
+
+    @classmethod
+    def fit(cls, curves: Any, **options: Any) -> FittedLaw:
+        """Fits the law to curves.
+
+        Args:
+          curves: a list of `Curve`, with one loss more after their warmups than the law has numbers to fit; the rate of
+            at least one decays. Losses in a warmup are left out.
+          **options: the fields of `FitOptions`, such as `starts=16`; and numbers that are given and not fitted, such as
+            `decay` of an AnnealingLaw (compare the `residual` of 0.99, 0.999 and 0.9995).
+
+        Returns:
+          A `FittedLaw`.
+
+        Warns:
+          RuntimeWarning: if the fit did not converge, or only one of the starts reached the result.
+        """
+        return fit(cls, curves, options)
 
     def _rates(self, owner: str, lrs: Any, total_steps: int | None) -> jax.Array:
         for name, value in self.numbers().items():
@@ -135,8 +148,16 @@ class Law(abc.ABC):
         """The losses at the steps `at`, (n,)."""
 
     @abc.abstractmethod
-    def _last(self, rates: jax.Array) -> jax.Array:
-        """The loss after the last step."""
+    def _data(self, rates: list[np.ndarray], at: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """The data of each point of all curves."""
+
+    @abc.abstractmethod
+    def _of_data(self, data: dict[str, jax.Array]) -> jax.Array:
+        """The losses from the data, (n,)."""
+
+    @abc.abstractmethod
+    def _draw(self, rng: np.random.Generator, starts: int, facts: Facts) -> dict[str, np.ndarray]:
+        """The fitted numbers of all starts."""
 
     def _settled(self, total: jax.Array) -> jax.Array:
         """`L0 + A S1^-alpha`, infinite where S1 is 0."""
@@ -147,11 +168,6 @@ class Law(abc.ABC):
 @jax.jit
 def _predict(law: Law, rates: jax.Array, at: jax.Array) -> jax.Array:
     return jax.tree.map(floating, law)._losses(rates, at)
-
-
-@jax.jit
-def _final(law: Law, rates: jax.Array) -> jax.Array:
-    return jax.tree.map(floating, law)._last(rates)
 
 
 def _check_at(owner: str, at: Any, steps: int) -> jax.Array:

@@ -18,14 +18,10 @@ from .._errors import FieldError, FieldTypeError
 from ..sweep.result import SweepResult
 from ..sweep.settings import Group, grouped_settings, merged
 from ..sweep.space import drawn_from, sample
-from .arguments import check_count
-from .objectives import Objective, check_objective, scalar, traced
+from .arguments import Objective, as_scalar, check_count, check_objective, evaluate
 
-_ROWS = {"cpu": 6_000}
-"""Settings side by side on a CPU: their sums fit into the caches."""
-
-_MOST_ROWS = 32_768
-"""The same on an accelerator; not measured."""
+_ROWS, _MOST_ROWS = 6_000, 32_768
+"""Settings side by side on a CPU, where their sums fit into the caches, and on an accelerator (not measured)."""
 
 _BYTES = 2**28
 """The memory of the chunks that run at once, without their settings; above it chunks get smaller."""
@@ -45,7 +41,6 @@ def sweep(
 ) -> SweepResult:
     """Evaluates an objective for every setting, without training, and returns it as the result of a sweep.
 
-    Settings of one structure share a program, which runs over chunks of them; a CPU runs one chunk per core at a time.
     The memory depends on the chunk and not on the number of settings; the values do not depend on the chunk.
 
     Args:
@@ -62,49 +57,46 @@ def sweep(
       A `SweepResult` of one seed and one window: `final[name]` (settings, 1). A setting with a prediction that is not
       finite has diverged at step 0 and ranks last. `run["predicted"]` is True.
 
-    Raises:
-      FieldError, FieldTypeError: for bad arguments, and for an objective of another type or that cannot be traced.
-
     Example:
       >>> import jaxsched as js
       >>> from jaxsched import predict
       >>> from jaxsched.sweep import log_uniform, space
       >>> family = space(js.Linear, init_value=log_uniform(1e-3, 1.0), end_value=0.0, steps=400)
       >>> result = predict.sweep(family, lambda s: predict.convex.bound(s, total_steps=400), 256, total_steps=400)
-      >>> result.final["predicted_loss"].shape
-      (256, 1)
       >>> best = result.ranking("predicted_loss")[0]
       >>> f"{best['init_value']:.2f} {best['mean']:.3f}"
       '0.05 0.101'
     """
-    began = time.perf_counter()
-    total_steps = 1 if total_steps is None else check_count("predict.sweep", "total_steps", total_steps)
-    check_objective("predict.sweep", objective, "a setting")
-    if chunk == "auto":
-        most = _ROWS.get(jax.default_backend(), _MOST_ROWS)
-    elif isinstance(chunk, str):
-        raise FieldError("predict.sweep", "chunk", chunk, 'write how many settings, 1 or more, or "auto"')
-    else:
-        most = check_count("predict.sweep", "chunk", chunk)
+    owner, began = "predict.sweep", time.perf_counter()
+    total_steps = 1 if total_steps is None else check_count(owner, "total_steps", total_steps)
+    check_objective(owner, objective, "a setting")
+    if isinstance(chunk, str) and chunk != "auto":
+        raise FieldError(owner, "chunk", chunk, 'write how many settings, 1 or more, or "auto"')
+    on_cpu = jax.default_backend() == "cpu"
+    most = (_ROWS if on_cpu else _MOST_ROWS) if chunk == "auto" else check_count(owner, "chunk", chunk)
     if not (isinstance(name, str) and name):
-        raise FieldTypeError("predict.sweep", "name", name, "write the name of the metric")
-    groups = _settings(space, n, method, seed, where)
-    sampled = time.perf_counter() - began
+        raise FieldTypeError(owner, "name", name, "write the name of the metric")
+    groups = _settings(owner, space, n, method, seed, where)
+    sampled, lanes = time.perf_counter() - began, _lanes()
     found: dict[str, np.ndarray] = {}
-    facts: dict[str, Any] = {"chunk": 0, "lanes": _lanes(), "groups": len(groups)}
-    compiling = 0.0
-    count = sum(len(group.index) for group in groups)
+    compiling, largest, count = 0.0, 0, sum(len(group.index) for group in groups)
     for group in groups:
         compiled = time.perf_counter()
         rows = _even(len(group.index), most)
         program, size = _program(objective, name, group.settings, rows)
-        if chunk == "auto" and size * _lanes() > _BYTES and rows > 1:
-            rows = _even(len(group.index), max(1, rows * _BYTES // (size * _lanes())))
+        if chunk == "auto" and size * lanes > _BYTES and rows > 1:
+            rows = _even(len(group.index), max(1, rows * _BYTES // (size * lanes)))
             program, _ = _program(objective, name, group.settings, rows)
         compiling += time.perf_counter() - compiled
-        _place(found, _run(program, group, rows), group.index, count)
-        facts["chunk"] = max(facts["chunk"], rows)
+        values = _run(program, group, rows)
+        if found and set(found) != set(values):
+            note = f" are the metrics of one structure of settings, and {list(values)} those of another"
+            raise FieldError(owner, "objective(setting)", list(found), "return the same names for all", note=note)
+        for key, x in values.items():
+            found.setdefault(key, np.full(count, np.nan, x.dtype))[group.index] = x
+        largest = max(largest, rows)
     lost = ~np.all([np.isfinite(x) for x in found.values()], axis=0)
+    facts = {"chunk": largest, "lanes": lanes, "groups": len(groups), "sample_seconds": sampled}
     return SweepResult(
         metrics={key: x[:, None, None] for key, x in found.items()},
         final={key: x[:, None] for key, x in found.items()},
@@ -115,19 +107,18 @@ def sweep(
         log_every=total_steps,
         seconds=time.perf_counter() - began - compiling,
         compile_seconds=compiling,
-        run={"predicted": True, **facts, "device": jax.devices()[0].device_kind, "sample_seconds": sampled},
+        run={"predicted": True, **facts, "device": jax.devices()[0].device_kind},
     )
 
 
-def _settings(space: Any, n: int | None, method: Any, seed: int, where: Any) -> list[Group]:
+def _settings(owner: str, space: Any, n: int | None, method: Any, seed: int, where: Any) -> list[Group]:
     """The given settings, or those drawn from a space."""
     drawn = drawn_from(space) or isinstance(space, type)
     if drawn and n is None:
-        raise FieldError("predict.sweep", "n", n, "write n=100_000, how many settings are drawn from the space")
+        raise FieldError(owner, "n", n, "write n=100_000, how many settings are drawn from the space")
     if not drawn and (n is not None or where is not None):
         instead = "leave them out, or write a space: space(schedule, peak_value=log_uniform(1e-4, 1.0))"
-        note = " beside settings, which are not drawn"
-        raise FieldError("predict.sweep", ("n", "where"), (n, where), instead, note=note)
+        raise FieldError(owner, ("n", "where"), (n, where), instead, note=" beside settings, which are not drawn")
     return grouped_settings(sample(space, n, method, seed, where) if n is not None else space)
 
 
@@ -150,21 +141,19 @@ def _values(objective: Objective, name: str, settings: Any) -> dict[str, jax.Arr
     """The objective of each of the stacked settings, by metric."""
 
     def one(setting: Any) -> dict[str, jax.Array]:
-        found = traced("predict.sweep", objective, setting)
+        found = evaluate("predict.sweep", objective, setting)
         if not isinstance(found, dict):
-            return {name: scalar("predict.sweep", "objective(setting)", found)}
+            return {name: as_scalar("predict.sweep", "objective(setting)", found)}
         if not found or not all(isinstance(key, str) for key in found):
             raise FieldTypeError("predict.sweep", "objective(setting)", list(found), "write names as its keys")
-        return {key: scalar("predict.sweep", f"objective(setting)[{key!r}]", x) for key, x in found.items()}
+        return {key: as_scalar("predict.sweep", f"objective(setting)[{key!r}]", x) for key, x in found.items()}
 
     return jax.vmap(one)(settings)
 
 
 def _program(objective: Objective, name: str, settings: Any, rows: int) -> tuple[Any, int]:
-    """The compiled program for `rows` settings, and its temporary bytes.
-
-    The worker threads call the program and not the function, because JAX's configuration is per thread.
-    """
+    """The compiled program for `rows` settings, and its temporary bytes."""
+    # Worker threads call the program and not the function, because JAX's configuration is per thread.
     form = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), jnp.result_type(x)), settings)
     compiled = _values.lower(objective, name, form).compile()
     about = compiled.memory_analysis()
@@ -172,7 +161,7 @@ def _program(objective: Objective, name: str, settings: Any, rows: int) -> tuple
 
 
 def _run(program: Any, group: Group, rows: int) -> dict[str, np.ndarray]:
-    """The values of a group, chunk by chunk; the last chunk is padded with the last setting."""
+    """The values of a group, chunk by chunk."""
     count, parts, jobs = len(group.index), [], collections.deque()
 
     def settings(start: int) -> Any:  # made in this thread, for its x64 setting
@@ -190,12 +179,3 @@ def _run(program: Any, group: Group, rows: int) -> dict[str, np.ndarray]:
             pool.shutdown(cancel_futures=True)
             raise
     return {key: np.concatenate([part[key] for part in parts])[:count] for key in parts[0]}
-
-
-def _place(found: dict[str, np.ndarray], values: dict[str, np.ndarray], index: np.ndarray, count: int) -> None:
-    """Writes the values of a group to the places of its settings."""
-    if found and set(found) != set(values):
-        note = f" are the metrics of one structure of settings, and {list(values)} those of another"
-        raise FieldError("predict.sweep", "objective(setting)", list(found), "return the same names for all", note=note)
-    for key, x in values.items():
-        found.setdefault(key, np.full(count, np.nan, x.dtype))[index] = x

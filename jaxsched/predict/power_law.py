@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..fields import Number
-from .fitted import FittedLaw
-from .fitting import Facts, fit
+from .fitting import Facts, between
 from .laws import Law, law
 from .sums import Sum
 
@@ -30,7 +29,7 @@ class MultiPowerLaw(Law):
     The rises of the warmup count as negative decays. The first rates may be 0, a rate of 0 after them is refused; where
     it is traced, its bracket is 1 if a later rate is above 0, and else 0 (the limit of small rates for gamma below 1).
     The law holds after the warmup, for one model and one data set. The difference that it predicts between two close
-    schedules is often wrong by several times; see `FittedLaw.rank`.
+    schedules is often wrong by several times; see `FittedLaw.rank`. A fit needs 8 losses or more.
 
     Args:
       L0: the loss after endless training; all numbers are 0 or more.
@@ -46,8 +45,6 @@ class MultiPowerLaw(Law):
       >>> from jaxsched.predict.power_law import MultiPowerLaw
       >>> law = MultiPowerLaw(L0=3.04045, A=0.52469, alpha=0.50787, B=363.788, C=2.06561, beta=0.58279, gamma=0.64142)
       >>> s = js.WarmupCosine(peak_value=3e-4, warmup_steps=2_160, total_steps=24_000, end_value=3e-5)
-      >>> print(f"{law.final(s, total_steps=24_000):.3f}")
-      3.315
       >>> print([f"{x:.3f}" for x in law.predict(s, at=[6_000, 12_000, 23_999], total_steps=24_000)])
       ['3.575', '3.416', '3.315']
 
@@ -63,23 +60,6 @@ class MultiPowerLaw(Law):
     takes_zeros: ClassVar[bool] = False
     fitted: ClassVar[tuple[str, ...]] = ("L0", "A", "alpha", "B", "C", "beta", "gamma")
     usual: ClassVar[dict[str, float]] = {"beta": 0.5, "gamma": 0.5}
-
-    @classmethod
-    def fit(cls, curves: Any, **options: Any) -> FittedLaw:
-        """Fits the law to curves.
-
-        Args:
-          curves: a list of `Curve`, with 8 losses or more after their warmups; the rate of at least one decays. Losses
-            in a warmup are left out.
-          **options: the fields of `FitOptions`, such as `starts=16`.
-
-        Raises:
-          FieldError, FieldTypeError: for bad arguments, and for curves that do not determine the law.
-
-        Warns:
-          RuntimeWarning: if the fit did not converge, or only one of the starts reached the result.
-        """
-        return fit(cls, {}, curves, options)
 
     def _losses(self, rates: jax.Array, at: jax.Array) -> jax.Array:
         def up(total: Sum, rate: jax.Array) -> Any:
@@ -98,15 +78,6 @@ class MultiPowerLaw(Law):
 
         return jax.lax.map(one, at, batch_size=max(1, min(at.size, _AT_ONCE // rates.size)))
 
-    def _last(self, rates: jax.Array) -> jax.Array:
-        def back(total: Sum, rate: jax.Array) -> Any:
-            total = total.plus(rate)
-            return total, total.value
-
-        total, reach = jax.lax.scan(back, Sum.zero(rates.dtype), rates, reverse=True)
-        falls = rates[:-1] - rates[1:]
-        return self._settled(total.value) - self.B * jnp.sum(falls * self._gain(rates[1:], reach[1:]))
-
     def _gain(self, rate: jax.Array, reach: jax.Array) -> jax.Array:
         """`1 - (1 + C rate^-gamma reach)^-beta`: the share of a fall to `rate` that the loss has gained since."""
         moves = rate > 0
@@ -116,10 +87,7 @@ class MultiPowerLaw(Law):
     def _gain_of_log(self, log_rate: jax.Array, reach: jax.Array) -> jax.Array:
         return -jnp.expm1(-self.beta * jnp.log1p(self.C * jnp.exp(-self.gamma * log_rate) * reach))
 
-    @classmethod
-    def _data(cls, rates: list[np.ndarray], at: list[np.ndarray], fixed: dict[str, float]) -> dict[str, np.ndarray]:
-        """The data of each point, of a size that does not grow with the steps."""
-        del fixed
+    def _data(self, rates: list[np.ndarray], at: list[np.ndarray]) -> dict[str, np.ndarray]:
         least = min(float(r[a].min(initial=r.max(), where=r[a] > 0)) for r, a in zip(rates, at, strict=True))
         most = max(float(r.sum()) for r in rates)
         bins = int(np.ceil(np.log(most / least) / np.log(_RATIO))) + 1
@@ -131,18 +99,13 @@ class MultiPowerLaw(Law):
         gains = self._gain_of_log(data["log_rate"], data["reach"])
         return self._settled(data["total"]) - self.B * jnp.sum(data["fall"] * gains, axis=-1)
 
-    @classmethod
-    def _draw(cls, rng: np.random.Generator, starts: int, facts: Facts) -> dict[str, np.ndarray]:
-        def between(low: float, high: float) -> np.ndarray:
-            return np.exp(rng.uniform(np.log(low), np.log(high), starts))
-
-        gamma = between(0.1, 1.2)
-        # A fall to the peak gains half of its loss after so many steps of the peak.
-        half = between(3, 3_000)
+    def _draw(self, rng: np.random.Generator, starts: int, facts: Facts) -> dict[str, np.ndarray]:
+        gamma = between(rng, 0.1, 1.2, starts)
+        half = between(rng, 3, 3_000, starts)  # a fall to the peak gains half of its loss after so many steps of it
         return facts.draw_settled(rng, starts) | {
-            "B": between(0.003, 0.3) * facts.loss / facts.peak,
+            "B": between(rng, 0.003, 0.3, starts) * facts.loss / facts.peak,
             "C": facts.peak**gamma / (facts.peak * half),
-            "beta": between(0.2, 2),
+            "beta": between(rng, 0.2, 2, starts),
             "gamma": gamma,
         }
 
@@ -167,8 +130,7 @@ def nodes(rates: np.ndarray, at: np.ndarray, edges: np.ndarray) -> dict[str, np.
         first[:, -1] = 0
         ends = np.minimum(np.concatenate([known[:, None], first], axis=1), known[:, None])
         fall, before, log_rate = cumulated[:, ends[:, :-1]] - cumulated[:, ends[:, 1:]]
-        there = ends[:, :-1] > ends[:, 1:]
-        fall = np.where(there, fall, 0)
+        fall = np.where(ends[:, :-1] > ends[:, 1:], fall, 0)
         safe = np.where(fall > 0, fall, 1)
         out["fall"].append(sign * fall)
         out["reach"].append(np.where(fall > 0, np.maximum(sums[at + 1][:, None] - before / safe, 0), 1))

@@ -40,9 +40,6 @@ def refine(
       window: the width of the median as a share of T, 0 to 1. It removes spikes that fill less than half of it.
       warmup_steps: W; the curve is multiplied by `min(1, step / W)` before it is scaled.
 
-    Returns:
-      A `PiecewiseInterpolate` with a knot at each step of the norms, at 0 and at T - 1.
-
     Example:
       >>> import jax.numpy as jnp
       >>> from jaxsched.predict import refine
@@ -80,37 +77,39 @@ def refine(
 
 def _norms(grad_norms: Any, total_steps: int | None) -> tuple[np.ndarray, np.ndarray, int]:
     """The steps and the norms there, and the number of all steps."""
-    if isinstance(grad_norms, list) and len(grad_norms) == 2 and all(np.ndim(x) for x in grad_norms):
+
+    def refuse(field: str, value: Any, instead: str, note: str = "") -> FieldError:
+        return FieldError("refine", field, value, instead, note=note)
+
+    pair = isinstance(grad_norms, (tuple, list)) and len(grad_norms) == 2 and all(np.ndim(x) for x in grad_norms)
+    if pair and isinstance(grad_norms, list):
         instead = "write a tuple, (steps, norms), or an array (trainings, n)"
         raise FieldTypeError("refine", "grad_norms", grad_norms, instead, note=" is a list of two")
-    own = isinstance(grad_norms, tuple) and len(grad_norms) == 2 and all(np.ndim(x) for x in grad_norms)
-    norms = _numbers("grad_norms", grad_norms[1] if own else grad_norms)
+    norms = _numbers("grad_norms", grad_norms[1] if pair else grad_norms)
     if norms.ndim == 0 or norms.size == 0 or norms.shape[-1] < 2:
-        raise FieldError("refine", "grad_norms", grad_norms, "write the norms of 2 or more steps")
+        raise refuse("grad_norms", grad_norms, "write the norms of 2 or more steps")
     total = None if total_steps is None else check_count("refine", "total_steps", total_steps, 2)
-    count = norms.shape[-1]
-    if own:
+    least = count = norms.shape[-1]
+    steps = (np.arange(count) + 0.5) * ((total or count) / count) - 0.5  # the middle of each stretch
+    if pair:
         steps = _numbers("steps", grad_norms[0])
         if steps.shape != (count,):
             note = f" has the shape {steps.shape} beside norms of shape {norms.shape}"
-            raise FieldError("refine", "steps", steps, "write one step for each norm", note=note)
+            raise refuse("steps", steps, "write one step for each norm", note)
         if not np.all(np.isfinite(steps) & (np.diff(steps, prepend=-1e-9) > 0)):
-            raise FieldError("refine", "steps", steps, "steps must be 0 or more, each larger than the one before")
+            raise refuse("steps", steps, "steps must be 0 or more, each larger than the one before")
         least = int(np.ceil(steps[-1])) + 1
         if total is None and not np.all(np.diff(steps) == 1):
-            instead = f"the steps do not tell where the training ended: write total_steps={least} or more"
-            raise FieldError("refine", "total_steps", total, instead)
-    else:
-        least = count
-        steps = (np.arange(count) + 0.5) * ((total or count) / count) - 0.5  # the middle of each stretch
+            note = ": the steps do not tell where the training ended"
+            raise refuse("total_steps", None, f"write total_steps={least} or more", note)
     total = least if total is None else total
     if total < least:
-        raise FieldError("refine", "total_steps", total, f"write {least} or more for {count} norms")
+        raise refuse("total_steps", total, f"write {least} or more for {count} norms")
     rows = norms.reshape(-1, count)
     if np.any(bad := ~(np.isfinite(rows) & (rows > 0))):
         row, i = np.argwhere(bad)[0]
-        field, note = f"grad_norms[{i}]" if norms.ndim == 1 else f"grad_norms[{row}][{i}]", f" at step {steps[i]:g}"
-        raise FieldError("refine", field, rows[row, i], "norms must be above 0 and finite", note=note)
+        field = f"grad_norms[{i}]" if norms.ndim == 1 else f"grad_norms[{row}][{i}]"
+        raise refuse(field, rows[row, i], "norms must be above 0 and finite", f" at step {steps[i]:g}")
     return steps, (rows / len(rows)).sum(axis=0), total  # in this order, so that no sum overflows
 
 

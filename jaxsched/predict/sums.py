@@ -9,12 +9,7 @@ import jax.numpy as jnp
 
 
 class Sum(NamedTuple):
-    """A Kahan sum: its error does not grow with the number of terms.
-
-    Args:
-      value: the sum so far.
-      extra: the rounding error that `value` contains.
-    """
+    """A Kahan sum, whose error does not grow with the number of terms; `extra` is the error that `value` contains."""
 
     value: jax.Array
     extra: jax.Array

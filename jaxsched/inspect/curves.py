@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,13 +17,16 @@ from ..schedules.stacking import stack, unstack
 from ..schedules.structure import axes, marks, span
 from ..units import Timeline
 from .format import cut, number
-from .phases import evaluate
+from .phases import Curve, breaks, evaluate, sample
 
 _DENSE = 2**20
-"""Up to this many steps a schedule is evaluated at every step."""
+"""Below this many steps a schedule is evaluated at every step."""
 
 _EVALUATIONS = 2**26
 """The limit of schedules times steps for evaluating a stack at every step."""
+
+_LEAST_DENSE = 2**16
+"""Below this many steps a schedule with unknown marks is evaluated at every step in any case."""
 
 _COLUMNS = 1024
 """Columns of pixels in a picture of few schedules."""
@@ -46,13 +49,6 @@ class Group:
     size: int
 
 
-class Curve(NamedTuple):
-    """A line: rising `steps` and the `values` there. The step of a jump occurs twice: before and after it."""
-
-    steps: np.ndarray
-    values: np.ndarray
-
-
 class Drawing(NamedTuple):
     """The arguments of a plot, checked and evaluated.
 
@@ -61,12 +57,26 @@ class Drawing(NamedTuple):
         steps: The number of steps drawn, or an array of the steps.
         lines: The curves of each group.
         ground: The lowest value of a logarithmic axis; None for a linear one.
+        low, high: The smallest and the largest finite value; NaN if there is none.
     """
 
     groups: list[Group]
     steps: int | np.ndarray
     lines: list[list[Curve]]
     ground: float | None
+    low: float
+    high: float
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The first and the last step of the axis."""
+        low, high = (0, self.steps) if isinstance(self.steps, int) else self.steps[[0, -1]]
+        return (float(low), float(high)) if low < high else (low - 0.5, high + 0.5)
+
+    @property
+    def from_zero(self) -> bool:
+        """Whether a linear axis begins at 0: a rate is compared with 0, unless 0 is far away."""
+        return 0 <= self.low <= 0.3 * self.high or self.low == self.high > 0
 
 
 def drawing(
@@ -82,7 +92,11 @@ def drawing(
     members = groups(owner, schedules, labels)
     length = horizon(owner, members, steps, timeline)
     lines = [curves(owner, member, length, columns) for member in members]
-    return Drawing(members, length, lines, floor_of_log(owner, [curve for group in lines for curve in group], scale))
+    found = [curve.values for group in lines for curve in group]
+    every = np.concatenate(found)
+    seen = every[np.isfinite(every)]
+    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (np.nan, np.nan)
+    return Drawing(members, length, lines, _ground(owner, found, low, high, scale), low, high)
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
@@ -242,55 +256,31 @@ def last_step(schedule: Schedule) -> int | None:
 def curves(owner: str, member: Group, steps: int | np.ndarray, columns: int | None = None) -> list[Curve]:
     """Return the curve of each schedule of a group over steps `0 ... steps - 1`, or at an array of steps.
 
-    Up to 2**20 steps a schedule is evaluated at every step, and the lowest and the highest value of each of `columns`
-    columns are kept. Beyond that it is evaluated where its formula changes, at the steps before, and in between.
+    The lowest and the highest value of each of `columns` columns are kept, and the step of a jump occurs twice: with
+    the value before it and the one after it.
     """
     size = max(member.size, 1)
     columns = columns or (_COLUMNS if size <= 8 else _COLUMNS_OF_MANY)
-    if isinstance(steps, np.ndarray):
-        chosen = [steps] * size
-    elif steps <= max(min(_DENSE, _EVALUATIONS // size), 4 * columns):
-        chosen = [np.arange(steps)] * size
-    else:
-        chosen = [_points(s, steps, columns) for s in (unstack(member.schedule) if member.size else [member.schedule])]
+    dense = max(min(_DENSE, _EVALUATIONS // size), 4 * columns)
+    found = []
     try:
-        return [_curve(at, row[: len(at)], columns) for at, row in zip(chosen, _rows(member, chosen), strict=True)]
+        for schedule in unstack(member.schedule) if member.size else [member.schedule]:
+            if isinstance(steps, np.ndarray):
+                curve = Curve(steps, *evaluate(schedule, steps))
+            else:
+                curve = sample(schedule, steps - 1, (dense, max(dense, _LEAST_DENSE)), 4 * columns)
+            found.append(_reduced(curve, columns))
     except (jax.errors.JAXTypeError, ValueError) as error:  # an `if` on an array raises the latter
         instead = "write it with jax.numpy, and jnp.where for an if"
         note = " cannot be called with an array of steps in a compiled function"
         raise FieldTypeError(owner, "schedules", member.schedule, instead, note=note) from error
+    return found
 
 
-def _points(schedule: Schedule, steps: int, columns: int) -> np.ndarray:
-    """Return steps at even distances, those where the formula changes, and those before them."""
-    edges = marks(schedule, steps)
-    even = np.linspace(0, steps - 1, (4 if edges is not None else 32) * columns).astype(np.int64)
-    edges = np.ceil([] if edges is None else edges).astype(np.int64)  # a mark may lie between two steps
-    return np.unique(np.clip(np.concatenate([even, edges - 1, edges]), 0, steps - 1))
-
-
-@jax.jit
-def _evaluate_stack(stacked: Schedule, steps: jax.Array) -> jax.Array:
-    return jax.vmap(lambda schedule, t: jnp.broadcast_to(schedule(t), t.shape))(stacked, steps)
-
-
-def _rows(member: Group, chosen: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the values at the steps of each schedule, padded to the longest; a limited number in one call."""
-    if not member.size:
-        yield evaluate(member.schedule, chosen[0])[0]
-        return
-    points = max(map(len, chosen))
-    part = max(1, _DENSE // points)
-    for here in (slice(start, start + part) for start in range(0, member.size, part)):
-        at = np.stack([np.pad(steps, (0, points - len(steps)), mode="edge") for steps in chosen[here]])
-        stacked = jax.tree.map(lambda leaf, here=here: leaf[here], member.schedule)
-        yield from np.asarray(_evaluate_stack(stacked, at.astype(jnp.result_type(int)))).astype(np.float64)
-
-
-def _curve(at: np.ndarray, values: np.ndarray, columns: int) -> Curve:
-    """Return a curve of the points that its picture needs, with the step of each jump twice."""
-    values = np.where(np.isfinite(values), values, np.nan)
-    jump = _jumps(at, values)
+def _reduced(curve: Curve, columns: int) -> Curve:
+    """Return the points of a curve that its picture needs, with the step of each jump twice."""
+    at, values = curve.steps, np.where(np.isfinite(curve.values), curve.values, np.nan)
+    jump = breaks(curve._replace(values=values)) & (np.diff(at) == 1)
     if len(at) > 4 * columns:
         sides = np.flatnonzero(jump | (np.isnan(values[1:]) != np.isnan(values[:-1])))
         # Of more jumps than columns the extremes show as much.
@@ -299,19 +289,8 @@ def _curve(at: np.ndarray, values: np.ndarray, columns: int) -> Curve:
         jump = jump[kept[:-1]] & (np.diff(kept) == 1)
         at, values = at[kept], values[kept]
     before = np.flatnonzero(jump)
-    return Curve(np.insert(at, before + 1, at[before + 1]), np.insert(values, before + 1, values[before]))
-
-
-def _jumps(at: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return (points - 1,) whether the value leaps between neighbouring steps, far steeper than on both sides."""
-    if len(at) < 3:
-        return np.zeros(max(len(at) - 1, 0), bool)
-    gap, size = np.diff(at), np.abs(np.diff(values))
-    slope = np.nan_to_num(size / gap)
-    padded = np.concatenate([[slope[1]], slope, [slope[-2]]])
-    beside = np.maximum(padded[:-2], padded[2:])
-    large = size > 1e-3 * np.fmax(np.abs(values[:-1]), np.abs(values[1:]))
-    return (gap == 1) & large & (slope > 4 * beside)
+    steps, values = np.insert(at, before + 1, at[before + 1]), np.insert(values, before + 1, values[before])
+    return curve._replace(steps=steps, values=values)
 
 
 def _extremes(values: np.ndarray, columns: int) -> np.ndarray:
@@ -325,27 +304,20 @@ def _extremes(values: np.ndarray, columns: int) -> np.ndarray:
     return np.concatenate([inside[row, lowest], inside[row, highest]])
 
 
-# --- logarithmic axes ------------------------------------------------------------------------------------------------
-
-
-def floor_of_log(owner: str, lines: list[Curve], scale: str) -> float | None:
+def _ground(owner: str, found: list[np.ndarray], low: float, high: float, scale: str) -> float | None:
     """Return the lowest value of a logarithmic axis, where a 0 is drawn; None for a linear axis.
 
     It is six powers of ten below the highest value, or lower if a twentieth of the steps of a curve is.
-
-    Raises:
-        ValueError: For an unknown scale, for values below 0, and for no value above 0.
     """
     if scale not in ("linear", "log"):
         raise FieldError(owner, "scale", scale, nearest_name(str(scale), ["linear", "log"]))
     if scale == "linear":
         return None
-    low = min((float(np.nanmin(curve.values)) for curve in lines if np.isfinite(curve.values).any()), default=np.nan)
     if low < 0:
         instead = "write scale='linear' for values below 0"
         raise FieldError(owner, "scale", scale, instead, note=f", and a value is {low:.3g}")
-    above = [curve.values[curve.values > 0] for curve in lines if (curve.values > 0).any()]
-    if not above:
+    if not high > 0:
         raise FieldError(owner, "scale", scale, "write scale='linear'", note=", and no value is above 0")
-    every = np.concatenate(above)
-    return float(max(every.min(), min(1e-6 * every.max(), *(np.quantile(values, 0.05) for values in above))))
+    above = [values[values > 0] for values in found if (values > 0).any()]
+    least = min(float(values.min()) for values in above)
+    return max(least, min(1e-6 * high, *(float(np.quantile(values, 0.05)) for values in above)))

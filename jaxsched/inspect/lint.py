@@ -411,7 +411,7 @@ def _rest(schedule: Schedule, total: int) -> tuple[int, float] | None:
         step = None if end is None else max(math.ceil(end), total)
         return None if step is None else (step, _at(schedule, step)[0])
     last = min(64 * total, int(jnp.iinfo(jnp.result_type(int)).max))
-    far = sample(schedule, last, dense_opaque=2**18)
+    far = sample(schedule, last, dense=(2**18, 2**18))
     moves = np.flatnonzero(np.diff(far.values))
     step = max(int(far.steps[moves[-1] + 1]), total) if len(moves) else total
     if not far.complete or 2 * step > last + 2 * total or not np.isfinite(far.values).all():

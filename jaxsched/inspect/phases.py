@@ -17,8 +17,7 @@ from ..schedules.combine import Noise
 from ..schedules.structure import axes, marks
 
 _TOTAL = Domain("an integer, 1 or more", lambda x: np.ndim(x) == 0 and x >= 1, counts=True, whole=True)
-_DENSE = 2**20  # below this horizon every step is evaluated
-_DENSE_OPAQUE = 2**24 + 1  # below this horizon every step of a schedule with unknown marks is evaluated
+_DENSE = (2**20, 2**24 + 1)  # below these horizons every step is evaluated, of known and of unknown marks
 _CALLS = (2**12, 2**16, 2**20)  # the numbers of steps in one call. Each is one compiled program
 _GRID = 2**16  # the number of sampled steps of a longer horizon
 _MOST_MARKS = 2**16  # with more marks than this, their surroundings are not evaluated one by one
@@ -86,7 +85,7 @@ class Curve(NamedTuple):
     @property
     def rounding(self) -> float:
         """Differences up to this are rounding."""
-        return 16 * self.eps * float(np.max(np.abs(self.values)))
+        return 16 * self.eps * float(np.fmax.reduce(np.abs(self.values)))
 
 
 class Reading(NamedTuple):
@@ -202,23 +201,31 @@ def _without_noise(schedule: Schedule) -> Schedule:
     return jax.tree.map(lambda x: _without_noise(x.schedule) if is_noise(x) else x, schedule, is_leaf=is_noise)
 
 
-def sample(schedule: Schedule, total: int, dense: int = _DENSE, dense_opaque: int = _DENSE_OPAQUE) -> Curve:
-    """Evaluates all steps of a short horizon, or sampled steps, refined where something happens between two."""
-    edges = marks(schedule, total)
+def sample(schedule: Schedule, last: int, dense: tuple[int, int] = _DENSE, points: int = 65) -> Curve:
+    """Evaluates a schedule at enough of the steps 0 to `last` to locate its jumps, turns and plateaus.
+
+    Args:
+      schedule: a single concrete setting.
+      last: the last step.
+      dense: below the first, every step is evaluated; below the second, every step of a schedule whose marks are
+        unknown. A longer horizon is sampled, and refined where something happens between two steps.
+      points: the most steps between two marks, before it is refined.
+    """
+    edges = None if last < dense[0] else marks(schedule, last)
     if edges is not None and len(edges) > _MOST_MARKS:
         edges = None
-    if total < (dense_opaque if edges is None else dense):
-        steps = np.arange(total + 1)
+    if last < dense[edges is None]:
+        steps = np.arange(last + 1)
         return Curve(steps, *evaluate(schedule, steps))
     if edges is None:
-        jitter = np.random.default_rng(0).integers(0, total // _GRID, _GRID)  # against aliasing with a period
-        grid = np.arange(_GRID) * (total // _GRID) + jitter
+        jitter = np.random.default_rng(0).integers(0, last // _GRID, _GRID)  # against aliasing with a period
+        grid = np.arange(_GRID) * (last // _GRID) + jitter
     else:
-        each = np.linspace(0, 1, max(8, min(65, _GRID // len(edges))))
+        each = np.linspace(0, 1, max(8, min(points, _GRID // len(edges))))
         inner = edges[:-1, None] + np.diff(edges)[:, None] * each
         near = edges.astype(np.int64)[:, None] + np.arange(-4, 5)
         grid = np.append(inner.astype(np.int64), near)
-    steps = np.unique(np.concatenate([np.clip(grid, 0, total), [0, 1, total - 1, total]]))
+    steps = np.unique(np.concatenate([np.clip(grid, 0, last), [0, 1, last - 1, last]]))
     return _refined(schedule, Curve(steps, *evaluate(schedule, steps)))
 
 
@@ -228,7 +235,7 @@ def _refined(schedule: Schedule, curve: Curve) -> Curve:
         wide = _unresolved(curve)
         if not len(wide):
             return curve
-        if len(wide) > _MOST_INTERVALS or len(curve.steps) > 2 * _DENSE:
+        if len(wide) > _MOST_INTERVALS or len(curve.steps) > 2 * _DENSE[0]:
             break
         start, gap = curve.steps[wide], np.diff(curve.steps)[wide]
         inner = [start + gap // 8 * k + gap % 8 * k // 8 for k in range(1, 8)]
@@ -283,7 +290,8 @@ def _is_steep(curve: Curve, first: np.ndarray, width: int, factor: Any = _STEEP)
 def breaks(curve: Curve) -> np.ndarray:
     """Returns whether each interval between two steps is far steeper than those beside it."""
     change = np.diff(curve.values)
-    found = np.flatnonzero(np.abs(change) > curve.rounding)
+    slope = np.pad(np.abs(change) / np.diff(curve.steps), 1)
+    found = np.flatnonzero((np.abs(change) > curve.rounding) & ~(slope[1:-1] <= 1.5 * np.fmax(slope[:-2], slope[2:])))
     # A rise in the first step is a warmup of one step.
     found = found[(found > 0) | (change[found] < 0) | (curve.steps[1] > 1)] if len(change) > 1 else found[:0]
     before, here, after = np.sign(change[np.clip([found - 1, found, found + 1], 0, len(change) - 1)])

@@ -11,9 +11,9 @@ import numpy as np
 
 from .._errors import FieldError, FieldTypeError, nearest_name
 from ..units import Timeline
-from .curves import Curve, Drawing, Group, curves, drawing, groups, varied
+from .curves import Drawing, Group, curves, drawing, groups, varied
 from .format import count, cut, number, texts
-from .phases import Outline, outline
+from .phases import Curve, Outline, outline
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette for every colour vision, without its yellow, which is too pale on white."""
@@ -99,14 +99,13 @@ def plot(
     family = _Family(first, labels) if len(drawn.groups) == 1 and first.size else None
     styles = [family.styles()] if family else _styles(drawn.groups)
     _draw_curves(main, drawn.groups, drawn.lines, styles, per)
-    _set_limits(main, drawn)
     panels = [main]
     if beside is not None:
         _draw_curves(below, beside, [curves("plot", member, drawn.steps) for member in beside], styles, per)
         below.set_ylabel("momentum")
         panels.append(below)
     main.set_ylabel("learning rate")
-    _set_axes(panels, drawn.steps, per, unit_name)
+    _set_axes(panels, drawn, per, unit_name)
     named = False
     if single and phases is not False:
         last = drawn.steps if isinstance(drawn.steps, int) else int(drawn.steps[-1]) + 1
@@ -223,25 +222,15 @@ def _draw_curves(ax: Any, members: list[Group], lines: list[list[Curve]], styles
             ax.plot(curve.steps * per, curve.values, label=label, solid_joinstyle="round", **style, **mark)
 
 
-def _set_limits(ax: Any, drawn: Drawing) -> None:
-    seen = np.concatenate([curve.values for group in drawn.lines for curve in group])
-    seen = seen[np.isfinite(seen)]
-    if drawn.ground is not None:
-        ax.set_yscale("log", nonpositive="clip")
-        ax.set_ylim(drawn.ground / 1.6, float(seen.max()) * 1.6)
-    elif len(seen):
-        low, high = float(seen.min()), float(seen.max())
-        # A rate is compared with 0, unless 0 is far away.
-        if 0 <= low <= 0.3 * high or low == high > 0:
-            ax.set_ylim(-0.02 * high, 1.05 * high)
-
-
-def _set_axes(panels: list[Any], length: int | np.ndarray, per: float, unit_name: str) -> None:
+def _set_axes(panels: list[Any], drawn: Drawing, per: float, unit_name: str) -> None:
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-    low, high = (0.0, float(length)) if isinstance(length, int) else (float(length[0]), float(length[-1]))
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    if drawn.ground is not None:
+        panels[0].set_yscale("log", nonpositive="clip")
+        panels[0].set_ylim(drawn.ground / 1.6, drawn.high * 1.6)
+    elif drawn.from_zero:
+        panels[0].set_ylim(-0.02 * drawn.high, 1.05 * drawn.high)
+    low, high = drawn.ends
     for panel in panels:
         panel.set_xlim(low * per, high * per)
         panel.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=per >= 1))

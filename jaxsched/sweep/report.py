@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._errors import FieldError, FieldTypeError, format_value
-from ..inspect.curves import Curve, Group, curves
+from ..inspect.curves import Group, curves
 from ..inspect.format import cut, number, texts, ticks
-from ..inspect.phases import outline
+from ..inspect.phases import Curve, outline
 from ..version import __version__
 from . import report_page as page
 from .figure import ceiling, schedules_by_place
@@ -260,7 +260,7 @@ class _Report:
             drawn = _drawn(label, column, self.result.steps, wide)
             extremes = np.array([_extremes(curve.values) for curve in drawn])
             limits = _limits(extremes, ~self.lost & np.isfinite(extremes[:, 0]), _top)
-            steps, values = zip(*drawn, strict=True)
+            steps, values = [curve.steps for curve in drawn], [curve.values for curve in drawn]
             found.append(page.panel(label, steps, values, limits, self.schedule_says(label, column)))
         return found
 

@@ -148,7 +148,7 @@ def _lines(schedules: list[Schedule], steps: int) -> list[tuple[str, Any, Any]]:
     lines = [
         (f"{member.label} [{k}]" if member.size else member.label, curve.steps, curve.values)
         for member in groups("plot", schedules)
-        for k, curve in enumerate(curves("plot", member, steps))
+        for k, curve in enumerate(curves("plot", member.schedules, steps))
     ]
     if len(lines) > _MOST_LINES:
         fail(f"{len(lines)} settings in one page; write -o family.png, or at most {_MOST_LINES}")

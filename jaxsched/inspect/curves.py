@@ -48,6 +48,11 @@ class Group:
     schedule: Schedule
     size: int
 
+    @property
+    def schedules(self) -> list[Schedule]:
+        """The single schedules."""
+        return unstack(self.schedule) if self.size else [self.schedule]
+
 
 class Drawing(NamedTuple):
     """The arguments of a plot, checked and evaluated.
@@ -91,7 +96,7 @@ def drawing(
     """Check the arguments that all plots share, and evaluate the schedules."""
     members = groups(owner, schedules, labels)
     length = horizon(owner, members, steps, timeline)
-    lines = [curves(owner, member, length, columns) for member in members]
+    lines = [curves(owner, member.schedules, length, columns) for member in members]
     found = [curve.values for group in lines for curve in group]
     every = np.concatenate(found)
     seen = every[np.isfinite(every)]
@@ -195,11 +200,11 @@ def horizon(owner: str, members: list[Group], steps: Any, timeline: Timeline | N
     if timeline is not None and not isinstance(timeline, Timeline):
         raise FieldTypeError(owner, "timeline", timeline, "write Timeline(total_steps, steps_per_epoch=...)")
     if steps is None:
-        ends = [timeline.total_steps] if timeline else [end for m in members if (end := _end(m)) is not None]
-        if not ends:
+        ends = [last_step(schedule) for member in members for schedule in member.schedules if timeline is None]
+        steps = max((end for end in ends if end is not None), default=timeline and timeline.total_steps)
+        if steps is None:
             note = f", and nothing in {cut(', '.join(member.label for member in members), 80)} says how long it is"
             raise FieldError(owner, "steps", None, "write steps=, such as 10_000", note=note)
-        steps = max(ends)
     if isinstance(steps, str):
         if timeline is None:
             instead = "write timeline=Timeline(total_steps, ...) too"
@@ -216,11 +221,6 @@ def horizon(owner: str, members: list[Group], steps: Any, timeline: Timeline | N
     if np.any(array != np.floor(array)):
         raise FieldError(owner, "steps", steps, "write a whole number of steps")
     return np.unique(array.astype(np.int64)) if array.ndim else int(array)
-
-
-def _end(member: Group) -> int | None:
-    schedules = unstack(member.schedule) if member.size else [member.schedule]
-    return max((end for s in schedules if (end := last_step(s)) is not None), default=None)
 
 
 def last_step(schedule: Schedule) -> int | None:
@@ -253,27 +253,26 @@ def last_step(schedule: Schedule) -> int | None:
 # --- points ----------------------------------------------------------------------------------------------------------
 
 
-def curves(owner: str, member: Group, steps: int | np.ndarray, columns: int | None = None) -> list[Curve]:
-    """Return the curve of each schedule of a group over steps `0 ... steps - 1`, or at an array of steps.
+def curves(owner: str, schedules: list[Schedule], steps: int | np.ndarray, columns: int | None = None) -> list[Curve]:
+    """Return the curve of each schedule over steps `0 ... steps - 1`, or at an array of steps.
 
     The lowest and the highest value of each of `columns` columns are kept, and the step of a jump occurs twice: with
     the value before it and the one after it.
     """
-    size = max(member.size, 1)
-    columns = columns or (_COLUMNS if size <= 8 else _COLUMNS_OF_MANY)
-    dense = max(min(_DENSE, _EVALUATIONS // size), 4 * columns)
+    columns = columns or (_COLUMNS if len(schedules) <= 8 else _COLUMNS_OF_MANY)
+    dense = max(min(_DENSE, _EVALUATIONS // max(len(schedules), 1)), 4 * columns)
     found = []
-    try:
-        for schedule in unstack(member.schedule) if member.size else [member.schedule]:
+    for schedule in schedules:
+        try:
             if isinstance(steps, np.ndarray):
                 curve = Curve(steps, *evaluate(schedule, steps))
             else:
                 curve = sample(schedule, steps - 1, (dense, max(dense, _LEAST_DENSE)), 4 * columns)
-            found.append(_reduced(curve, columns))
-    except (jax.errors.JAXTypeError, ValueError) as error:  # an `if` on an array raises the latter
-        instead = "write it with jax.numpy, and jnp.where for an if"
-        note = " cannot be called with an array of steps in a compiled function"
-        raise FieldTypeError(owner, "schedules", member.schedule, instead, note=note) from error
+        except (jax.errors.JAXTypeError, ValueError) as error:  # an `if` on an array raises the latter
+            instead = "write it with jax.numpy, and jnp.where for an if"
+            note = " cannot be called with an array of steps in a compiled function"
+            raise FieldTypeError(owner, "schedules", schedule, instead, note=note) from error
+        found.append(_reduced(curve, columns))
     return found
 
 

@@ -15,6 +15,7 @@ from ..schedules.combine import Cooldown
 from ..schedules.structure import Placed, marks, parts, span
 from ..schedules.untuned import UntunedWarmup
 from .finding import Finding, Severity
+from .format import number
 from .phases import Curve, Jump, Reading, check, evaluate, read, sample
 
 _NOTABLE = 0.01  # smaller shares of a height, or of the horizon, are ignored
@@ -143,7 +144,7 @@ def _first_bad(context: _Context, holds: Callable[[Any], Any], why: str, fix: st
     """An error at the first step whose value fulfills `holds`."""
     step = _first(context, holds)
     if step is not None:
-        yield "error", step, f"the value is {_g(_at(context.schedule, step)[0])}: {why}", fix
+        yield "error", step, f"the value is {number(_at(context.schedule, step)[0])}: {why}", fix
 
 
 def _warmup_end(reading: Reading) -> int:
@@ -154,10 +155,6 @@ def _warmup_end(reading: Reading) -> int:
     values = reading.smooth.values[reading.smooth.steps <= rise.stop]
     done = int(reading.smooth.steps[np.argmax(values >= 0.95 * np.max(values))])
     return done if done < 0.9 * rise.stop else rise.stop
-
-
-def _g(x: float) -> str:
-    return f"{x:.4g}"
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
@@ -211,7 +208,7 @@ def _(context: _Context) -> _Findings:
             share, of = wasted / stop, f"{stop} steps of warmup"
     updates = "first update has" if wasted == 1 else f"first {wasted} updates have"
     message = f"the {updates} a rate of 0, {100 * share:.2g}% of the {of}"
-    yield "warning", 0, message, f"write an init_value above 0, such as {_g(peak / 100)}"
+    yield "warning", 0, message, f"write an init_value above 0, such as {number(peak / 100)}"
 
 
 @_check("zero-stretch")
@@ -269,7 +266,7 @@ def _limited(found: list[tuple[int, str, str]], rest: str) -> _Findings:
 def _(context: _Context) -> _Findings:
     found = []
     for step, *both in _wrong_jumps(context):
-        before, after = map(_g, both)
+        before, after = map(number, both)
         fix = f"write a next piece that begins at {before}, or a ramp to it"
         found.append((step, f"jump from {before} to {after}", fix))
     yield from _limited(found, ", and {} more such jumps")
@@ -279,7 +276,7 @@ def _(context: _Context) -> _Findings:
 def _(context: _Context) -> _Findings:
     course, found = context.reading.course, []
     for i in context.reading.spikes:
-        before, here, after = map(_g, course.values[i - 1 : i + 2])
+        before, here, after = map(number, course.values[i - 1 : i + 2])
         message = f"the value is {here} for one update, between {before} and {after}"
         fix = "write pieces that meet: each begins at the value at which the one before it ends"
         found.append((int(course.steps[i]), message, fix))
@@ -301,7 +298,7 @@ def _(context: _Context) -> _Findings:
         if top < (1 - _NOTABLE) * peak:
             warmup = _number(schedule, "warmup_steps")
             why = f"its warmup_steps={int(warmup)} do not end" if warmup else "its rise does not end"
-            message = f"the value comes to {_g(top)} and never to {name}={_g(peak)}: {why} in {length} steps"
+            message = f"the value comes to {number(top)} and never to {name}={number(peak)}: {why} in {length} steps"
             fix = f"write a shorter warmup, such as {max(1, length // 10)} steps"
             yield "warning", round(start + length * unit) - 1, message, fix
 
@@ -330,7 +327,7 @@ def _(context: _Context) -> _Findings:
     fix = f"write a warmup of {needed} steps, or the schedule * untuned_warmup({b2:g})"
     if needed > total / 2:
         fix = f"write the schedule * untuned_warmup({b2:g}), or a longer training; of the values of b2, "
-        fix += f"{_g(1 - 20 / max(total, 40))} asks for a tenth of the horizon"
+        fix += f"{number(1 - 20 / max(total, 40))} asks for a tenth of the horizon"
     yield "warning", 0, f"{has}, and Adam's b2={b2:g} asks for {needed}, 2 / (1 - b2)", fix
 
 
@@ -354,10 +351,10 @@ def _(context: _Context) -> _Findings:
     if values[i + 1] > values[i] or held < max(2, _NOTABLE * total) or (i > 0 and values[i] == values[i - 1] and rest):
         return  # it rises, or ends with a stair
     if rest == 0 or 0 < rest < 1e-3 * context.reading.outline.peak:
-        message = f"the value is {_g(rest)} from here on: the last {held} of {total} steps learn nothing"
+        message = f"the value is {number(rest)} from here on: the last {held} of {total} steps learn nothing"
         yield "warning", start, message, f"{_fix_end(context)}, or fewer steps"
     elif held > 0.1 * total:
-        message = f"the decay ends, and the last {held} of {total} steps stay at {_g(rest)}"
+        message = f"the decay ends, and the last {held} of {total} steps stay at {number(rest)}"
         yield "note", start, message, f"{_fix_end(context)}, if that is not meant"
 
 
@@ -429,7 +426,9 @@ def _(context: _Context) -> _Findings:
     step, rest = _rest(context.reading.clean, context.total) or (0, 0.0) if decays else (0, 0.0)
     above = value - rest > _NOTABLE * (outline.peak - rest) or value > 1.5 * rest > 0
     if step > context.total and above:
-        message = f"the decay from {_g(outline.peak)} is cut off at {_g(value)}, and would end at {_g(rest)}"
+        message = (
+            f"the decay from {number(outline.peak)} is cut off at {number(value)}, and would end at {number(rest)}"
+        )
         yield "warning", context.total, f"{message}, at step {step}", _fix_end(context)
 
 
@@ -442,7 +441,7 @@ def _(context: _Context) -> _Findings:
             continue
         here, there = _at(schedule, length, own)
         if abs(here - there) > _NOTABLE * context.height:
-            name, gap = type(schedule).__name__, f"at {_g(here)} and not at {_g(there)}"
+            name, gap = type(schedule).__name__, f"at {number(here)} and not at {number(there)}"
             message = f"the {name} has total_steps={own}, and stops after {length}, {gap}"
             yield "warning", context.total, message, f"write total_steps={length} in it"
 
@@ -451,7 +450,7 @@ def _(context: _Context) -> _Findings:
 def _(context: _Context) -> _Findings:
     decays = [type(p.schedule).__name__ for p in context.parts if "Decay" in type(p.schedule).__name__]
     if decays and np.ptp(context.curve.values) == 0:
-        value = _g(context.reading.outline.first)
+        value = number(context.reading.outline.first)
         message = f"the value is {value} at all {context.total} steps, although there is a {decays[0]}"
         yield "warning", None, message, "write a decay_rate below 1, or an end_value below the first"
 
@@ -469,8 +468,10 @@ def _(context: _Context) -> _Findings:
     left = (last - before) / (top - before)
     fix = f"write a horizon at the end of a cycle, such as {restart} steps"
     if restart == context.total - 1:
-        message = f"a cycle begins at the last update: it runs at {_g(last)}, and the one before at {_g(before)}"
+        message = (
+            f"a cycle begins at the last update: it runs at {number(last)}, and the one before at {number(before)}"
+        )
         yield "warning", restart, message, fix
     elif left > 0.1:
-        message = f"the cycle that begins here is cut off at {_g(last)}, {100 * left:.0f}% of its height"
+        message = f"the cycle that begins here is cut off at {number(last)}, {100 * left:.0f}% of its height"
         yield "note", restart, message, fix

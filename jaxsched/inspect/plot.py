@@ -101,7 +101,7 @@ def plot(
     _draw_curves(main, drawn.groups, drawn.lines, styles, per)
     panels = [main]
     if beside is not None:
-        _draw_curves(below, beside, [curves("plot", member, drawn.steps) for member in beside], styles, per)
+        _draw_curves(below, beside, [curves("plot", member.schedules, drawn.steps) for member in beside], styles, per)
         below.set_ylabel("momentum")
         panels.append(below)
     main.set_ylabel("learning rate")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._errors import FieldError, FieldTypeError, format_value
-from ..inspect.curves import Group, curves
+from ..inspect.curves import curves
 from ..inspect.format import cut, number, texts, ticks
 from ..inspect.phases import Curve, outline
 from ..version import __version__
@@ -23,7 +23,6 @@ from . import report_page as page
 from .figure import ceiling, schedules_by_place
 from .frames import columns, ends, family
 from .report_page import Column
-from .settings import grouped_settings
 
 if TYPE_CHECKING:
     from .result import Mode, SweepResult
@@ -257,7 +256,8 @@ class _Report:
         wide = min(_COLUMNS, page.most_points(len(self.rows), self.panels, 4 * _COLUMNS) // 2)
         for name, column in self.places.items():
             label = _words(name) or "learning rate"
-            drawn = _drawn(label, column, self.result.steps, wide)
+            known = iter(curves("SweepResult", [s for s in column if s is not None], self.result.steps, wide))
+            drawn = [Curve(np.zeros(0, int), np.zeros(0)) if s is None else next(known) for s in column]
             extremes = np.array([_extremes(curve.values) for curve in drawn])
             limits = _limits(extremes, ~self.lost & np.isfinite(extremes[:, 0]), _top)
             steps, values = [curve.steps for curve in drawn], [curve.values for curve in drawn]
@@ -489,17 +489,6 @@ def _figure(name: str, drawn: Any, says: str, labels: Sequence[str] = ()) -> str
 
 def _panels(name: str, panels: list[dict[str, Any]], nothing: str) -> str:
     return _figure(name, panels, panels[0]["says"] if panels else nothing, [panel["label"] for panel in panels])
-
-
-def _drawn(label: str, column: Sequence[Any], steps: int, wide: int) -> list[Curve]:
-    """Return the curve of each schedule by its extremes in `wide` columns, and its jumps; empty for None."""
-    found = [Curve(np.zeros(0, np.int64), np.zeros(0))] * len(column)
-    there = [i for i, schedule in enumerate(column) if schedule is not None]
-    for group in grouped_settings([column[i] for i in there]):
-        made = curves("SweepResult", Group(label, group.settings, len(group.index)), steps, wide)
-        for i, curve in zip(group.index.tolist(), made, strict=True):
-            found[there[i]] = curve
-    return found
 
 
 def _extremes(values: np.ndarray) -> tuple[float, float]:

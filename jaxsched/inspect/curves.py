@@ -19,18 +19,10 @@ from ..units import Timeline
 from .format import cut, number
 from .phases import Curve, breaks, evaluate, sample
 
-_DENSE = 2**20
-"""Below this many steps a schedule is evaluated at every step."""
-
-_EVALUATIONS = 2**26
-"""The limit of schedules times steps for evaluating a stack at every step."""
-
-_LEAST_DENSE = 2**16
-"""Below this many steps a schedule with unknown marks is evaluated at every step in any case."""
-
-_COLUMNS = 1024
-"""Columns of pixels in a picture of few schedules."""
-
+_DENSE = 2**20  # below this many steps a schedule is evaluated at every step
+_EVALUATIONS = 2**26  # the limit of schedules times steps for evaluating a stack at every step
+_LEAST_DENSE = 2**16  # below this many steps a schedule with unknown marks is evaluated at every step in any case
+_COLUMNS = 1024  # columns of pixels in a picture of few schedules
 _COLUMNS_OF_MANY = 256
 
 

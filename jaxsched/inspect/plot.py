@@ -23,13 +23,10 @@ _LINES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 
 PHASES = {"warmup": "#E69F00", "rise": "#CC79A7", "stable": "#8C8C8C", "decay": "#56B4E9"}
 
-_MANY = 48
-"""From this many curves on, a family is drawn with thin lines."""
-
+_MANY = 48  # from this many curves on, a family is drawn with thin lines
 _MOST_RESTARTS = 60
 
-_FEW_POINTS = 24
-"""Up to this many points of a curve, each is marked."""
+_FEW_POINTS = 24  # up to this many points of a curve, each is marked
 
 
 def plot(

@@ -19,27 +19,20 @@ from .curves import Drawing, drawing, varied
 from .format import count, cut, number, texts, ticks
 from .phases import Curve
 
-_COLOURS = (33, 208, 35, 170, 44, 178)
-"""Of the 256 terminal colours: visible on black and on white."""
-
+_COLOURS = (33, 208, 35, 170, 44, 178)  # of the 256 terminal colours: visible on black and on white
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 _TRAILING = re.compile(r"(?:\s|\x1b\[[0-9;]*m)+$")
 
 _ASCII = str.maketrans({**dict.fromkeys("┌┐└┘├┤┬┴┼", "+"), "─": "-", "│": "|"})
 
-_WIDEST = 120
-"""The most columns that are used of a terminal."""
-
+_WIDEST = 120  # the most columns that are used of a terminal
 _NARROWEST = 10
 
-_LOWEST = 5
-"""The fewest lines of a frame: two of its own, one of numbers, two of dots."""
-
+_LOWEST = 5  # the fewest lines of a frame: two of its own, one of numbers, two of dots
 _MOST_OF_A_STACK = 64
 
-_LOCK = threading.Lock()
-"""plotext has one terminal for the whole process."""
+_LOCK = threading.Lock()  # plotext has one terminal for the whole process
 
 
 class _Axis(NamedTuple):

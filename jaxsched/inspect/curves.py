@@ -100,12 +100,7 @@ def drawing(
 
 
 def groups(owner: str, schedules: Any, labels: Any = None, name: str = "schedules") -> list[Group]:
-    """Return a schedule, a stack, a callable, a number, or a list or dict of these, as a list of groups.
-
-    Raises:
-        TypeError: For what is not a schedule.
-        ValueError: For no schedules, for a partly stacked or traced schedule, and for labels that are not one each.
-    """
+    """Return a schedule, a stack, a callable, a number, or a list or dict of these, as a list of groups."""
     named = isinstance(schedules, Mapping)
     several = named or isinstance(schedules, (list, tuple))
     items = list(schedules.values() if named else schedules if several else [schedules])
@@ -183,12 +178,7 @@ def varied(stacked: Schedule) -> dict[str, np.ndarray]:
 
 
 def horizon(owner: str, members: list[Group], steps: Any, timeline: Timeline | None) -> int | np.ndarray:
-    """Return the number of steps to draw, or a sorted array of the steps.
-
-    Raises:
-        ValueError: For less than one step, for a step that cannot be counted, and if no schedule has an end.
-        TypeError: For what is not a number of steps.
-    """
+    """Return the number of steps to draw, or a sorted array of the steps."""
     if timeline is not None and not isinstance(timeline, Timeline):
         raise FieldTypeError(owner, "timeline", timeline, "write Timeline(total_steps, steps_per_epoch=...)")
     if steps is None:

@@ -19,7 +19,8 @@ from .format import number
 from .phases import Curve, Jump, Reading, check, evaluate, read, sample
 
 _NOTABLE = 0.01  # smaller shares of a height, or of the horizon, are ignored
-_MOST_FINDINGS = 3  # of jumps and of spikes, so many are findings; the last one counts the rest
+_COUNTED = ("jump", "spike")
+_MOST_FINDINGS = 3  # of each of these, so many are findings; the last one counts the rest
 _PEAKS = ("peak_value", "peak_lr", "max_lr")  # the names of the field with the largest value, here and in the peers
 _TABLES = ("boundaries", "milestones", "knots")  # the names of the fields that list steps where pieces begin
 _FATAL = ("not-finite", "all-zero")  # the findings that make all others meaningless
@@ -55,26 +56,24 @@ def _check(name: str, *causes: str) -> Callable[[Callable[[_Context], _Findings]
 def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Finding]:
     """Returns the likely mistakes of a schedule for a training of `total_steps`, sorted by step; [] if there are none.
 
-    The checks read the values that `outline` evaluates, so any schedule is accepted; a few read fields by their names.
-    In a horizon of which not every step is evaluated, a value that is wrong for a few steps may be missed.
+    The checks read the values that `outline` evaluates, and a few read fields by their names. Where `outline` does not
+    evaluate every step, a value that is wrong for a few steps may be missed.
       not-finite: a value that is NaN or infinite.
       negative: a value below 0.
       all-zero: a rate of 0 at every step.
-      zero-start: a rate of 0 at step 0 that wastes updates: without a rise from it, or for more than a tenth of the
-        rise (a warmup from 0 of less than 10 steps) or of a twentieth of the horizon. The single update that a longer
-        warmup from 0 wastes is not reported.
+      zero-start: a rate of 0 at step 0, without a rise from it, or for more than a tenth of the rise (a warmup from 0
+        of less than 10 steps) or a twentieth of the horizon. The single lost update of a longer warmup is accepted.
       zero-stretch: a rate of 0 between others.
       jump: a discontinuity that is neither a stair (down, or one of several up) nor a warm restart.
       spike: a single update with a far larger or far smaller value than both of its neighbors.
       peak: a `peak_value` that is not reached within the horizon.
       warmup: a rise that is longer than all that follows it.
-      short-horizon: the schedule ends before the horizon: a warning if the rate is 0 from there on, a note if it is
-        held above 0 for more than a tenth of the horizon.
+      short-horizon: an end before the horizon: a warning if the rate is 0 from there on, a note if it is held above 0
+        for more than a tenth of the horizon.
       cut-off: a decay that the horizon cuts off above its end.
       overrun: pieces, a first cycle, a first stair or a `total_steps` beyond the horizon.
       constant: a decay that never changes the value.
-      cut-cycle: a last cycle that the horizon cuts off before its value has come down: a warning if only its peak
-        is left, at the last update.
+      cut-cycle: a last cycle that the horizon cuts off high: a warning if only its peak is left, at the last update.
       momentum: a momentum of 1 or more.
       part-step: a length such as `warmup_steps=0.1`, below one step, where a share was meant.
       b2: a warmup shorter than the `2 / (1 - b2)` steps that Adam's second moment needs.
@@ -83,9 +82,6 @@ def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Fi
       schedule: a schedule, a callable or a number; a single setting (unstack first).
       total_steps: the number of training steps, 1 or more.
       b2: Adam's `b2`, from 0 to below 1; None skips its check.
-
-    Raises:
-      TypeError, ValueError: as `outline`, and for a `b2` outside of its range.
 
     Example:
       >>> import jaxsched as js
@@ -108,8 +104,13 @@ def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Fi
     context = _Context(schedule, total, b2, reading, inside, reading.smooth, updates, height, _warmup_end(reading))
     found: list[Finding] = []
     for name, causes, find in _CHECKS:
-        if not any(finding.check in causes for finding in found):
-            found += [Finding(step, severity, name, *words) for severity, step, *words in find(context)]
+        if any(finding.check in causes for finding in found):
+            continue
+        new = [Finding(step, severity, name, *words) for severity, step, *words in find(context)]
+        if name in _COUNTED and len(new) > _MOST_FINDINGS:
+            last, more = new[_MOST_FINDINGS - 1], len(new) - _MOST_FINDINGS
+            new = [*new[: _MOST_FINDINGS - 1], last._replace(message=f"{last.message}, and {more} more such {name}s")]
+        found += new
     return sorted(found, key=lambda finding: -1 if finding.step is None else finding.step)
 
 
@@ -140,13 +141,6 @@ def _first(context: _Context, holds: Callable[[Any], Any]) -> int | None:
     return high
 
 
-def _first_bad(context: _Context, holds: Callable[[Any], Any], why: str, fix: str) -> _Findings:
-    """An error at the first step whose value fulfills `holds`."""
-    step = _first(context, holds)
-    if step is not None:
-        yield "error", step, f"the value is {number(_at(context.schedule, step)[0])}: {why}", fix
-
-
 def _warmup_end(reading: Reading) -> int:
     """The last step of the first rise, 0 without one; of a rise that only approaches its end, where 95% is done."""
     rise = next((phase for phase in reading.outline.phases if phase.name != "stable"), None)
@@ -160,10 +154,34 @@ def _warmup_end(reading: Reading) -> int:
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-@_check("not-finite")
-def _(context: _Context) -> _Findings:
-    fix = "write a formula that is finite at this step"
-    yield from _first_bad(context, lambda v: ~np.isfinite(v), "every parameter becomes useless", fix)
+def _check_values(name: str, bad: Callable[[_Context, Any], Any], why: str, fix: str) -> None:
+    """A check whose error is at the first step with a `bad` value."""
+
+    @_check(name)
+    def _(context: _Context) -> _Findings:
+        step = _first(context, lambda values: bad(context, values))
+        if step is not None:
+            yield "error", step, f"the value is {number(_at(context.schedule, step)[0])}: {why}", fix
+
+
+_check_values(
+    "not-finite",
+    lambda context, values: ~np.isfinite(values),
+    "every parameter becomes useless",
+    "write a formula that is finite at this step",
+)
+_check_values(
+    "negative",
+    lambda context, values: values < -4 * context.curve.eps * context.height,
+    "below 0 an optimizer ascends",
+    "write .clip(lo=0.0) behind the schedule, or no minus sign: optax's learning rates are positive",
+)
+_check_values(
+    "momentum",
+    lambda context, values: (values >= 1) & any("momentum" in field.name for field in context.schedule._fields),
+    "a momentum of 1 or more never forgets a gradient",
+    "write a momentum below 1, such as 0.95",
+)
 
 
 @_check("all-zero")
@@ -183,15 +201,6 @@ def _(context: _Context) -> _Findings:
                 message = f"{field.name}={length:g} of {type(part.schedule).__name__} is less than one step"
                 share = f"if {100 * length:g}% of {context.total} steps is meant"
                 yield "warning", part.start, message, f"write {field.name}={round(length * context.total)}, {share}"
-
-
-@_check("negative")
-def _(context: _Context) -> _Findings:
-    rounding = 4 * context.curve.eps * context.height
-    fix = "write .clip(lo=0.0) behind the schedule"
-    if not (context.updates > 0).any():
-        fix = "write it without the minus sign: optax's learning rates are positive"
-    yield from _first_bad(context, lambda v: v < -rounding, "below 0 an optimizer ascends", fix)
 
 
 @_check("zero-start")
@@ -217,13 +226,6 @@ def _(context: _Context) -> _Findings:
         if name == "stable" and context.curve.values[np.searchsorted(context.curve.steps, start)] == 0:
             message = f"the value is 0 for {stop - start} steps, up to step {stop}: nothing is learned"
             yield "warning", start, message, "write an end_value above 0, or no pause"
-
-
-@_check("momentum")
-def _(context: _Context) -> _Findings:
-    if any("momentum" in field.name for field in context.schedule._fields):
-        why = "a momentum of 1 or more never forgets a gradient"
-        yield from _first_bad(context, lambda v: v >= 1, why, "write a momentum below 1, such as 0.95")
 
 
 # --- jumps and phases ------------------------------------------------------------------------------------------------
@@ -255,32 +257,22 @@ def _wrong_jumps(context: _Context) -> list[Jump]:
     return found
 
 
-def _limited(found: list[tuple[int, str, str]], rest: str) -> _Findings:
-    """Warnings of the first ones; the last one of these counts the rest."""
-    more = len(found) - _MOST_FINDINGS
-    for i, (step, message, fix) in enumerate(found[:_MOST_FINDINGS], 1):
-        yield "warning", step, message + (rest.format(more) if more > 0 and i == _MOST_FINDINGS else ""), fix
-
-
 @_check("jump")
 def _(context: _Context) -> _Findings:
-    found = []
     for step, *both in _wrong_jumps(context):
         before, after = map(number, both)
         fix = f"write a next piece that begins at {before}, or a ramp to it"
-        found.append((step, f"jump from {before} to {after}", fix))
-    yield from _limited(found, ", and {} more such jumps")
+        yield "warning", step, f"jump from {before} to {after}", fix
 
 
 @_check("spike")
 def _(context: _Context) -> _Findings:
-    course, found = context.reading.course, []
+    steps, values = context.reading.course[:2]
     for i in context.reading.spikes:
-        before, here, after = map(number, course.values[i - 1 : i + 2])
+        before, here, after = map(number, values[i - 1 : i + 2])
         message = f"the value is {here} for one update, between {before} and {after}"
         fix = "write pieces that meet: each begins at the value at which the one before it ends"
-        found.append((int(course.steps[i]), message, fix))
-    yield from _limited(found, ", and so {} times more")
+        yield "warning", int(steps[i]), message, fix
 
 
 @_check("peak")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import FieldError, FieldTypeError, format_value, is_traced
+from .._errors import FieldError, FieldTypeError, is_traced
 from ..fields import Domain, validate
 from ..schedules.base import Schedule, as_schedule
 from ..schedules.combine import Noise
@@ -113,28 +113,20 @@ class Reading(NamedTuple):
 def outline(schedule: Any, total_steps: int) -> Outline:
     """Returns the phases, restarts, jumps and peak of a schedule over a training of `total_steps`.
 
-    Everything is read off the values, so any schedule or callable is accepted. Up to 2**20 steps every step is
-    evaluated, and up to 2**24 steps if the steps where the formula changes are unknown (a callable). A longer horizon
-    is sampled, near the steps where the formula changes if they are known, and refined until each jump, turn and edge
-    of a plateau is located exactly; events between two sampled steps may be missed.
-
-    Noise that `Schedule.noise` adds is left out of phases, restarts and jumps. For other noise, and for curves with
-    more events than can be located, the phases are those of the medians of 64 blocks of steps, without restarts and
-    jumps.
+    Up to 2**20 steps every step is evaluated, and up to 2**24 steps of a callable. A longer horizon is sampled, and
+    refined until each jump, turn and edge of a plateau is located exactly; events between two sampled steps may be
+    missed. Noise that `Schedule.noise` adds is left out of phases, restarts and jumps. For other noise, and for curves
+    with more events than can be located, the phases are those of the medians of 64 blocks of steps, without restarts
+    and jumps.
 
     Args:
       schedule: a schedule, a callable or a number; a single setting (unstack first).
       total_steps: the number of training steps, 1 or more.
 
-    Raises:
-      ValueError: for stacked settings and for less than one step.
-      TypeError: for what is not a schedule, and for a `total_steps` that is not an integer.
-
     Example:
       >>> import jaxsched as js
       >>> from jaxsched.inspect import outline
-      >>> found = outline(js.WarmupStableDecay(1.0, warmup_steps=10, total_steps=100, decay_steps=20), 100)
-      >>> [(phase.name, phase.start, phase.stop) for phase in found.phases]
+      >>> [tuple(phase) for phase in outline(js.WarmupStableDecay(1.0, 10, 100, decay_steps=20), 100).phases]
       [('warmup', 0, 10), ('stable', 10, 80), ('decay', 80, 100)]
       >>> outline(js.CosineWarmRestarts(1.0, period=50), 150).restarts
       (50, 100)
@@ -183,10 +175,8 @@ def evaluate(schedule: Schedule, steps: np.ndarray) -> tuple[np.ndarray, float]:
     for start in range(0, len(padded), size):
         values = schedule(padded[start : start + size])
         if values.shape not in ((), (size,)):
-            given = f"{values.shape} for steps of the shape {(size,)}"
-            raise ValueError(
-                f"{format_value(schedule)} gives values of the shape {given}; it must give one value a step."
-            )
+            note = f" gives values of the shape {values.shape} for steps of the shape {(size,)}"
+            raise FieldError("outline", "schedule", schedule, "write one that gives one value a step", note=note)
         eps = float(jnp.finfo(values.dtype).eps)
         found.append(np.broadcast_to(np.asarray(values).astype(np.float64), size))
     return np.concatenate(found)[: len(steps)], eps
@@ -194,22 +184,18 @@ def evaluate(schedule: Schedule, steps: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _without_noise(schedule: Schedule) -> Schedule:
     """Replaces each `Noise` inside by the schedule that it is added to."""
-
-    def is_noise(x: Any) -> bool:
-        return isinstance(x, Noise)
-
-    return jax.tree.map(lambda x: _without_noise(x.schedule) if is_noise(x) else x, schedule, is_leaf=is_noise)
+    return jax.tree.map(
+        lambda x: _without_noise(x.schedule) if isinstance(x, Noise) else x,
+        schedule,
+        is_leaf=lambda x: isinstance(x, Noise),
+    )
 
 
 def sample(schedule: Schedule, last: int, dense: tuple[int, int] = _DENSE, points: int = 65) -> Curve:
     """Evaluates a schedule at enough of the steps 0 to `last` to locate its jumps, turns and plateaus.
 
-    Args:
-      schedule: a single concrete setting.
-      last: the last step.
-      dense: below the first, every step is evaluated; below the second, every step of a schedule whose marks are
-        unknown. A longer horizon is sampled, and refined where something happens between two steps.
-      points: the most steps between two marks, before it is refined.
+    Every step below the first of `dense`, and below the second if the marks are unknown. A longer horizon is sampled,
+    with up to `points` steps between two marks, and refined where something happens between two steps.
     """
     edges = None if last < dense[0] else marks(schedule, last)
     if edges is not None and len(edges) > _MOST_MARKS:
@@ -364,7 +350,7 @@ def _outline(raw: Curve, course: Curve, smooth: Curve, spikes: np.ndarray, noisy
     peak = int(np.argmax(updates))
     if not np.isfinite(updates[peak]):
         return Outline((), (), (), 0, float("nan"), first, last)
-    phases, restarts, at = _block_course(smooth, total) if noisy else _exact_course(smooth, total)
+    phases, restarts, at = (_block_phases(smooth, total), [], []) if noisy else _exact_course(smooth, total)
     # Every spike is a jump, and a jump back.
     jumps = [*(_jump(smooth, i) for i in at), *(_jump(course, i) for k in spikes for i in (k, k + 1))]
     found = {jump.step: jump for jump in jumps if jump.step < total and jump.step not in restarts}
@@ -374,10 +360,6 @@ def _outline(raw: Curve, course: Curve, smooth: Curve, spikes: np.ndarray, noisy
 
 def _jump(curve: Curve, i: int) -> Jump:
     return Jump(int(curve.steps[i]), float(curve.values[i - 1]), float(curve.values[i]))
-
-
-_Course = tuple[tuple[Phase, ...], list[int], list[int]]
-"""The phases, the steps of the restarts, and the indices of the jumps of a curve."""
 
 
 def _phases(ways: np.ndarray, steps: np.ndarray, cuts: np.ndarray, total: int) -> tuple[Phase, ...]:
@@ -390,7 +372,8 @@ def _phases(ways: np.ndarray, steps: np.ndarray, cuts: np.ndarray, total: int) -
     return tuple(Phase(name, a, b) for name, (a, b) in zip(names, itertools.pairwise(ends), strict=True))
 
 
-def _exact_course(curve: Curve, total: int) -> _Course:
+def _exact_course(curve: Curve, total: int) -> tuple[tuple[Phase, ...], list[int], list[int]]:
+    """The phases, the steps of the restarts, and the indices of the jumps of a curve."""
     steps, values = curve[:2]
     if len(steps) < 2 or np.ptp(values) <= curve.rounding:
         return (Phase("stable", 0, total),), [], []
@@ -450,7 +433,7 @@ def _mark_plateaus(curve: Curve, ways: np.ndarray, jumps: np.ndarray) -> None:
             ways[a:b] = 0
 
 
-def _block_course(curve: Curve, total: int) -> _Course:
+def _block_phases(curve: Curve, total: int) -> tuple[Phase, ...]:
     """The phases of the medians of up to 64 blocks of steps."""
     steps, values = curve[:2]
     count = min(64, len(steps) // 8)
@@ -460,7 +443,7 @@ def _block_course(curve: Curve, total: int) -> _Course:
     # A block of 64 steps of noise has a median with an eighth of its standard deviation.
     least = max(float(np.median([np.std(block) for block in blocks])) / 2, 0.02 * float(np.ptp(medians)))
     if np.ptp(medians) <= least:
-        return (Phase("stable", 0, total),), [], []
+        return (Phase("stable", 0, total),)
     pivots = _turns(medians, lambda a, b: abs(a - b) > least)
     ways = np.zeros(count, int)
     for a, b in itertools.pairwise(pivots):
@@ -471,4 +454,4 @@ def _block_course(curve: Curve, total: int) -> _Course:
         if b - a >= 0.15 * count:
             ways[a:b] = 0
     cuts = np.flatnonzero(np.diff(ways)) + 1
-    return _phases(ways, steps[bounds[:-1]], cuts, total), [], []
+    return _phases(ways, steps[bounds[:-1]], cuts, total)

@@ -502,6 +502,7 @@ def _limits(
 
     What diverged explodes first, and may lie anywhere: it does not choose the view where something else can.
     """
+    values = np.where(np.isfinite(values), values, np.nan)
     seen = values[kept] if np.isfinite(values[kept]).any() else values
     seen = seen[np.isfinite(seen).any(axis=1)]
     if not seen.size:

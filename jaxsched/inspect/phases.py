@@ -353,7 +353,8 @@ def _outline(raw: Curve, course: Curve, smooth: Curve, spikes: np.ndarray, noisy
     phases, restarts, at = (_block_phases(smooth, total), [], []) if noisy else _exact_course(smooth, total)
     # Every spike is a jump, and a jump back.
     jumps = [*(_jump(smooth, i) for i in at), *(_jump(course, i) for k in spikes for i in (k, k + 1))]
-    found = {jump.step: jump for jump in jumps if jump.step < total and jump.step not in restarts}
+    taken = {*restarts, total}
+    found = {jump.step: jump for jump in jumps if jump.step not in taken}
     ordered = tuple(found[step] for step in sorted(found))
     return Outline(phases, tuple(restarts), ordered, int(raw.steps[peak]), float(updates[peak]), first, last)
 
@@ -389,25 +390,25 @@ def _exact_course(curve: Curve, total: int) -> tuple[tuple[Phase, ...], list[int
     cuts = np.flatnonzero((np.diff(ways) != 0) | seams) + 1
     up, turns = _restarts(curve, pivots, jumps)
     at = np.flatnonzero(jumps)
-    large = [i + 1 for i in at[_large(curve, at)].tolist() if i + 1 not in up]
-    turns = [i for i in turns if steps[i] < total and i not in large]
-    restarts = [int(steps[i]) for i in sorted([*up, *(turns if len(turns) > 1 else [])]) if steps[i] < total]
-    return _phases(ways, steps, cuts, total), restarts, large
+    large = set((at[_large(curve, at)] + 1).tolist()) - up
+    turns = {i for i in turns if steps[i] < total} - large
+    restarts = steps[sorted(up | turns if len(turns) > 1 else up)]
+    return _phases(ways, steps, cuts, total), restarts[restarts < total].tolist(), sorted(large)
 
 
-def _restarts(curve: Curve, pivots: list[int], jumps: np.ndarray) -> tuple[list[int], list[int]]:
+def _restarts(curve: Curve, pivots: list[int], jumps: np.ndarray) -> tuple[set[int], set[int]]:
     """The indices of the restarts that are jumps, and of the smooth turns."""
-    values, found, turns = curve.values, [], []
+    values, found, turns = curve.values, set(), set()
     for before, valley, top in zip(pivots, pivots[1:], pivots[2:], strict=False):
         if not values[before] > values[valley] < values[top]:
             continue
         left = valley + int(np.argmax(values[valley : top + 1] != values[valley])) - 1  # the last step of the bottom
         rest = values[left + 1 :]
         if not jumps[left]:
-            turns.append(left)
+            turns.add(left)
         # A jump up to a level that stays is no restart: another decay, or at least its first step, must follow.
         elif turns or found or top < len(values) - 1 or len(rest) <= 2 or np.any(rest < rest[0]):
-            found.append(left + 1)
+            found.add(left + 1)
     return found, turns
 
 

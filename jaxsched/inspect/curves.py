@@ -153,14 +153,7 @@ def _name(schedule: Schedule) -> str:
 
 
 def varied(stacked: Schedule) -> dict[str, np.ndarray]:
-    """Return the hyperparameters that differ between stacked schedules, by their shortest unique names.
-
-    Example:
-        >>> import jaxsched as js
-        >>> from jaxsched.inspect.curves import varied
-        >>> list(varied(js.grid(js.Linear, init_value=[1.0, 2.0], end_value=0.0, steps=[5, 9])))
-        ['init_value', 'steps']
-    """
+    """Return the hyperparameters that differ between stacked schedules, by their shortest unique names."""
     found: dict[tuple[str, ...], np.ndarray] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(stacked):
         name = tuple(str(getattr(key, "name", getattr(key, "idx", key))) for key in path)

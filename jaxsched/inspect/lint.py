@@ -209,14 +209,11 @@ def _(context: _Context) -> _Findings:
     if context.updates[0] != 0 or peak <= 0:
         return
     wasted = _first(context, lambda v: v != 0) or total
-    share, of = wasted / total, f"{total} steps"
-    if stop > wasted:
-        if 10 * wasted <= stop and 20 * wasted <= total:
-            return
-        if 10 * wasted > stop:
-            share, of = wasted / stop, f"{stop} steps of warmup"
+    if wasted <= 0.1 * stop and wasted <= 0.05 * total:
+        return
+    length, of = (stop, "steps of warmup") if 0.1 * stop < wasted < stop else (total, "steps")
     updates = "first update has" if wasted == 1 else f"first {wasted} updates have"
-    message = f"the {updates} a rate of 0, {100 * share:.2g}% of the {of}"
+    message = f"the {updates} a rate of 0, {100 * wasted / length:.2g}% of the {length} {of}"
     yield "warning", 0, message, f"write an init_value above 0, such as {number(peak / 100)}"
 
 
@@ -415,7 +412,7 @@ def _rest(schedule: Schedule, total: int) -> tuple[int, float] | None:
 def _(context: _Context) -> _Findings:
     outline, value = context.reading.outline, float(context.curve.values[-1])
     decays = outline.phases[-1].name == "decay" and not context.reading.noisy
-    step, rest = _rest(context.reading.clean, context.total) or (0, 0.0) if decays else (0, 0.0)
+    step, rest = (_rest(context.reading.clean, context.total) if decays else None) or (0, 0.0)
     above = value - rest > _NOTABLE * (outline.peak - rest) or value > 1.5 * rest > 0
     if step > context.total and above:
         message = (

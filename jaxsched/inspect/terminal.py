@@ -77,9 +77,7 @@ def terminal_plot(
         The lines, without trailing spaces and without a final end of line.
 
     Raises:
-        ValueError: If no schedule has an end and `steps` is None, for a width or height that is too small, and for
-            values below 0 on a logarithmic axis.
-        TypeError: For what is not a schedule.
+        ValueError: If no schedule has an end and `steps` is None, and for values below 0 on a logarithmic axis.
 
     Example:
         >>> import jaxsched as js

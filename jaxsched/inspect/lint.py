@@ -242,14 +242,14 @@ def _wrong_jumps(context: _Context) -> list[Jump]:
     lasts = steps[last] - steps[first] > _NOTABLE * context.total
     level = lasts | ((last > first) & abrupt[:-1] & abrupt[1:])
     level[[0, -1]] |= (abrupt[:-1] & abrupt[1:])[[0, -1]]
-    outline, spikes = context.reading.outline, context.reading.course.steps[context.reading.spikes]
-    rises = [phase for phase in outline.phases if phase.name in ("warmup", "rise")]
-    found = []
-    for jump in outline.jumps:
+    spikes = context.reading.course.steps[context.reading.spikes]
+    sides, found = {*spikes.tolist(), *(spikes + 1).tolist()}, []
+    rises = [phase for phase in context.reading.outline.phases if phase.name in ("warmup", "rise")]
+    for jump in context.reading.outline.jumps:
         k = int(np.searchsorted(steps[ends], jump.step - 1))
         levels = k < len(ends) and level[k] and (level[k + 1] or jump.step == context.total - 1)
         up = any(phase.start < jump.step <= phase.stop for phase in rises)
-        if not (levels and (jump.after < jump.before or up)) and not {jump.step, jump.step - 1} & {*spikes.tolist()}:
+        if not (levels and (jump.after < jump.before or up)) and jump.step not in sides:
             found.append(jump)
     return found
 

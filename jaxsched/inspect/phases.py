@@ -216,31 +216,26 @@ def sample(schedule: Schedule, last: int, dense: tuple[int, int] = _DENSE, point
 
 
 def _refined(schedule: Schedule, curve: Curve) -> Curve:
-    """Adds steps until no interval between two hides a jump, a turn or the edge of a plateau."""
+    """Adds steps until no interval hides a jump, a turn, the edge of a plateau or the first value not finite."""
     for _ in range(64):
-        wide = _unresolved(curve)
+        finite = curve._replace(values=np.nan_to_num(curve.values, posinf=0.0, neginf=0.0))
+        if _is_noisy(finite):
+            return curve
+        ends = np.array([*_pivots(finite)[1:-1], *itertools.chain(*_flats(finite))], int)
+        gap, wanted = np.diff(curve.steps), breaks(finite)
+        wanted[np.clip(np.concatenate([ends - 1, ends]), 0, len(wanted) - 1)] = True
+        wide = np.flatnonzero(wanted & (gap > 1))
         if not len(wide):
             return curve
         if len(wide) > _MOST_INTERVALS or len(curve.steps) > 2 * _DENSE[0]:
             break
-        start, gap = curve.steps[wide], np.diff(curve.steps)[wide]
+        start, gap = curve.steps[wide], gap[wide]
         inner = [start + gap // 8 * k + gap % 8 * k // 8 for k in range(1, 8)]
         more = np.setdiff1d(np.concatenate(inner), curve.steps)
         at = np.searchsorted(curve.steps, more)
         steps, values = np.insert(curve.steps, at, more), np.insert(curve.values, at, evaluate(schedule, more)[0])
         curve = curve._replace(steps=steps, values=values)
     return curve._replace(complete=False)
-
-
-def _unresolved(curve: Curve) -> np.ndarray:
-    """The indices of the intervals that hide a jump, a turn, the edge of a plateau or the first value not finite."""
-    curve = curve._replace(values=np.nan_to_num(curve.values, posinf=0.0, neginf=0.0))
-    if _is_noisy(curve):
-        return np.array([], np.int64)
-    ends = np.array([*_pivots(curve)[1:-1], *itertools.chain(*_flats(curve))], int)
-    wanted = breaks(curve)
-    wanted[np.clip(np.concatenate([ends - 1, ends]), 0, len(wanted) - 1)] = True
-    return np.flatnonzero(wanted & (np.diff(curve.steps) > 1))
 
 
 # --- features of a curve ---------------------------------------------------------------------------------------------

@@ -109,7 +109,9 @@ def terminal_plot(
         text = _draw(plotext, curves, x, y, columns, lines - len(names), braille)
     frame = (text if braille else text.translate(_ASCII)).split("\n")[: lines - len(names)]
     rows = names + frame if len(drawn.groups) == 1 else frame + names
-    rows = [_TRAILING.sub("", row) + "\x1b[0m" * ("\x1b" in row) if color else _plain(row) for row in rows]
+    rows = [
+        _TRAILING.sub("", row) + "\x1b[0m" * ("\x1b" in row) if color else _ESCAPE.sub("", row).rstrip() for row in rows
+    ]
     return "\n".join(row if _encodes(row, stream) else row.encode("ascii", "replace").decode() for row in rows)
 
 
@@ -143,10 +145,6 @@ def _size(name: str, given: Any, usual: int, least: int) -> int:
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < least:
         raise FieldError("terminal_plot", name, given, f"write a whole number, {least} or more")
     return int(given)
-
-
-def _plain(row: str) -> str:
-    return _ESCAPE.sub("", row).rstrip()
 
 
 # --- what is drawn ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 from .._errors import FieldError, FieldTypeError, nearest_name
 from ..units import Timeline
 from .curves import Drawing, Group, curves, drawing, groups, varied
-from .format import count, cut, number, texts
+from .format import count, cut, number, optional, texts
 from .phases import Curve, Outline, outline
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -79,7 +79,7 @@ def plot(
         >>> [axes.get_ylabel() for axes in family.figure.axes]
         ['learning rate', 'peak_value']
     """
-    _need_matplotlib()
+    optional("matplotlib.figure", "plots", "plot")
     drawn = drawing("plot", schedules, steps, labels, scale, timeline)
     first, single = drawn.groups[0], len(drawn.groups) == 1 and not drawn.groups[0].size
     if phases and not single:
@@ -116,14 +116,6 @@ def plot(
 
 
 # --- arguments -------------------------------------------------------------------------------------------------------
-
-
-def _need_matplotlib() -> None:
-    try:
-        import matplotlib.figure
-    except ImportError:
-        raise ImportError('plots need matplotlib: pip install "jaxsched[plot]"') from None
-    del matplotlib
 
 
 def _unit(unit: str, timeline: Timeline | None) -> tuple[float, str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from .._errors import FieldError
 from .curves import Drawing, drawing, varied
-from .format import count, cut, number, texts, ticks
+from .format import count, cut, number, optional, texts, ticks
 from .phases import Curve
 
 _COLOURS = (33, 208, 35, 170, 44, 178)  # of the 256 terminal colours: visible on black and on white
@@ -92,7 +92,7 @@ def terminal_plot(
          └┬─────────────────────────┬┘
           0                       100
     """
-    plotext = _plotext()
+    plotext = optional("plotext", "plots in a terminal", "cli")
     stream = sys.stdout if file is None else file
     color = _has_colour(stream) if color is None else color
     braille = _encodes("⣿┼", stream)
@@ -109,21 +109,14 @@ def terminal_plot(
         text = _draw(plotext, curves, x, y, columns, lines - len(names), braille)
     frame = (text if braille else text.translate(_ASCII)).split("\n")[: lines - len(names)]
     rows = names + frame if len(drawn.groups) == 1 else frame + names
-    rows = [
-        _TRAILING.sub("", row) + "\x1b[0m" * ("\x1b" in row) if color else _ESCAPE.sub("", row).rstrip() for row in rows
-    ]
+    if color:
+        rows = [_TRAILING.sub("", row) + "\x1b[0m" * ("\x1b" in row) for row in rows]
+    else:
+        rows = [_ESCAPE.sub("", row).rstrip() for row in rows]
     return "\n".join(row if _encodes(row, stream) else row.encode("ascii", "replace").decode() for row in rows)
 
 
 # --- the output stream -----------------------------------------------------------------------------------------------
-
-
-def _plotext() -> Any:
-    try:
-        import plotext
-    except ImportError:
-        raise ImportError('plots in a terminal need plotext: pip install "jaxsched[cli]"') from None
-    return plotext
 
 
 def _has_colour(stream: Any) -> bool:

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..inspect.format import optional
+
 _CURVES = 7_000_000  # characters of a page for its curves: with plotly's 5 MB the page stays below 15 MB
 _MOST_POINTS = 256
 _FEWEST_POINTS = 32
@@ -45,16 +47,8 @@ class Column(NamedTuple):
 
 
 def plotly_script() -> str:
-    """Return the script that draws the curves of a page.
-
-    Raises:
-        ImportError: Without plotly.
-    """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise ImportError('reports need plotly: pip install "jaxsched[report]"') from None
-    return get_plotlyjs()
+    """Return the script that draws the curves of a page; needs plotly."""
+    return optional("plotly.offline", "reports", "report").get_plotlyjs()
 
 
 def render(data: dict[str, Any], **parts: str) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
-import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import jaxsched as js
+from jaxsched import inspect
 from jaxsched.inspect import plot
 from jaxsched.inspect.curves import last_step
 
@@ -378,31 +378,15 @@ def test_errors(call, says: str) -> None:
     assert str(caught.value).startswith("plot: ") or "Timeline: " in str(caught.value)
 
 
-def test_without_pyplot_and_without_matplotlib() -> None:
-    code = """
-import json, sys
-import jaxsched as js
-from jaxsched.inspect import plot, terminal_plot
-light = [name for name in ("matplotlib", "plotext") if name in sys.modules]
-plot(js.Linear(1.0, 0.0, 5))
-pyplot = "matplotlib.pyplot" in sys.modules
-for name in [n for n in sys.modules if n.startswith("matplotlib")]:
-    del sys.modules[name]
-for name in ("matplotlib", "matplotlib.figure", "plotext"):
-    sys.modules[name] = None
-said = []
-for draw in (plot, terminal_plot):
-    try:
-        draw(js.Linear(1.0, 0.0, 5))
-    except ImportError as error:
-        said.append(str(error))
-print(json.dumps([light, pyplot, said]))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    light, pyplot, said = json.loads(done.stdout)
-    assert not light
-    assert not pyplot
-    assert said == [
-        'plots need matplotlib: pip install "jaxsched[plot]"',
-        'plots in a terminal need plotext: pip install "jaxsched[cli]"',
-    ]
+def test_without_pyplot_and_without_matplotlib(monkeypatch) -> None:
+    for path in Path(inspect.__file__).parent.glob("*.py"):
+        imports = [node for node in ast.parse(path.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        assert not any("matplotlib" in ast.unparse(node) or "plotext" in ast.unparse(node) for node in imports), path
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    plot(js.Linear(1.0, 0.0, 5))
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "plotext", None)
+    with pytest.raises(ImportError, match=r'plots need matplotlib: pip install "jaxsched\[plot\]"'):
+        plot(js.Linear(1.0, 0.0, 5))
+    with pytest.raises(ImportError, match=r'plots in a terminal need plotext: pip install "jaxsched\[cli\]"'):
+        inspect.terminal_plot(js.Linear(1.0, 0.0, 5))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from tyro import conf
 
 from .. import inspect
-from ..inspect.curves import drawing
+from ..inspect.curves import curves, groups
 from ..inspect.plot import PHASES
 from ..schedules import Schedule
 from ..sweep import report_page
@@ -113,11 +113,10 @@ def _page(schedules: list[Schedule], momentum: Schedule | None, steps: int, size
 
 def _lines(schedules: list[Schedule], steps: int) -> list[tuple[str, Any, Any]]:
     """The label, the steps and the values of each line."""
-    drawn = drawing("plot", schedules, steps, None, "linear")
     lines = [
-        (f"{group.label} [{k}]" if group.size else group.label, curve.steps, curve.values)
-        for group, curves in zip(drawn.groups, drawn.lines, strict=True)
-        for k, curve in enumerate(curves)
+        (f"{member.label} [{k}]" if member.size else member.label, curve.steps, curve.values)
+        for member in groups("plot", schedules)
+        for k, curve in enumerate(curves("plot", member.schedules, steps))
     ]
     if len(lines) > _MOST_LINES:
         fail(f"{len(lines)} settings in one page; write -o family.png, or at most {_MOST_LINES}")

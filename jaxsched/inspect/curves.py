@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,17 +17,12 @@ from ..schedules.stacking import stack, unstack
 from ..schedules.structure import axes, marks, span
 from ..units import Timeline
 from .format import cut, number
-from .phases import evaluate
+from .phases import Curve, breaks, evaluate, sample
 
-_DENSE = 2**20
-"""Up to this many steps a schedule is evaluated at every step."""
-
-_EVALUATIONS = 2**26
-"""The limit of schedules times steps for evaluating a stack at every step."""
-
-_COLUMNS = 1024
-"""Columns of pixels in a picture of few schedules."""
-
+_DENSE = 2**20  # below this many steps a schedule is evaluated at every step
+_EVALUATIONS = 2**26  # the limit of schedules times steps for evaluating a stack at every step
+_LEAST_DENSE = 2**16  # below this many steps a schedule with unknown marks is evaluated at every step in any case
+_COLUMNS = 1024  # columns of pixels in a picture of few schedules
 _COLUMNS_OF_MANY = 256
 
 
@@ -45,12 +40,10 @@ class Group:
     schedule: Schedule
     size: int
 
-
-class Curve(NamedTuple):
-    """A line: rising `steps` and the `values` there. The step of a jump occurs twice: before and after it."""
-
-    steps: np.ndarray
-    values: np.ndarray
+    @property
+    def schedules(self) -> list[Schedule]:
+        """The single schedules."""
+        return unstack(self.schedule) if self.size else [self.schedule]
 
 
 class Drawing(NamedTuple):
@@ -61,12 +54,26 @@ class Drawing(NamedTuple):
         steps: The number of steps drawn, or an array of the steps.
         lines: The curves of each group.
         ground: The lowest value of a logarithmic axis; None for a linear one.
+        low, high: The smallest and the largest finite value; NaN if there is none.
     """
 
     groups: list[Group]
     steps: int | np.ndarray
     lines: list[list[Curve]]
     ground: float | None
+    low: float
+    high: float
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The first and the last step of the axis."""
+        low, high = (0, self.steps) if isinstance(self.steps, int) else self.steps[[0, -1]]
+        return (float(low), float(high)) if low < high else (low - 0.5, high + 0.5)
+
+    @property
+    def from_zero(self) -> bool:
+        """Whether a linear axis begins at 0: a rate is compared with 0, unless 0 is far away."""
+        return 0 <= self.low <= 0.3 * self.high or self.low == self.high > 0
 
 
 def drawing(
@@ -81,20 +88,19 @@ def drawing(
     """Check the arguments that all plots share, and evaluate the schedules."""
     members = groups(owner, schedules, labels)
     length = horizon(owner, members, steps, timeline)
-    lines = [curves(owner, member, length, columns) for member in members]
-    return Drawing(members, length, lines, floor_of_log(owner, [curve for group in lines for curve in group], scale))
+    lines = [curves(owner, member.schedules, length, columns) for member in members]
+    found = [curve.values for group in lines for curve in group]
+    every = np.concatenate(found)
+    seen = every[np.isfinite(every)]
+    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (np.nan, np.nan)
+    return Drawing(members, length, lines, _ground(owner, found, low, high, scale), low, high)
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
 
 
 def groups(owner: str, schedules: Any, labels: Any = None, name: str = "schedules") -> list[Group]:
-    """Return a schedule, a stack, a callable, a number, or a list or dict of these, as a list of groups.
-
-    Raises:
-        TypeError: For what is not a schedule.
-        ValueError: For no schedules, for a partly stacked or traced schedule, and for labels that are not one each.
-    """
+    """Return a schedule, a stack, a callable, a number, or a list or dict of these, as a list of groups."""
     named = isinstance(schedules, Mapping)
     several = named or isinstance(schedules, (list, tuple))
     items = list(schedules.values() if named else schedules if several else [schedules])
@@ -147,14 +153,7 @@ def _name(schedule: Schedule) -> str:
 
 
 def varied(stacked: Schedule) -> dict[str, np.ndarray]:
-    """Return the hyperparameters that differ between stacked schedules, by their shortest unique names.
-
-    Example:
-        >>> import jaxsched as js
-        >>> from jaxsched.inspect.curves import varied
-        >>> list(varied(js.grid(js.Linear, init_value=[1.0, 2.0], end_value=0.0, steps=[5, 9])))
-        ['init_value', 'steps']
-    """
+    """Return the hyperparameters that differ between stacked schedules, by their shortest unique names."""
     found: dict[tuple[str, ...], np.ndarray] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(stacked):
         name = tuple(str(getattr(key, "name", getattr(key, "idx", key))) for key in path)
@@ -172,20 +171,15 @@ def varied(stacked: Schedule) -> dict[str, np.ndarray]:
 
 
 def horizon(owner: str, members: list[Group], steps: Any, timeline: Timeline | None) -> int | np.ndarray:
-    """Return the number of steps to draw, or a sorted array of the steps.
-
-    Raises:
-        ValueError: For less than one step, for a step that cannot be counted, and if no schedule has an end.
-        TypeError: For what is not a number of steps.
-    """
+    """Return the number of steps to draw, or a sorted array of the steps."""
     if timeline is not None and not isinstance(timeline, Timeline):
         raise FieldTypeError(owner, "timeline", timeline, "write Timeline(total_steps, steps_per_epoch=...)")
     if steps is None:
-        ends = [timeline.total_steps] if timeline else [end for m in members if (end := _end(m)) is not None]
-        if not ends:
+        ends = [last_step(schedule) for member in members for schedule in member.schedules if timeline is None]
+        steps = max((end for end in ends if end is not None), default=timeline and timeline.total_steps)
+        if steps is None:
             note = f", and nothing in {cut(', '.join(member.label for member in members), 80)} says how long it is"
             raise FieldError(owner, "steps", None, "write steps=, such as 10_000", note=note)
-        steps = max(ends)
     if isinstance(steps, str):
         if timeline is None:
             instead = "write timeline=Timeline(total_steps, ...) too"
@@ -202,11 +196,6 @@ def horizon(owner: str, members: list[Group], steps: Any, timeline: Timeline | N
     if np.any(array != np.floor(array)):
         raise FieldError(owner, "steps", steps, "write a whole number of steps")
     return np.unique(array.astype(np.int64)) if array.ndim else int(array)
-
-
-def _end(member: Group) -> int | None:
-    schedules = unstack(member.schedule) if member.size else [member.schedule]
-    return max((end for s in schedules if (end := last_step(s)) is not None), default=None)
 
 
 def last_step(schedule: Schedule) -> int | None:
@@ -239,58 +228,33 @@ def last_step(schedule: Schedule) -> int | None:
 # --- points ----------------------------------------------------------------------------------------------------------
 
 
-def curves(owner: str, member: Group, steps: int | np.ndarray, columns: int | None = None) -> list[Curve]:
-    """Return the curve of each schedule of a group over steps `0 ... steps - 1`, or at an array of steps.
+def curves(owner: str, schedules: list[Schedule], steps: int | np.ndarray, columns: int | None = None) -> list[Curve]:
+    """Return the curve of each schedule over steps `0 ... steps - 1`, or at an array of steps.
 
-    Up to 2**20 steps a schedule is evaluated at every step, and the lowest and the highest value of each of `columns`
-    columns are kept. Beyond that it is evaluated where its formula changes, at the steps before, and in between.
+    The lowest and the highest value of each of `columns` columns are kept, and the step of a jump occurs twice: with
+    the value before it and the one after it.
     """
-    size = max(member.size, 1)
-    columns = columns or (_COLUMNS if size <= 8 else _COLUMNS_OF_MANY)
-    if isinstance(steps, np.ndarray):
-        chosen = [steps] * size
-    elif steps <= max(min(_DENSE, _EVALUATIONS // size), 4 * columns):
-        chosen = [np.arange(steps)] * size
-    else:
-        chosen = [_points(s, steps, columns) for s in (unstack(member.schedule) if member.size else [member.schedule])]
-    try:
-        return [_curve(at, row[: len(at)], columns) for at, row in zip(chosen, _rows(member, chosen), strict=True)]
-    except (jax.errors.JAXTypeError, ValueError) as error:  # an `if` on an array raises the latter
-        instead = "write it with jax.numpy, and jnp.where for an if"
-        note = " cannot be called with an array of steps in a compiled function"
-        raise FieldTypeError(owner, "schedules", member.schedule, instead, note=note) from error
+    columns = columns or (_COLUMNS if len(schedules) <= 8 else _COLUMNS_OF_MANY)
+    dense = max(min(_DENSE, _EVALUATIONS // max(len(schedules), 1)), 4 * columns)
+    found = []
+    for schedule in schedules:
+        try:
+            if isinstance(steps, np.ndarray):
+                curve = Curve(steps, *evaluate(schedule, steps))
+            else:
+                curve = sample(schedule, steps - 1, (dense, max(dense, _LEAST_DENSE)), 4 * columns)
+        except (jax.errors.JAXTypeError, ValueError) as error:  # an `if` on an array raises the latter
+            instead = "write it with jax.numpy, and jnp.where for an if"
+            note = " cannot be called with an array of steps in a compiled function"
+            raise FieldTypeError(owner, "schedules", schedule, instead, note=note) from error
+        found.append(_reduced(curve, columns))
+    return found
 
 
-def _points(schedule: Schedule, steps: int, columns: int) -> np.ndarray:
-    """Return steps at even distances, those where the formula changes, and those before them."""
-    edges = marks(schedule, steps)
-    even = np.linspace(0, steps - 1, (4 if edges is not None else 32) * columns).astype(np.int64)
-    edges = np.ceil([] if edges is None else edges).astype(np.int64)  # a mark may lie between two steps
-    return np.unique(np.clip(np.concatenate([even, edges - 1, edges]), 0, steps - 1))
-
-
-@jax.jit
-def _evaluate_stack(stacked: Schedule, steps: jax.Array) -> jax.Array:
-    return jax.vmap(lambda schedule, t: jnp.broadcast_to(schedule(t), t.shape))(stacked, steps)
-
-
-def _rows(member: Group, chosen: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the values at the steps of each schedule, padded to the longest; a limited number in one call."""
-    if not member.size:
-        yield evaluate(member.schedule, chosen[0])[0]
-        return
-    points = max(map(len, chosen))
-    part = max(1, _DENSE // points)
-    for here in (slice(start, start + part) for start in range(0, member.size, part)):
-        at = np.stack([np.pad(steps, (0, points - len(steps)), mode="edge") for steps in chosen[here]])
-        stacked = jax.tree.map(lambda leaf, here=here: leaf[here], member.schedule)
-        yield from np.asarray(_evaluate_stack(stacked, at.astype(jnp.result_type(int)))).astype(np.float64)
-
-
-def _curve(at: np.ndarray, values: np.ndarray, columns: int) -> Curve:
-    """Return a curve of the points that its picture needs, with the step of each jump twice."""
-    values = np.where(np.isfinite(values), values, np.nan)
-    jump = _jumps(at, values)
+def _reduced(curve: Curve, columns: int) -> Curve:
+    """Return the points of a curve that its picture needs, with the step of each jump twice."""
+    at, values = curve.steps, np.where(np.isfinite(curve.values), curve.values, np.nan)
+    jump = breaks(curve._replace(values=values)) & (np.diff(at) == 1)
     if len(at) > 4 * columns:
         sides = np.flatnonzero(jump | (np.isnan(values[1:]) != np.isnan(values[:-1])))
         # Of more jumps than columns the extremes show as much.
@@ -299,19 +263,8 @@ def _curve(at: np.ndarray, values: np.ndarray, columns: int) -> Curve:
         jump = jump[kept[:-1]] & (np.diff(kept) == 1)
         at, values = at[kept], values[kept]
     before = np.flatnonzero(jump)
-    return Curve(np.insert(at, before + 1, at[before + 1]), np.insert(values, before + 1, values[before]))
-
-
-def _jumps(at: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return (points - 1,) whether the value leaps between neighbouring steps, far steeper than on both sides."""
-    if len(at) < 3:
-        return np.zeros(max(len(at) - 1, 0), bool)
-    gap, size = np.diff(at), np.abs(np.diff(values))
-    slope = np.nan_to_num(size / gap)
-    padded = np.concatenate([[slope[1]], slope, [slope[-2]]])
-    beside = np.maximum(padded[:-2], padded[2:])
-    large = size > 1e-3 * np.fmax(np.abs(values[:-1]), np.abs(values[1:]))
-    return (gap == 1) & large & (slope > 4 * beside)
+    steps, values = np.insert(at, before + 1, at[before + 1]), np.insert(values, before + 1, values[before])
+    return curve._replace(steps=steps, values=values)
 
 
 def _extremes(values: np.ndarray, columns: int) -> np.ndarray:
@@ -325,27 +278,20 @@ def _extremes(values: np.ndarray, columns: int) -> np.ndarray:
     return np.concatenate([inside[row, lowest], inside[row, highest]])
 
 
-# --- logarithmic axes ------------------------------------------------------------------------------------------------
-
-
-def floor_of_log(owner: str, lines: list[Curve], scale: str) -> float | None:
+def _ground(owner: str, found: list[np.ndarray], low: float, high: float, scale: str) -> float | None:
     """Return the lowest value of a logarithmic axis, where a 0 is drawn; None for a linear axis.
 
     It is six powers of ten below the highest value, or lower if a twentieth of the steps of a curve is.
-
-    Raises:
-        ValueError: For an unknown scale, for values below 0, and for no value above 0.
     """
     if scale not in ("linear", "log"):
         raise FieldError(owner, "scale", scale, nearest_name(str(scale), ["linear", "log"]))
     if scale == "linear":
         return None
-    low = min((float(np.nanmin(curve.values)) for curve in lines if np.isfinite(curve.values).any()), default=np.nan)
     if low < 0:
         instead = "write scale='linear' for values below 0"
         raise FieldError(owner, "scale", scale, instead, note=f", and a value is {low:.3g}")
-    above = [curve.values[curve.values > 0] for curve in lines if (curve.values > 0).any()]
-    if not above:
+    if not high > 0:
         raise FieldError(owner, "scale", scale, "write scale='linear'", note=", and no value is above 0")
-    every = np.concatenate(above)
-    return float(max(every.min(), min(1e-6 * every.max(), *(np.quantile(values, 0.05) for values in above))))
+    above = [values[values > 0] for values in found if (values > 0).any()]
+    least = min(float(values.min()) for values in above)
+    return max(least, min(1e-6 * high, *(float(np.quantile(values, 0.05)) for values in above)))

@@ -1,11 +1,21 @@
-"""Numbers and names as short text, for plots, reports and the command line."""
+"""What plots, reports and the command line share: short texts of numbers and names, and optional packages."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+
+
+def optional(module: str, what: str, extra: str) -> Any:
+    """Import a module of an optional package, which `what` needs and `extra` of jaxsched installs."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        package = module.partition(".")[0]
+        raise ImportError(f'{what} need {package}: pip install "jaxsched[{extra}]"') from None
 
 
 def cut(text: str, most: int) -> str:

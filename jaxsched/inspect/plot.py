@@ -11,9 +11,9 @@ import numpy as np
 
 from .._errors import FieldError, FieldTypeError, nearest_name
 from ..units import Timeline
-from .curves import Curve, Drawing, Group, curves, drawing, groups, varied
-from .format import count, cut, number, texts
-from .phases import Outline, outline
+from .curves import Drawing, Group, curves, drawing, groups, varied
+from .format import count, cut, number, optional, texts
+from .phases import Curve, Outline, outline
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette for every colour vision, without its yellow, which is too pale on white."""
@@ -23,13 +23,10 @@ _LINES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 
 PHASES = {"warmup": "#E69F00", "rise": "#CC79A7", "stable": "#8C8C8C", "decay": "#56B4E9"}
 
-_MANY = 48
-"""From this many curves on, a family is drawn with thin lines."""
-
+_MANY = 48  # from this many curves on, a family is drawn with thin lines
 _MOST_RESTARTS = 60
 
-_FEW_POINTS = 24
-"""Up to this many points of a curve, each is marked."""
+_FEW_POINTS = 24  # up to this many points of a curve, each is marked
 
 
 def plot(
@@ -73,21 +70,16 @@ def plot(
         The Axes of the schedules. In a notebook, `plot(s).figure` displays itself.
 
     Raises:
-        ValueError: If no schedule has an end and `steps` is None, for a unit without its size, for values below 0 on a
-            logarithmic axis, and for lists of different lengths.
-        TypeError: For what is not a schedule.
+        ValueError: If no schedule has an end and `steps` is None, and for values below 0 on a logarithmic axis.
 
     Example:
         >>> import jaxsched as js
         >>> from jaxsched.inspect import plot
-        >>> ax = plot(js.WarmupStableDecay(3e-4, warmup_steps=200, total_steps=10_000, decay_steps=2_000))
-        >>> print(*ax.get_xlim(), len(ax.lines))
-        0.0 10000.0 1
         >>> family = plot(js.grid(js.WarmupCosine, peak_value=[1e-4, 1e-3, 1e-2], warmup_steps=50, total_steps=1_000))
         >>> [axes.get_ylabel() for axes in family.figure.axes]
         ['learning rate', 'peak_value']
     """
-    _need_matplotlib()
+    optional("matplotlib.figure", "plots", "plot")
     drawn = drawing("plot", schedules, steps, labels, scale, timeline)
     first, single = drawn.groups[0], len(drawn.groups) == 1 and not drawn.groups[0].size
     if phases and not single:
@@ -99,14 +91,13 @@ def plot(
     family = _Family(first, labels) if len(drawn.groups) == 1 and first.size else None
     styles = [family.styles()] if family else _styles(drawn.groups)
     _draw_curves(main, drawn.groups, drawn.lines, styles, per)
-    _set_limits(main, drawn)
     panels = [main]
     if beside is not None:
-        _draw_curves(below, beside, [curves("plot", member, drawn.steps) for member in beside], styles, per)
+        _draw_curves(below, beside, [curves("plot", member.schedules, drawn.steps) for member in beside], styles, per)
         below.set_ylabel("momentum")
         panels.append(below)
     main.set_ylabel("learning rate")
-    _set_axes(panels, drawn.steps, per, unit_name)
+    _set_axes(panels, drawn, per, unit_name)
     named = False
     if single and phases is not False:
         last = drawn.steps if isinstance(drawn.steps, int) else int(drawn.steps[-1]) + 1
@@ -125,14 +116,6 @@ def plot(
 
 
 # --- arguments -------------------------------------------------------------------------------------------------------
-
-
-def _need_matplotlib() -> None:
-    try:
-        import matplotlib.figure
-    except ImportError:
-        raise ImportError('plots need matplotlib: pip install "jaxsched[plot]"') from None
-    del matplotlib
 
 
 def _unit(unit: str, timeline: Timeline | None) -> tuple[float, str]:
@@ -223,25 +206,15 @@ def _draw_curves(ax: Any, members: list[Group], lines: list[list[Curve]], styles
             ax.plot(curve.steps * per, curve.values, label=label, solid_joinstyle="round", **style, **mark)
 
 
-def _set_limits(ax: Any, drawn: Drawing) -> None:
-    seen = np.concatenate([curve.values for group in drawn.lines for curve in group])
-    seen = seen[np.isfinite(seen)]
-    if drawn.ground is not None:
-        ax.set_yscale("log", nonpositive="clip")
-        ax.set_ylim(drawn.ground / 1.6, float(seen.max()) * 1.6)
-    elif len(seen):
-        low, high = float(seen.min()), float(seen.max())
-        # A rate is compared with 0, unless 0 is far away.
-        if 0 <= low <= 0.3 * high or low == high > 0:
-            ax.set_ylim(-0.02 * high, 1.05 * high)
-
-
-def _set_axes(panels: list[Any], length: int | np.ndarray, per: float, unit_name: str) -> None:
+def _set_axes(panels: list[Any], drawn: Drawing, per: float, unit_name: str) -> None:
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-    low, high = (0.0, float(length)) if isinstance(length, int) else (float(length[0]), float(length[-1]))
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    if drawn.ground is not None:
+        panels[0].set_yscale("log", nonpositive="clip")
+        panels[0].set_ylim(drawn.ground / 1.6, drawn.high * 1.6)
+    elif drawn.from_zero:
+        panels[0].set_ylim(-0.02 * drawn.high, 1.05 * drawn.high)
+    low, high = drawn.ends
     for panel in panels:
         panel.set_xlim(low * per, high * per)
         panel.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=per >= 1))

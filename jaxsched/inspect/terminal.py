@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -14,30 +15,24 @@ from typing import Any, Literal, NamedTuple, TextIO
 import numpy as np
 
 from .._errors import FieldError
-from .curves import Curve, Drawing, drawing, varied
-from .format import count, cut, number, texts, ticks
+from .curves import Drawing, drawing, varied
+from .format import count, cut, number, optional, texts, ticks
+from .phases import Curve
 
-_COLOURS = (33, 208, 35, 170, 44, 178)
-"""Of the 256 terminal colours: visible on black and on white."""
-
+_COLOURS = (33, 208, 35, 170, 44, 178)  # of the 256 terminal colours: visible on black and on white
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 _TRAILING = re.compile(r"(?:\s|\x1b\[[0-9;]*m)+$")
 
 _ASCII = str.maketrans({**dict.fromkeys("┌┐└┘├┤┬┴┼", "+"), "─": "-", "│": "|"})
 
-_WIDEST = 120
-"""The most columns that are used of a terminal."""
-
+_WIDEST = 120  # the most columns that are used of a terminal
 _NARROWEST = 10
 
-_LOWEST = 5
-"""The fewest lines of a frame: two of its own, one of numbers, two of dots."""
-
+_LOWEST = 5  # the fewest lines of a frame: two of its own, one of numbers, two of dots
 _MOST_OF_A_STACK = 64
 
-_LOCK = threading.Lock()
-"""plotext has one terminal for the whole process."""
+_LOCK = threading.Lock()  # plotext has one terminal for the whole process
 
 
 class _Axis(NamedTuple):
@@ -82,9 +77,7 @@ def terminal_plot(
         The lines, without trailing spaces and without a final end of line.
 
     Raises:
-        ValueError: If no schedule has an end and `steps` is None, for a width or height that is too small, and for
-            values below 0 on a logarithmic axis.
-        TypeError: For what is not a schedule.
+        ValueError: If no schedule has an end and `steps` is None, and for values below 0 on a logarithmic axis.
 
     Example:
         >>> import jaxsched as js
@@ -99,7 +92,7 @@ def terminal_plot(
          └┬─────────────────────────┬┘
           0                       100
     """
-    plotext = _plotext()
+    plotext = optional("plotext", "plots in a terminal", "cli")
     stream = sys.stdout if file is None else file
     color = _has_colour(stream) if color is None else color
     braille = _encodes("⣿┼", stream)
@@ -111,24 +104,19 @@ def terminal_plot(
     names = _names(drawn, columns, color)
     lines = _size("height", height, min(max(size.lines - 3, _LOWEST + len(names)), 19 + len(names)), _LOWEST)
     names = names[: lines - _LOWEST]
-    x, y = _steps_axis(drawn.steps, columns), _values_axis(curves, scale, lines - len(names), columns)
+    x, y = _steps_axis(drawn, columns), _values_axis(drawn, lines - len(names), columns)
     with _LOCK:
         text = _draw(plotext, curves, x, y, columns, lines - len(names), braille)
     frame = (text if braille else text.translate(_ASCII)).split("\n")[: lines - len(names)]
     rows = names + frame if len(drawn.groups) == 1 else frame + names
-    rows = [_TRAILING.sub("", row) + "\x1b[0m" * ("\x1b" in row) if color else _plain(row) for row in rows]
+    if color:
+        rows = [_TRAILING.sub("", row) + "\x1b[0m" * ("\x1b" in row) for row in rows]
+    else:
+        rows = [_ESCAPE.sub("", row).rstrip() for row in rows]
     return "\n".join(row if _encodes(row, stream) else row.encode("ascii", "replace").decode() for row in rows)
 
 
 # --- the output stream -----------------------------------------------------------------------------------------------
-
-
-def _plotext() -> Any:
-    try:
-        import plotext
-    except ImportError:
-        raise ImportError('plots in a terminal need plotext: pip install "jaxsched[cli]"') from None
-    return plotext
 
 
 def _has_colour(stream: Any) -> bool:
@@ -150,10 +138,6 @@ def _size(name: str, given: Any, usual: int, least: int) -> int:
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < least:
         raise FieldError("terminal_plot", name, given, f"write a whole number, {least} or more")
     return int(given)
-
-
-def _plain(row: str) -> str:
-    return _ESCAPE.sub("", row).rstrip()
 
 
 # --- what is drawn ---------------------------------------------------------------------------------------------------
@@ -182,27 +166,23 @@ def _colour(i: int) -> int:
     return _COLOURS[i % len(_COLOURS)]
 
 
-def _steps_axis(length: int | np.ndarray, columns: int) -> _Axis:
-    low, high = (0.0, float(length)) if isinstance(length, int) else (float(length[0]), float(length[-1]))
-    low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
-    at = ticks(low, high, max(2, columns // 12), whole=True)
-    return _Axis(low, high, at, texts(at, count))
+def _steps_axis(drawn: Drawing, columns: int) -> _Axis:
+    at = ticks(*drawn.ends, max(2, columns // 12), whole=True)
+    return _Axis(*drawn.ends, at, texts(at, count))
 
 
-def _values_axis(curves: list[list[Curve]], scale: str, height: int, columns: int) -> _Axis:
-    seen = np.concatenate([curve.values for group in curves for curve in group])
-    seen = seen[np.isfinite(seen)]
-    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
+def _values_axis(drawn: Drawing, height: int, columns: int) -> _Axis:
+    low, high = (drawn.low, drawn.high) if drawn.low <= drawn.high else (0.0, 1.0)
     most = max(2, (height - 3) // 3 + 1)
-    if scale == "log":
+    if drawn.ground is not None:
+        low, high = (math.log10(max(x, drawn.ground)) for x in (low, high))
         low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
         at = ticks(low, high, most, whole=True) or [low, high]
         labels = texts([10**x for x in at], number)
     else:
+        low = 0.0 if drawn.from_zero else low
         if low == high:
-            low, high = (min(low, 0.0), max(high, 0.0)) if low else (-1.0, 1.0)
-        elif 0 <= low <= 0.3 * high:
-            low = 0.0
+            low, high = (low, 0.0) if low else (-1.0, 1.0)
         at = ticks(low, high, most)
         labels = texts(at, number)
     # A narrow plot has room for the curve alone.
@@ -232,13 +212,13 @@ def _draw(plotext: Any, curves: list[list[Curve]], x: _Axis, y: _Axis, width: in
         several = len(curves) > 1
         for i, group in enumerate(curves):
             marker = "braille" if braille else _letter(i) if several else "*"
-            for steps, values in group:
+            for steps, values, *_ in group:
                 known = np.isfinite(values)
                 for run in np.split(np.arange(len(values)), np.flatnonzero(known[1:] != known[:-1]) + 1):
                     if known[run[0]]:  # a line stops where there is no value
                         add(i, steps[run], values[run], marker, len(run) > 1)
         for i, group in enumerate(curves if several and braille else []):
-            steps, values = group[len(group) // 2]
+            steps, values, *_ = group[len(group) // 2]
             at = x.low + (np.arange(3) + (i + 0.5) / len(curves)) / 3 * (x.high - x.low)
             on = np.interp(at, steps, values, left=np.nan, right=np.nan)
             if (there := np.isfinite(on)).any():

@@ -10,47 +10,31 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from .._errors import FieldError, FieldTypeError, format_value
-from ..inspect.curves import Curve, Group, curves
+from ..inspect.curves import curves
 from ..inspect.format import cut, number, texts, ticks
-from ..inspect.phases import outline
+from ..inspect.phases import Curve, outline
 from ..version import __version__
 from . import report_page as page
 from .figure import ceiling, schedules_by_place
 from .frames import columns, ends, family
 from .report_page import Column
-from .settings import grouped_settings
 
 if TYPE_CHECKING:
     from .result import Mode, SweepResult
 
-_SEEN = 24
-"""Settings whose seeds are shown one by one."""
-
-_DOTS = 2_000
-"""Seeds that are shown one by one, of all settings together."""
-
-_ROWS = 200
-"""Rows of the table of what diverged; the ranking has the others."""
-
-_AXES = 12
-"""Hyperparameters side by side."""
-
-_FEW = 8
-"""Up to this many values, an axis names each."""
-
-_BELOW = -0.1
-"""The height, below an axis from 0 to 1, of what has no place on it."""
-
-_DECADES = 20
-"""From this ratio of the largest to the smallest number on, an axis is logarithmic."""
-
-_COLUMNS = 1_024
-"""Columns of pixels in a figure of schedules."""
+_SEEN = 24  # settings whose seeds are shown one by one
+_DOTS = 2_000  # seeds that are shown one by one, of all settings together
+_ROWS = 200  # rows of the table of what diverged; the ranking has the others
+_AXES = 12  # hyperparameters side by side
+_FEW = 8  # up to this many values, an axis names each
+_BELOW = -0.1  # the height, below an axis from 0 to 1, of what has no place on it
+_DECADES = 20  # from this ratio of the largest to the smallest number on, an axis is logarithmic
+_COLUMNS = 1_024  # columns of pixels in a figure of schedules
 
 
 class _Axis(NamedTuple):
@@ -124,7 +108,7 @@ class _Report:
             "spread": spread,
         }
         title = f"{_many(len(self.rows), 'setting')}, by {self.words}" if title is None else title
-        grey = '<span class="key"><span class="swatch grey"></span>diverged</span>'
+        grey = page.tag("span", page.tag("span", class_="swatch grey"), "diverged", class_="key")
         return page.render(
             data,
             title=page.escape(title),
@@ -151,10 +135,10 @@ class _Report:
         """Return the size and the outcome of the sweep."""
         result = self.result
         settings, seeds = result.diverged_at.shape
-        what = (
+        size = (
             f"{_many(settings, 'setting')} with {_many(seeds, 'seed')} each, {_many(result.steps, 'step')} a training"
         )
-        return f"{what}. {_capital(self.outcome())}."
+        return f"{size}. {_capital(self.outcome())}."
 
     def outcome(self) -> str:
         """Return such as `best valid loss 0.031 at peak_value=0.3; 5 of 64 settings diverged`."""
@@ -170,23 +154,22 @@ class _Report:
     def where(self, rank: int) -> str:
         """Return the hyperparameters of one rank that differ."""
         named = {"family": [repr(name) for name in self.families]} if self.families else {}
-        parts = [
-            f"{name}={cut(_short(v[rank]), 60)}" for name, v in (named | self.varied).items() if v[rank] is not None
-        ]
+        there = {name: values[rank] for name, values in (named | self.varied).items() if values[rank] is not None}
+        parts = [f"{name}={cut(_short(value), 60)}" for name, value in there.items()]
         return ", ".join(parts[:6]) + (", ..." if len(parts) > 6 else "")
 
     def best_section(self, expression: str) -> str:
         row = self.rows[0]
         if self.lost.all():
             says = "There is none: every setting diverged with some seed. Sweep lower learning rates."
-            return page.paragraph(says, "warn")
+            return page.tag("p", says, class_="warn")
         if self.best is None:
             says = "There is none: every setting that was not pruned diverged with some seed. The best of the pruned "
             says += f"ones is rank 1, with {self.words} {_short(self.means[0])} at step {row['pruned_at']:,}."
-            return page.paragraph(says, "warn")
+            return page.tag("p", says, class_="warn")
         seeds = f"± {row['std']:.2g} over {row['seeds']} seeds" if row["seeds"] > 1 else "with one seed"
         says = f"{_capital(self.words)} {_short(row['mean'])} {seeds}."
-        return page.paragraph(says) + page.code("best-expression", expression, "Copy the best setting")
+        return page.tag("p", says) + page.code("best-expression", expression, "Copy the best setting")
 
     def ranking_note(self) -> str:
         way = "lowest" if self.mode == "min" else "highest"
@@ -198,32 +181,30 @@ class _Report:
     def facts(self) -> list[tuple[str, str]]:
         result = self.result
         settings, seeds = result.diverged_at.shape
-        lost = int((result.diverged_at >= 0).sum())
-        pruned = int((result.pruned_at >= 0).sum())
-        return [
-            ("settings", f"{settings:,}"),
-            ("seeds", f"{seeds:,}"),
-            ("steps a training", f"{result.steps:,}"),
-            ("trainings", f"{settings * seeds:,}"),
-            ("of them diverged", f"{lost:,}"),
-            ("of them pruned", f"{pruned:,}"),
-            ("training", _seconds(result.seconds)),
-            ("compilation", _seconds(result.compile_seconds)),
-        ]
+        numbers = {
+            "settings": settings,
+            "seeds": seeds,
+            "steps a training": result.steps,
+            "trainings": settings * seeds,
+            "of them diverged": (result.diverged_at >= 0).sum(),
+            "of them pruned": (result.pruned_at >= 0).sum(),
+        }
+        times = [("training", _seconds(result.seconds)), ("compilation", _seconds(result.compile_seconds))]
+        return [*((name, f"{n:,}") for name, n in numbers.items()), *times]
 
     def origin(self, command: str | None) -> str:
         """Return the command, the facts of the run, and the versions of what makes the page."""
         command = self.result.run.get("command") if command is None else command
-        text = page.paragraph("No command was given for this sweep.")
+        text = page.tag("p", "No command was given for this sweep.")
         if isinstance(command, str) and command.strip():
-            text = page.paragraph("The command:") + page.code("command", command, "Copy the command")
+            text = page.tag("p", "The command:") + page.code("command", command, "Copy the command")
         run = [(_words(str(name)), _short(value)) for name, value in self.result.run.items() if name != "command"]
         if run:
-            text += page.paragraph("The run:") + page.pairs(run)
+            text += page.tag("p", "The run:") + page.pairs(run)
         names = ("jax", "jaxlib", "optax", "numpy", "plotly")
         versions = [("jaxsched", __version__), *((name, importlib.metadata.version(name)) for name in names)]
         versions.append(("Python", platform.python_version()))
-        return text + page.paragraph("This page was made with:") + page.pairs(versions)
+        return text + page.tag("p", "This page was made with:") + page.pairs(versions)
 
     # --- the ranking -------------------------------------------------------------------------------------------------
 
@@ -257,10 +238,14 @@ class _Report:
         wide = min(_COLUMNS, page.most_points(len(self.rows), self.panels, 4 * _COLUMNS) // 2)
         for name, column in self.places.items():
             label = _words(name) or "learning rate"
-            drawn = _drawn(label, column, self.result.steps, wide)
-            extremes = np.array([_extremes(curve.values) for curve in drawn])
-            limits = _limits(extremes, ~self.lost & np.isfinite(extremes[:, 0]), _top)
-            steps, values = zip(*drawn, strict=True)
+            known = iter(curves("SweepResult", [s for s in column if s is not None], self.result.steps, wide))
+            drawn = [Curve(np.zeros(0, int), np.zeros(0)) if s is None else next(known) for s in column]
+            both = [
+                [reduce(curve.values, initial=np.nan) for curve in drawn] for reduce in (np.fmin.reduce, np.fmax.reduce)
+            ]
+            extremes = np.array(both).T
+            limits = _limits(extremes, ~self.lost & np.isfinite(extremes[:, 0]), "schedule")
+            steps, values = [curve.steps for curve in drawn], [curve.values for curve in drawn]
             found.append(page.panel(label, steps, values, limits, self.schedule_says(label, column)))
         return found
 
@@ -284,14 +269,13 @@ class _Report:
         found = []
         for name in self.logged:
             x = self.result.metrics[name][self.order].astype(np.float64)
-            pick = _means if name.startswith("train_") else _last
             # NaN, which is not drawn, from where any seed diverged.
             with np.errstate(invalid="ignore"):
-                values = pick(x.mean(axis=1), edges)
+                values = _stretches(x.mean(axis=1), edges, mean=name.startswith("train_"))
             loss = name.endswith("loss")
             # What explodes and stays finite does not choose the view either.
             seen = np.where(values <= ceiling(values[~self.lost]), values, np.nan) if loss else values
-            limits = _limits(seen, ~self.lost, _bottom if loss else None)
+            limits = _limits(seen, ~self.lost, "loss" if loss else "other")
             other = _beside(name, self.logged)
             says = self.curve_says(name, other is not None)
             found.append(page.panel(_words(name), ends(self.result)[edges], values, limits, says, other))
@@ -384,7 +368,7 @@ class _Report:
         settings, trainings = int(hit.any(axis=1).sum()), int(hit.sum())
         if not settings:
             odd = f"No loss left the finite numbers, but {self.words} did in {int(self.lost.sum()):,}."
-            return page.paragraph(odd if self.lost.any() else "No training diverged.")
+            return page.tag("p", odd if self.lost.any() else "No training diverged.")
         first = np.where(hit, self.diverged_at.astype(np.int64), self.result.steps).min(axis=1)
         rows = []
         for rank in sorted(np.flatnonzero(hit.any(axis=1)).tolist(), key=lambda r: (first[r], r))[:_ROWS]:
@@ -397,14 +381,14 @@ class _Report:
         says = f"{settings:,} of {_many(len(hit), 'setting')} diverged with some seed, {trainings:,} of "
         says += f"{_many(hit.size, 'training')} in all; a step is the first whose loss was not finite.{more}"
         heads = ["rank", "first step", "seeds", "seed at step", "setting"]
-        return page.paragraph(says) + page.table("Diverged settings, the earliest first", heads, rows)
+        return page.tag("p", says) + page.table("Diverged settings, the earliest first", heads, rows)
 
     def pruned_section(self) -> str:
         gone = self.pruned_at >= 0
         steps, every = self.result.steps, self.pruned_at.size * self.result.steps
         if not gone.any():
             says = f"Nothing was pruned: {_many(steps, 'step')} for every training that did not diverge."
-            return page.paragraph(says)
+            return page.tag("p", says)
         rows = []
         for step, count in sorted(Counter(self.pruned_at[gone].tolist()).items()):
             diverged = (self.diverged_at >= 0) & (self.diverged_at < step)
@@ -417,7 +401,7 @@ class _Report:
             says += f" {_many(done, 'step')} {'was' if done == 1 else 'were'} done."
         says += f" {int(gone.any(axis=1).sum()):,} of {_many(len(gone), 'setting')} were pruned."
         heads = ["rung, a step", "trainings pruned", "steps spared", "trainings left"]
-        return page.paragraph(says) + page.table("Pruned trainings at each rung", heads, rows)
+        return page.tag("p", says) + page.table("Pruned trainings at each rung", heads, rows)
 
 
 # --- numbers as text -------------------------------------------------------------------------------------------------
@@ -484,27 +468,11 @@ def _place(value: Any, k: int) -> float:
 
 
 def _figure(name: str, drawn: Any, says: str, labels: Sequence[str] = ()) -> str:
-    return page.figure(name, says, labels) if drawn else page.paragraph(says, "note")
+    return page.figure(name, says, labels) if drawn else page.tag("p", says, class_="note")
 
 
 def _panels(name: str, panels: list[dict[str, Any]], nothing: str) -> str:
     return _figure(name, panels, panels[0]["says"] if panels else nothing, [panel["label"] for panel in panels])
-
-
-def _drawn(label: str, column: Sequence[Any], steps: int, wide: int) -> list[Curve]:
-    """Return the curve of each schedule by its extremes in `wide` columns, and its jumps; empty for None."""
-    found = [Curve(np.zeros(0, np.int64), np.zeros(0))] * len(column)
-    there = [i for i, schedule in enumerate(column) if schedule is not None]
-    for group in grouped_settings([column[i] for i in there]):
-        made = curves("SweepResult", Group(label, group.settings, len(group.index)), steps, wide)
-        for i, curve in zip(group.index.tolist(), made, strict=True):
-            found[there[i]] = curve
-    return found
-
-
-def _extremes(values: np.ndarray) -> tuple[float, float]:
-    known = values[np.isfinite(values)]
-    return (float(known.min()), float(known.max())) if len(known) else (np.nan, np.nan)
 
 
 def _edges(result: SweepResult, points: int) -> np.ndarray:
@@ -516,48 +484,35 @@ def _edges(result: SweepResult, points: int) -> np.ndarray:
     return both[(both >= 0) & (both < windows)]
 
 
-def _means(curves: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the mean of the finite values in each stretch, as windows of steps make a longer one."""
+def _stretches(curves: np.ndarray, edges: np.ndarray, mean: bool) -> np.ndarray:
+    """Return the mean of the finite values in each stretch, as windows of steps make a longer one; or the last one."""
     starts, finite = np.append(0, edges[:-1] + 1), np.isfinite(curves)
-    total = np.add.reduceat(np.where(finite, curves, 0.0), starts, axis=1)
-    count = np.add.reduceat(finite.astype(int), starts, axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _last(curves: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the last finite value in each stretch."""
-    starts = np.append(0, edges[:-1] + 1)
-    at = np.maximum.reduceat(np.where(np.isfinite(curves), np.arange(curves.shape[1]), -1), starts, axis=1)
+    if mean:
+        with np.errstate(invalid="ignore"):
+            total = np.add.reduceat(np.where(finite, curves, 0.0), starts, axis=1)
+            return total / np.add.reduceat(finite.astype(int), starts, axis=1)
+    at = np.maximum.reduceat(np.where(finite, np.arange(curves.shape[1]), -1), starts, axis=1)
     return np.where(at >= 0, np.take_along_axis(curves, at, axis=1), np.nan)
 
 
-def _top(low: float, high: float, tops: np.ndarray) -> tuple[float, float] | None:
-    """Return logarithmic limits for peaks over several powers of ten, as a linear axis would hide the small ones."""
-    if low >= 0 and tops.min() > 0 and tops.max() > _DECADES * tops.min():
-        return float(tops.min() / 10), float(tops.max() * 1.6)
-    return None
-
-
-def _bottom(low: float, high: float, tops: np.ndarray) -> tuple[float, float] | None:
-    """Return logarithmic limits for a loss that falls by much, to show what the last steps gain."""
-    del tops
-    return (low / 1.15, high * 1.15) if 0 < low < high / 4 else None
-
-
-def _limits(values: np.ndarray, kept: np.ndarray, decades: Any) -> tuple[float, float, bool]:
-    """Return the limits of the view, and whether its axis is logarithmic, which `decades` decides.
+def _limits(
+    values: np.ndarray, kept: np.ndarray, kind: Literal["schedule", "loss", "other"]
+) -> tuple[float, float, bool]:
+    """Return the limits of the view, and whether its axis is logarithmic.
 
     What diverged explodes first, and may lie anywhere: it does not choose the view where something else can.
     """
+    values = np.where(np.isfinite(values), values, np.nan)
     seen = values[kept] if np.isfinite(values[kept]).any() else values
     seen = seen[np.isfinite(seen).any(axis=1)]
     if not seen.size:
         return 0.0, 1.0, False
-    tops = np.where(np.isfinite(seen), seen, -np.inf).max(axis=1)
-    low, high = float(np.where(np.isfinite(seen), seen, np.inf).min()), float(tops.max())
-    limits = decades(low, high, tops) if decades is not None else None
-    if limits is not None:
-        return *limits, True
+    tops, low = np.fmax.reduce(seen, axis=1), float(np.fmin.reduce(seen, axis=None))
+    high, least = float(tops.max()), float(tops.min())
+    if kind == "schedule" and low >= 0 and least > 0 and high > _DECADES * least:
+        return least / 10, high * 1.6, True  # a linear axis would hide the peaks that are small
+    if kind == "loss" and 0 < low < high / 4:
+        return low / 1.15, high * 1.15, True  # shows what the last steps gain
     room = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
     return low - room, high + room, False
 

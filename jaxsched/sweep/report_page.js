@@ -46,6 +46,7 @@
   // Plotly reads tags in its texts, and the names of users are plain text.
   const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
+  const title = (text) => ({ text: plain(text), standoff: 8 });
   const axis = (more) => ({
     gridcolor: state.colours.mesh, linecolor: state.colours.line, tickcolor: state.colours.line,
     zeroline: false, automargin: true, exponentformat: "e", ...more,
@@ -90,7 +91,6 @@
       const { label, log, low, high, ends } = this.panel;
       const range = log ? [Math.log10(low), Math.log10(high)] : [low, high];
       const along = ends[0] < ends[1] ? ends : [ends[0] - 1, ends[0] + 1];
-      const title = (text) => ({ text: plain(text), standoff: 8 });
       return layout({
         xaxis: axis({ title: title("step"), range: along }),
         yaxis: axis({ title: title(label), range, type: log ? "log" : "linear", dtick: !log ? null : range[1] - range[0] > 1.5 ? 1 : "D2" }),
@@ -260,8 +260,8 @@
       ];
       Plotly.react(this.plot, traces, layout({
         dragmode: false,
-        xaxis: axis({ title: { text: "rank", standoff: 8 }, range: [0.4, means.length + 0.6], showgrid: false, fixedrange: true, tickformat: "d", dtick: means.length <= 12 ? 1 : null }),
-        yaxis: axis({ title: { text: plain(label), standoff: 8 }, type: log ? "log" : "linear", fixedrange: true }),
+        xaxis: axis({ title: title("rank"), range: [0.4, means.length + 0.6], showgrid: false, fixedrange: true, tickformat: "d", dtick: means.length <= 12 ? 1 : null }),
+        yaxis: axis({ title: title(label), type: log ? "log" : "linear", fixedrange: true }),
       }), config);
     }
 

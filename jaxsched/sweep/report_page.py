@@ -7,7 +7,6 @@ escaped, and a content security policy forbids the browser to load anything else
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import html
 import importlib.resources
@@ -17,21 +16,19 @@ import pathlib
 import secrets
 import string
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-_CURVES = 7_000_000
-"""Characters of a page for its curves: with plotly's 5 MB the page stays below 15 MB."""
+from ..inspect.format import optional
 
+_CURVES = 7_000_000  # characters of a page for its curves: with plotly's 5 MB the page stays below 15 MB
 _MOST_POINTS = 256
 _FEWEST_POINTS = 32
-
 _MISSING = "\N{EN DASH}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column of the ranking.
 
     Attributes:
@@ -50,23 +47,14 @@ class Column:
 
 
 def plotly_script() -> str:
-    """Return the script that draws the curves of a page.
-
-    Raises:
-        ImportError: Without plotly.
-    """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise ImportError('reports need plotly: pip install "jaxsched[report]"') from None
-    return get_plotlyjs()
+    """Return the script that draws the curves of a page; needs plotly."""
+    return optional("plotly.offline", "reports", "report").get_plotlyjs()
 
 
 def render(data: dict[str, Any], **parts: str) -> str:
     """Return the page: `data` for its script, and the HTML of its parts. The same input gives the same page."""
     style, script, plotly = _asset("css"), _asset("js"), plotly_script()
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (plotly, script)]
-    allowed = " ".join(f"'sha256-{x}'" for x in hashes)
+    allowed = " ".join(f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'" for text in (plotly, script))
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -124,19 +112,16 @@ def panel(
         other: The index of the panel whose curve is drawn beside the highlighted one.
     """
     low, high, log = limits
-    about = {"label": label, "low": float(low), "high": float(high), "log": bool(log), "says": says, "other": other}
     if isinstance(x, np.ndarray):
-        steps = x
-        points: dict[str, Any] = {"x": x.tolist(), "y": encode(curves)}
+        steps, points = x, {"x": x.tolist(), "y": encode(curves)}
     else:
         steps = np.concatenate([np.zeros(0, np.int64), *x])
         unit = int(steps.max(initial=0)) // (2**31 - 1) + 1  # beyond int32, in larger units
-        whole = base64.b64encode((steps // unit).astype("<i4").tobytes()).decode()
-        points = {"steps": whole, "unit": unit, "sizes": [len(row) for row in x]}
+        points = {"steps": _base64((steps // unit).astype("<i4")), "unit": unit, "sizes": [len(row) for row in x]}
         points["y"] = encode(np.concatenate([np.zeros(0), *curves]))
-    return (
-        points | about | {"ends": [float(steps.min(initial=0)), float(steps.max(initial=0))] if len(steps) else [0, 0]}
-    )
+    ends = [float(steps.min(initial=0)), float(steps.max(initial=0))] if len(steps) else [0, 0]
+    about = {"label": label, "low": float(low), "high": float(high), "log": bool(log), "says": says, "other": other}
+    return points | about | {"ends": ends}
 
 
 def encode(values: Any) -> str:
@@ -149,78 +134,83 @@ def encode(values: Any) -> str:
     """
     with np.errstate(over="ignore"):
         x = np.ravel(np.asarray(values)).astype("<f4")
-    return base64.b64encode(np.where(np.isfinite(x), x, np.float32("nan")).tobytes()).decode()
+    return _base64(np.where(np.isfinite(x), x, np.float32("nan")))
+
+
+def _base64(data: Any) -> str:
+    return base64.b64encode(bytes(data)).decode()
 
 
 # --- HTML ------------------------------------------------------------------------------------------------------------
 
 
+class Html(str):
+    """Text that is HTML."""
+
+    __slots__ = ()
+
+
 def escape(text: str) -> str:
     """Return text as HTML, for attributes too."""
-    return html.escape(text, quote=True)
+    return text if isinstance(text, Html) else html.escape(text, quote=True)
 
 
-def paragraph(text: str, kind: str = "") -> str:
-    return f'<p class="{kind}">{escape(text)}</p>'
+def tag(name: str, *content: str, **attributes: Any) -> Html:
+    """Return an element; its content and attributes are escaped, and attributes that are None left out.
+
+    Example:
+        >>> from jaxsched.sweep.report_page import tag
+        >>> print(tag("p", "a < b", tag("b", "!"), class_="note", aria_label=None))
+        <p class="note">a &lt; b<b>!</b></p>
+    """
+    there = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
+    words = "".join(f' {key}="{escape(str(value))}"' for key, value in there.items())
+    return Html(f"<{name}{words}>{''.join(map(escape, content))}</{name}>")
 
 
 def pairs(facts: Iterable[tuple[str, str]]) -> str:
-    rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    return f"<dl>{rows}</dl>"
+    return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in facts))
 
 
 def code(name: str, text: str, says: str) -> str:
     """Return a text with a button that copies it."""
-    return (
-        f'<div class="code"><pre id="{name}">{escape(text)}</pre>'
-        f'<button type="button" class="needs-script" data-copy="{name}" aria-label="{escape(says)}">Copy</button></div>'
-    )
+    button = tag("button", "Copy", type="button", class_="needs-script", data_copy=name, aria_label=says)
+    return tag("div", tag("pre", text, id=name), button, class_="code")
 
 
 def figure(name: str, says: str, labels: Sequence[str] = ()) -> str:
     """Return an empty figure for the script, with a choice if it has several panels."""
-    head = ""
-    if len(labels) == 1:
-        head = f'<div class="figure-head"><strong>{escape(labels[0])}</strong></div>'
-    elif labels:
-        options = "".join(f'<option value="{i}">{escape(label)}</option>' for i, label in enumerate(labels))
-        select = f'<select id="{name}-select" autocomplete="off">{options}</select>'
-        head = f'<div class="figure-head"><label>Shown: {select}</label></div>'
-    return (
-        f'<figure>{head}<div class="wide"><div class="chart" id="{name}" role="img" aria-label="{escape(says)}">'
-        f'<canvas aria-hidden="true"></canvas><div class="plot"></div></div></div>'
-        f'<figcaption id="{name}-says">{escape(says)}</figcaption></figure>'
-    )
+    options = [tag("option", label, value=i) for i, label in enumerate(labels)]
+    select = tag("label", "Shown: ", tag("select", *options, id=f"{name}-select", autocomplete="off"))
+    head = tag("div", select if len(labels) > 1 else tag("strong", *labels), class_="figure-head")
+    parts = tag("canvas", aria_hidden="true"), tag("div", class_="plot")
+    chart = tag("div", *parts, class_="chart", id=name, role="img", aria_label=says)
+    caption = tag("figcaption", says, id=f"{name}-says")
+    return tag("figure", *[head] * bool(labels), tag("div", chart, class_="wide"), caption)
 
 
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table; its columns are aligned to the right, but for those of long texts."""
     kinds = ["wrap" if max(map(len, column)) > 60 else "" for column in zip(*rows, strict=True)]
 
-    def cells(row: Sequence[str], tag: str) -> str:
-        return "".join(f'<{tag} class="{kind}">{escape(x)}</{tag}>' for kind, x in zip(kinds, row, strict=True))
+    def row(kind: str, texts: Sequence[str]) -> str:
+        return tag("tr", *(tag(kind, text, class_=align) for align, text in zip(kinds, texts, strict=True)))
 
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return (
-        f'<div class="box" tabindex="0" role="region" aria-label="{escape(caption)}"><table><caption>{escape(caption)}'
-        f"</caption><thead><tr>{cells(heads, 'th')}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    body = tag("tbody", *(row("td", texts) for texts in rows))
+    whole = tag("table", tag("caption", caption), tag("thead", row("th", heads)), body)
+    return tag("div", whole, class_="box", tabindex=0, role="region", aria_label=caption)
 
 
 def ranking(columns: Sequence[Column], best: int | None, lost: Sequence[int]) -> str:
     """Return the head and the body of the ranking, which the script sorts."""
-    head = "".join(
-        f'<th scope="col" class="{_kind(column)}" data-word="{escape(column.word)}" title="{escape(column.title)}"'
-        f'{"" if k else " aria-sort=ascending"}><button type="button">{escape(column.label)}</button></th>'
-        for k, column in enumerate(columns)
-    )
-    gone, rows = set(lost), []
-    for rank in range(len(columns[0].cells)):
-        cells = [f'<td class="{_kind(column)}">{escape(column.cells[rank] or _MISSING)}</td>' for column in columns]
+    kinds, gone = ["number" if column.number else "long" for column in columns], set(lost)
+    heads = []
+    for k, (column, kind) in enumerate(zip(columns, kinds, strict=True)):
+        order = {"aria_sort": None if k else "ascending", "data_word": column.word, "title": column.title}
+        heads.append(tag("th", tag("button", column.label, type="button"), scope="col", class_=kind, **order))
+    rows = []
+    for rank, texts in enumerate(zip(*(column.cells for column in columns), strict=True)):
+        cells = [tag("td", text or _MISSING, class_=kind) for text, kind in zip(texts, kinds, strict=True)]
         kind = "lost" if rank in gone else "first" if rank == best else ""
-        rows.append(f'<tr data-rank="{rank}" class="{kind}" tabindex="{-1 if rank else 0}">{"".join(cells)}</tr>')
-    return f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-
-
-def _kind(column: Column) -> str:
-    return "number" if column.number else "long"
+        rows.append(tag("tr", *cells, data_rank=rank, class_=kind, tabindex=-1 if rank else 0))
+    return tag("thead", tag("tr", *heads)) + tag("tbody", *rows)

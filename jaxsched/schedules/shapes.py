@@ -13,12 +13,16 @@ decay to zero. A shape is a map from positions to positions, and shapes compose.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
+
+_kernel = functools.partial(jax.jit, inline=True)
 
 
 def floating(x: Any) -> Array:
@@ -43,7 +47,7 @@ def _alike(*xs: Any) -> tuple[Array, ...]:
 # --- the clock -------------------------------------------------------------------------------------------------------
 
 
-class Fraction:
+class Fraction(NamedTuple):
     """The step `ticks / per` of a stretched clock, kept as two integers.
 
     A cycle that is stretched `per` times runs its schedule on this clock. The kernels below read it exactly, by
@@ -52,8 +56,9 @@ class Fraction:
     still has its size.
     """
 
-    def __init__(self, ticks: Array, per: Array, stretch: Array):
-        self.ticks, self.per, self.stretch = ticks, per, stretch
+    ticks: Array
+    per: Array
+    stretch: Array
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -96,12 +101,14 @@ def _on(step: Step, operation: Callable[..., Array], length: Any) -> Step:
     return operation(*_alike(_whole(step, length), length))
 
 
+@_kernel
 def elapsed(step: Step, start: Any) -> Step:
     """The clock that starts at `start`: `max(step - start, 0)`. It never runs below 0, where formulas need not be
     finite (a square root of a negative step makes NaN gradients even where it is not chosen)."""
     return _on(step, lambda t, begin: jnp.maximum(t - begin, 0), start)
 
 
+@_kernel
 def ahead(step: Step, steps: Any) -> Step:
     """The clock that is `steps` ahead; it stops at the largest integer instead of overflowing."""
 
@@ -111,6 +118,7 @@ def ahead(step: Step, steps: Any) -> Step:
     return _on(step, add, steps)
 
 
+@_kernel
 def stopped(step: Step, over: Array, at: Any) -> Step:
     """The clock that stands at `at` where it is `over`."""
     if isinstance(step, Fraction) and is_integer(at):
@@ -121,12 +129,14 @@ def stopped(step: Step, over: Array, at: Any) -> Step:
     return _on(step, lambda t, end: jnp.where(over, end, t), at)
 
 
+@_kernel
 def reached(step: Step, boundary: Any) -> Array:
     """Whether `step >= boundary`."""
     step, boundary = _alike(_whole(step, boundary), boundary)
     return step >= boundary
 
 
+@_kernel
 def floor_div(step: Step, size: Any) -> Array:
     """`floor(step / size)` as an integer, 0 before step 0."""
     step, size = _alike(_whole(step, size), size)
@@ -134,6 +144,7 @@ def floor_div(step: Step, size: Any) -> Array:
     return count.astype(jnp.result_type(int))
 
 
+@_kernel
 def passed(step: Step, boundaries: Array) -> Array:
     """How many of the sorted `boundaries` are `<= step`: one binary search, whose program does not grow with them.
 
@@ -155,6 +166,7 @@ def passed(step: Step, boundaries: Array) -> Array:
     return jnp.minimum(found, count)
 
 
+@_kernel
 def cycle(step: Step, period: Any, period_mult: Any = None) -> tuple[Array, Step]:
     """The index of the cycle that `step` is in, and the clock of that cycle, which runs from 0 to `period`.
 
@@ -203,6 +215,7 @@ def _real_cycle(step: Array, period: Array, mult: Array) -> tuple[Array, Array]:
     return index, jnp.clip((step - period * before) / growth, 0, period)
 
 
+@_kernel
 def growing_index(step: Array, period: Array, mult: Array) -> Array:
     """The index of the cycle by a logarithm, put right by the starts themselves."""
     count, rate = step / period, jnp.where(mult > 1, mult - 1, 1)
@@ -212,6 +225,7 @@ def growing_index(step: Array, period: Array, mult: Array) -> Array:
     return jnp.where(period * powers(mult, guess + 1)[1] <= step, guess + 1, guess)
 
 
+@_kernel
 def powers(base: Array, count: Array) -> tuple[Array, Array]:
     """`base**count`, and the sum of all powers below it. By doubling, without a logarithm: where a sum is a number that
     a float holds, it is that number."""
@@ -262,6 +276,7 @@ def _sum(terms: Sequence[Array]) -> Array:
     return total
 
 
+@_kernel
 def ratio(step: Step, steps: Any = 1) -> Ratio:
     """`step / steps` for an exponent, with the remainder of the division: half an ulp of error in an exponent of 80 is
     40 ulp of error in the power. `steps` is taken to be above 0."""
@@ -274,6 +289,7 @@ def ratio(step: Step, steps: Any = 1) -> Ratio:
     return Ratio(high, remainder / floating(steps))
 
 
+@_kernel
 def power(base: Any, exponent: Ratio) -> Array:
     """`base ** exponent` for a positive base."""
     coarse = jnp.power(base, exponent.high)
@@ -285,6 +301,7 @@ def _ordinary(x: Array) -> Array:
     return (x > 0) & (x < jnp.inf)
 
 
+@_kernel
 def exponential(rate: Any, exponent: Ratio) -> Array:
     """`exp(rate * exponent)`."""
     coarse, fine = _split(rate)
@@ -299,6 +316,7 @@ def _exp_of_sum(first: Array, *others: Array) -> Array:
     return coarse * (1 + jnp.expm1(jnp.where(_ordinary(coarse), _sum([first - high, *others]), 0)))
 
 
+@_kernel
 def one_minus_exp(x: Array) -> Array:
     """`1 - exp(x)` to two ulp; XLA's expm1 has five."""
     near = jnp.abs(x) < 0.5
@@ -342,6 +360,7 @@ def _nearer_end(step: Step, steps: Any) -> tuple[Array, Array, Array]:
     return late, jnp.where(late, left, step), safe
 
 
+@_kernel
 def progress(step: Step, steps: Any) -> Position:
     """Where `step` is between 0 and `steps`; at the end if there is nothing between them (`steps == 0`)."""
     if isinstance(step, Fraction) and is_integer(steps):
@@ -361,6 +380,7 @@ def _shared(step: Step, steps: Any) -> tuple[Array, Ratio]:
     return late, ratio(away, steps)
 
 
+@_kernel
 def exact_progress(step: Step, steps: Any) -> Position:
     """As `progress`, rounded once: a power multiplies every ulp that its base is off. Costs four times as much."""
     late, share = _shared(step, steps)
@@ -374,6 +394,7 @@ def _stretched_progress(step: Fraction, steps: Any) -> Position:
     return Position(*(jnp.where(step.countable(steps), e, r) for e, r in zip(exact, rough, strict=True)))
 
 
+@_kernel
 def mix(init: Any, end: Any, position: Position) -> Array:
     """`init (1 - u) + end u`: the nearer end, and its share of the way to the other.
 
@@ -383,6 +404,7 @@ def mix(init: Any, end: Any, position: Position) -> Array:
     return jnp.where(late, end, init) + jnp.where(late, init - end, end - init) * gap
 
 
+@_kernel
 def nearer(left: Array, done: Array) -> Position:
     """The position with these weights, `left + done == 1`; the smaller weight is kept exactly."""
     late = done >= left
@@ -412,6 +434,7 @@ _HALF_COSINE = {
 }
 
 
+@_kernel
 def half_cosine(position: Position) -> Position:
     """u -> (1 - cos(pi u)) / 2 = sin(pi u / 2)**2"""
     z = position.gap * position.gap
@@ -421,11 +444,13 @@ def half_cosine(position: Position) -> Position:
     return Position(position.late, z * total)
 
 
+@_kernel
 def mirror_cosine(position: Position) -> Position:
     """u -> 2 u - (1 - cos(pi u)) / 2"""
     return Position(position.late, 2 * position.gap - half_cosine(position).gap)
 
 
+@_kernel
 def raised(position: Position, exponent: Any) -> Position:
     """u -> u ** exponent, for a positive exponent; exactly u where the exponent is 1."""
     late, inside = position.late, position.gap > 0
@@ -440,6 +465,7 @@ def raised(position: Position, exponent: Any) -> Position:
     return Position(late, jnp.where(inside, jnp.where(one, same, new.gap), 0))
 
 
+@_kernel
 def square(position: Position) -> Position:
     """u -> u ** 2"""
     done, left = position.done, position.left
@@ -451,12 +477,14 @@ def root(position: Position) -> Position:
     return raised(position, 0.5)
 
 
+@_kernel
 def hyperbola(position: Position, beta: Any) -> Position:
     """u -> beta u / ((1 - u) + beta u)"""
     left, done = position.left, beta * position.done
     return nearer(left / (left + done), done / (left + done))
 
 
+@_kernel
 def tanh_between(lower: Any, upper: Any, step: Step, steps: Any) -> Position:
     """u -> (tanh(x) - tanh(lower)) / (tanh(upper) - tanh(lower)) with x = lower (1 - u) + upper u.
 
@@ -486,6 +514,7 @@ SHAPES: dict[str, Shape] = {
 }
 
 
+@_kernel
 def geometric(init: Any, end: Any, step: Step, steps: Any) -> Array:
     """`init (end / init)**u`, counted from the nearer end; both ends have one sign and neither is 0."""
     late, share = _shared(step, steps)
@@ -522,6 +551,7 @@ def instant(fraction: Any, total: Any, offset: int = 0) -> Instant:
     return Instant(whole + offset, _sum([products[0] - first, *products[1:], *(-part for part in others)]))
 
 
+@_kernel
 def until(step: Step, then: Instant) -> Array:
     """`then - step`, below 0 when it is over."""
     if isinstance(step, Fraction) and is_integer(then.whole):
@@ -530,6 +560,7 @@ def until(step: Step, then: Instant) -> Array:
     return floating(whole - step) + then.part
 
 
+@_kernel
 def between(step: Step, start: Instant, stop: Instant) -> Position:
     """Where `step` is on the way from `start` to `stop`."""
     steps = floating(stop.whole - start.whole) + (stop.part - start.part)

@@ -24,7 +24,6 @@ from jax import Array
 
 from .._errors import FieldError, FieldTypeError, UnknownFieldError, format_value, is_traced, nearest_name
 from ..fields import Converter, Field, Scalar, read_annotation, reject_if
-from . import shapes
 from .shapes import Step, floating
 from .structure import REGISTRY, Structure, Structured, axes
 
@@ -139,7 +138,7 @@ def _on_arrays(value: Callable[[Any, Step], Array]) -> Callable[[Any, Step], Arr
 
     @functools.wraps(value)
     def on_arrays(self: Any, step: Step) -> Array:
-        return value(self, floating(step) if isinstance(step, shapes.Fraction) else step)
+        return value(self, jnp.asarray(step))
 
     return on_arrays
 

@@ -100,7 +100,7 @@ class Join(Schedule):
     def value(self, step: Step) -> Array:
         out = self.schedules[0].value(step)
         for boundary, schedule in zip(self.boundaries, self.schedules[1:], strict=True):
-            out = jnp.where(shapes.reached(step, boundary), schedule.value(shapes.elapsed(step, boundary)), out)
+            out = shapes.select(shapes.reached(step, boundary), schedule.value(shapes.elapsed(step, boundary)), out)
         return out
 
     def _expression(self) -> str:
@@ -426,7 +426,7 @@ class Cooldown(Method):
     def value(self, step: Step) -> Array:
         start = self.schedule.value(jnp.asarray(self.at))
         down = shapes.ramp(self.shape, start, self.end_value, shapes.elapsed(step, self.at), self.steps)
-        return jnp.where(shapes.reached(step, self.at), down, self.schedule.value(step))
+        return shapes.select(shapes.reached(step, self.at), down, self.schedule.value(step))
 
 
 class Noise(Method):

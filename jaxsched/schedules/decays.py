@@ -88,8 +88,8 @@ class ExponentialDecay(Schedule):
         if self.end_value is None:
             return out
         direction = jnp.sign(self.init_value) * jnp.sign(self.decay_rate - 1)
-        bounded = jnp.where(direction < 0, jnp.maximum(out, self.end_value), jnp.minimum(out, self.end_value))
-        return jnp.where(direction == 0, out, bounded)
+        bounded = shapes.select(direction < 0, jnp.maximum(out, self.end_value), jnp.minimum(out, self.end_value))
+        return shapes.select(direction == 0, out, bounded)
 
 
 class NaturalExpDecay(Schedule):

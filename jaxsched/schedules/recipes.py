@@ -488,7 +488,7 @@ def _one_cycle(schedule: Any, step: Step, first: Any, middle: Any, last: Any) ->
     out: Any = first
     for begin, end, a, b in phases:
         value = shapes.mix(a, b, shape(shapes.between(step, begin, end)))
-        out = jnp.where(shapes.until(step, begin) <= 0, value, out)
+        out = shapes.select(shapes.until(step, begin) <= 0, value, out)
     return out
 
 
@@ -625,8 +625,8 @@ class ChebyshevSteps(Schedule):
             del level
             order, size = state  # the entry of the order of `size`, whose index is the leading bits of `index`
             bit = (index // jnp.maximum(period // (2 * size), 1)) & 1
-            grown = jnp.where(bit == 1, 2 * size + 1 - order, order)
-            return jnp.where(size < period, grown, order), jnp.where(size < period, 2 * size, size)
+            grown = shapes.select(bit == 1, 2 * size + 1 - order, order)
+            return shapes.select(size < period, grown, order), shapes.select(size < period, 2 * size, size)
 
         one = jnp.ones_like(index)
         order, _ = lax.fori_loop(0, jnp.iinfo(period.dtype).bits - 1, double, (one, jnp.ones_like(period)))

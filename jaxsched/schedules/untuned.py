@@ -89,6 +89,7 @@ def untuned_warmup(b2: Any = 0.999, kind: Kind = "linear") -> Schedule:
     return UntunedWarmup(b2, kind)
 
 
+@shapes.kernel
 def _rectification(t: Array, d: Array) -> Array:
     """RAdam's factor, without the difference of two numbers of size 2 / d that r - 4 is in its plain form.
 
@@ -98,18 +99,18 @@ def _rectification(t: Array, d: Array) -> Array:
     lam = -jnp.log1p(-d)
     x = lam * t
     early = x < 1
-    low = t - 4 - 2 / lam * _bernoulli(jnp.where(early, x, 0)) + _offset(d, lam)  # r - 4
+    low = t - 4 - 2 / lam * _bernoulli(shapes.select(early, x, 0)) + _offset(d, lam)  # r - 4
     high = 2 / d - 5  # R - 4
-    x = jnp.where(early, 1, jnp.minimum(x, 80))  # beyond which the sum is nothing beside R
+    x = shapes.select(early, 1, jnp.minimum(x, 80))  # beyond which the sum is nothing beside R
     gap = 2 / lam * x / jnp.expm1(x)  # R - r
 
     def share(k: int) -> Array:
         """(r - 4 + k) / (R - 4 + k), which is exactly 1 at the end however the division is compiled."""
-        return jnp.where(early, (low + k) / (high + k), 1 - gap / (high + k))
+        return shapes.select(early, (low + k) / (high + k), 1 - gap / (high + k))
 
-    square = share(0) * share(2) / jnp.where(share(4) > 0, share(4), 1)
-    rectified = jnp.where(early, low, high - gap) > 0
-    return jnp.where(rectified, jnp.sqrt(jnp.where(rectified, square, 1)), 0)
+    square = share(0) * share(2) / shapes.select(share(4) > 0, share(4), 1)
+    rectified = shapes.select(early, low, high - gap) > 0
+    return shapes.select(rectified, jnp.sqrt(shapes.select(rectified, square, 1)), 0)
 
 
 # B_2k / (2k)!, of which each is 40 times smaller than the one before.

@@ -25,7 +25,7 @@ from jax import Array
 from .._errors import FieldError, FieldTypeError, UnknownFieldError, format_value, is_traced, nearest_name
 from ..fields import Converter, Field, Scalar, read_annotation, reject_if
 from .shapes import Step, floating
-from .structure import REGISTRY, Structure, Structured, axes
+from .structure import REGISTRY, Structure, Structured, settings
 
 ShapeName: TypeAlias = Literal[
     "linear", "cosine", "sqrt", "1-sqrt", "square", "1-square", "exponential", "mirror-cosine"
@@ -527,8 +527,8 @@ class Recipe(Schedule, abstract=True):
     def __init__(self, *args: Any, **fields: Any) -> None:
         super().__init__(*args, **fields)
         # The parts are checked too, while their numbers can still be seen: inside of a compiled call they cannot.
-        if axes(self) <= {0} and not any(map(is_traced, jax.tree.leaves(self))):
-            as_schedule(type(self).__name__, "build", self.build())
+        for setting in [] if _UNCHECKED.get() else settings(self):
+            as_schedule(type(self).__name__, "build", setting.build())
 
     def structure(self) -> Structure:
         return self._built().structure()

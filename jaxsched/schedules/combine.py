@@ -19,7 +19,7 @@ from ..fields import Count, Growth, Integer, Length, NonNegative, Offset, Positi
 from . import shapes
 from .base import Constant, Schedule, ShapeName, arguments, literal
 from .shapes import Step, floating
-from .structure import Part, Structure, axes, span, values_at
+from .structure import Part, Structure, settings, span, values_at
 
 
 class Method(Schedule, abstract=True):
@@ -414,11 +414,12 @@ class Cooldown(Method):
     def check(self) -> None:
         if self.shape == "exponential":
             reject_if(self, lambda x: x <= 0, "end_value", instead="an exponential cooldown ends above 0")
-            start = None if axes(self) != {0} else self.schedule(self.at)
-            if start is not None and not is_traced(start) and start <= 0:
-                instead = "an exponential cooldown begins above 0: write another step or shape"
-                note = f", where the schedule is {format_value(start)}"
-                raise FieldError("Cooldown", "at", self.at, instead, note=note)
+            for setting in settings(self):
+                start = setting.schedule(setting.at)
+                if not is_traced(start) and start <= 0:
+                    instead = "an exponential cooldown begins above 0: write another step or shape"
+                    note = f", where the schedule is {format_value(start)}"
+                    raise FieldError("Cooldown", "at", setting.at, instead, note=note)
 
     def structure(self) -> Structure:
         return Structure((Part(self.schedule, 0, self.at),), (self.at, self.at + self.steps))

@@ -110,16 +110,15 @@ def validate(owner: str, name: str, value: Any, domain: Domain) -> Any:
         raise domain.error(owner, name, original, FieldTypeError, " is not a number")
     if isinstance(value, int):  # of any size
         value = value if domain.counts else float(value)
-    _check_numbers(owner, name, original, value, domain)
     dtype = value.dtype if isinstance(value, jax.Array) else np.asarray(value).dtype
+    _check_numbers(owner, name, original, value, dtype, domain)
     if jnp.issubdtype(dtype, jnp.integer) and not domain.counts:
         numbers_of: Any = value
         return numbers_of.astype(np.float64 if isinstance(value, (np.ndarray, np.generic)) else jnp.result_type(float))
     return value
 
 
-def _check_numbers(owner: str, name: str, original: Any, value: Any, domain: Domain) -> None:
-    dtype = value.dtype if isinstance(value, jax.Array) else np.asarray(value).dtype
+def _check_numbers(owner: str, name: str, original: Any, value: Any, dtype: Any, domain: Domain) -> None:
     if jnp.issubdtype(dtype, jax.dtypes.extended):
         raise domain.error(owner, name, original, FieldTypeError, f" holds {dtype}")
     if dtype.kind == "O":

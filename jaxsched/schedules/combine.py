@@ -59,9 +59,6 @@ class Join(Schedule):
       schedules: one or more schedules, callables or numbers.
       boundaries: steps, one fewer than schedules, each larger than the one before.
 
-    Raises:
-      ValueError: for wrong counts and for boundaries that collide or are not sorted.
-
     Example:
       >>> import jaxsched as js
       >>> s = js.schedules.Join([js.Linear(0.0, 1.0, 2), js.Constant(1.0), js.Linear(1.0, 0.0, 2)], [2, 4])
@@ -178,10 +175,7 @@ class Clip(Method):
 
     Args:
       schedule: any schedule.
-      lo, hi: the bounds; None where there is none.
-
-    Raises:
-      ValueError: for `lo > hi`, and for no bound at all.
+      lo, hi: the bounds, `lo <= hi`; one of them may be None.
 
     Example:
       >>> import jaxsched as js
@@ -346,10 +340,7 @@ class Warmup(Method):
       schedule: any schedule.
       steps: the length of the warmup; 0 for none.
       shape: `linear cosine sqrt 1-sqrt square 1-square exponential mirror-cosine`, as in `Ramp`.
-      init_factor: the factor at step 0, from 0 to 1.
-
-    Raises:
-      ValueError: for an unknown shape, and for an exponential one from 0.
+      init_factor: the factor at step 0, from 0 to 1; above 0 for an exponential shape.
 
     Example:
       >>> import jaxsched as js
@@ -390,11 +381,8 @@ class Cooldown(Method):
       schedule: any schedule; a long training can branch off at any step.
       at: the step where the cooldown begins.
       steps: its length; 0 jumps to `end_value`.
-      end_value: the value at step `at + steps` and after it.
+      end_value: the value at step `at + steps` and after it; above 0 for an exponential shape.
       shape: `linear cosine sqrt 1-sqrt square 1-square exponential mirror-cosine`, as in `Ramp`.
-
-    Raises:
-      ValueError: for an unknown shape, and for an exponential one to 0.
 
     Example:
       >>> import jaxsched as js

@@ -62,9 +62,6 @@ class PiecewiseConstant(Schedule):
       boundaries: (n,) steps, each larger than the one before.
       values: (n + 1,) values.
 
-    Raises:
-      ValueError: for boundaries that collide or are not sorted, and for wrong counts.
-
     Example:
       >>> import jaxsched as js
       >>> js.PiecewiseConstant([2, 4], [1.0, 0.5, 0.25]).table(6).tolist()
@@ -98,9 +95,6 @@ class PiecewiseInterpolate(Schedule):
       knots: (n,) steps, each larger than the one before, n at least 2.
       values: (n,) values.
       kind: `linear`, `cosine` or `pchip`.
-
-    Raises:
-      ValueError: for knots that collide or are not sorted, and for wrong counts.
 
     Example:
       >>> import jaxsched as js

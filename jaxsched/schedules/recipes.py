@@ -85,13 +85,10 @@ class WarmupLinear(WarmupDecay):
 
     Args:
       peak_value: the value at step `warmup_steps`.
-      warmup_steps: 0 or more; with 0 the schedule starts at its peak.
+      warmup_steps: 0 or more, at most `total_steps`; with 0 the schedule starts at its peak.
       total_steps: the horizon, above 0; the value there and after it is `end_value`.
       init_value: the value at step 0.
       end_value: the value at step `total_steps`.
-
-    Raises:
-      ValueError: for a warmup longer than the whole.
 
     Example:
       >>> import jaxsched as js
@@ -113,9 +110,6 @@ class WarmupCosine(WarmupDecay):
 
     Args:
       peak_value, warmup_steps, total_steps, init_value, end_value: as in `WarmupLinear`.
-
-    Raises:
-      ValueError: for a warmup longer than the whole.
 
     Example:
       >>> import jaxsched as js
@@ -140,9 +134,6 @@ class WarmupPolynomial(WarmupDecay):
       peak_value, warmup_steps, total_steps, init_value, end_value: as in `WarmupLinear`.
       power: above 0.
 
-    Raises:
-      ValueError: for a warmup longer than the whole.
-
     Example:
       >>> import jaxsched as js
       >>> js.WarmupPolynomial(1.0, warmup_steps=2, total_steps=4, power=2).table(5).tolist()
@@ -166,9 +157,6 @@ class WarmupExponential(WarmupDecay):
     Args:
       peak_value, warmup_steps, total_steps, init_value: as in `WarmupLinear`.
       end_value: the value at step `total_steps`, not 0 and of the sign of the peak; there is no default that works.
-
-    Raises:
-      ValueError: for a warmup longer than the whole, and for an end of 0.
 
     Example:
       >>> import jaxsched as js
@@ -196,10 +184,7 @@ class WarmupInverseSqrt(Recipe):
     Args:
       peak_value: the value at step `warmup_steps`.
       warmup_steps: 0 or more.
-      timescale: steps, above 0; None: as long as the warmup.
-
-    Raises:
-      ValueError: for no warmup and no timescale.
+      timescale: steps, above 0; None: as long as the warmup, if there is one.
 
     Example:
       >>> import jaxsched as js
@@ -232,11 +217,8 @@ class WarmupStableDecay(Recipe):
 
     Args:
       peak_value, warmup_steps, total_steps, init_value, end_value: as in `WarmupLinear`.
-      decay_steps: the length of the cooldown; 0 jumps to `end_value` at step `total_steps`.
+      decay_steps: the length of the cooldown, at most `total_steps - warmup_steps`; 0 jumps to `end_value` at the end.
       warmup_shape, decay_shape: the shapes of `Ramp`.
-
-    Raises:
-      ValueError: for phases longer than the whole, for an unknown shape, and for an exponential one to or from 0.
 
     Example:
       >>> import jaxsched as js
@@ -274,10 +256,7 @@ class TriStage(Recipe):
       peak_value: the value of the plateau.
       warmup_steps, hold_steps, decay_steps: the three lengths, 0 or more steps.
       init_value: the value at step 0.
-      end_value: the value after the three stages, of the sign of the peak; None: a hundredth of the peak.
-
-    Raises:
-      ValueError: for an end of 0.
+      end_value: the value after the three stages, of the sign of the peak and not 0; None: a hundredth of the peak.
 
     Example:
       >>> import jaxsched as js
@@ -317,12 +296,9 @@ class InfiniteSchedule(Recipe):
       peak_value: the value at step `warmup_steps`.
       constant_value: the value of the plateau.
       warmup_steps, cooldown_steps, decay_steps: lengths, 0 or more steps.
-      total_steps: the horizon, above 0; only the plateau grows with it.
-      end_value: the value at step `total_steps`, of the sign of the plateau.
+      total_steps: the horizon, at least the sum of these lengths; only the plateau grows with it.
+      end_value: the value at step `total_steps`, of the sign of the plateau and not 0.
       init_value: the value at step 0.
-
-    Raises:
-      ValueError: for phases longer than the whole, and for an end or a plateau of 0.
 
     Example:
       >>> import jaxsched as js
@@ -419,7 +395,7 @@ class PowerSchedule(Recipe):
     Args:
       batch_size: sequences in a batch, above 0.
       tokens_per_step: tokens in a batch, above 0.
-      total_steps: the horizon, above 0.
+      total_steps: the horizon, at least `warmup_steps + decay_steps`.
       warmup_steps: the length of the warmup, 0 or more.
       decay_steps: the length of the last decay, 0 or more; 0 jumps to `end_value` at step `total_steps`.
       peak_value: the largest rate, above 0.
@@ -427,9 +403,6 @@ class PowerSchedule(Recipe):
       exponent: usually below 0.
       end_value: the value at step `total_steps`.
       decay_shape: a shape of `Ramp`.
-
-    Raises:
-      ValueError: for phases longer than the whole.
 
     Example:
       >>> import jaxsched as js
@@ -502,14 +475,11 @@ class OneCycle(Schedule):
     Args:
       peak_value: the value at the top.
       total_steps: the horizon, above 1; the last value is reached at step `total_steps - 1`.
-      pct_start: the share of the rise, from 0 to 1.
+      pct_start: the share of the rise, from 0 to 1; each phase takes at least one step.
       div_factor: peak over first value, above 0.
       final_div_factor: first value over last value, above 0.
       shape: `cosine` or `linear`.
       three_phase: whether the fall has two parts.
-
-    Raises:
-      ValueError: for a phase that is over before it begins.
 
     Example:
       >>> import jaxsched as js
@@ -552,9 +522,6 @@ class OneCycleMomentum(Schedule):
       max_momentum: the value at both ends, from 0 to 1.
       total_steps, pct_start, shape, three_phase: as in `OneCycle`.
 
-    Raises:
-      ValueError: for a phase that is over before it begins.
-
     Example:
       >>> import jaxsched as js
       >>> s = js.OneCycleMomentum(base_momentum=0.85, max_momentum=0.95, total_steps=100)
@@ -592,9 +559,6 @@ class ChebyshevSteps(Schedule):
     Args:
       max_curvature, min_curvature: the largest and the smallest eigenvalue of the Hessian, `M > m > 0`.
       period: T, a power of two.
-
-    Raises:
-      ValueError: for a period that is not a power of two, and for `m >= M`.
 
     Example:
       >>> import jaxsched as js

@@ -317,14 +317,21 @@ def _exp_of_sum(first: Array, *others: Array) -> Array:
     return coarse * (1 + jnp.expm1(select(_ordinary(coarse), _sum([first - high, *others]), 0)))
 
 
+def polynomial(coefficients: Sequence[float], x: Array) -> Any:
+    """`c0 + c1 x + c2 x^2 + ...`"""
+    *others, total = coefficients
+    for c in reversed(others):
+        total = total * x + c
+    return total
+
+
 @kernel
 def one_minus_exp(x: Array) -> Array:
     """`1 - exp(x)` to two ulp; XLA's expm1 has five."""
     near = jnp.abs(x) < 0.5
-    z, total = select(near, x, 0), jnp.zeros_like(x)
-    for k in reversed(range(10 if x.dtype == jnp.float32 else 18)):
-        total = total * z + 1 / math.factorial(k + 1)
-    return select(near, -z * total, 1 - jnp.exp(select(near, 0, x)))
+    z, terms = select(near, x, 0), 10 if x.dtype == jnp.float32 else 18
+    series = -z * polynomial([1 / math.factorial(k + 1) for k in range(terms)], z)
+    return select(near, series, 1 - jnp.exp(select(near, 0, x)))
 
 
 # --- positions on [0, 1] ---------------------------------------------------------------------------------------------
@@ -435,10 +442,7 @@ _HALF_COSINE = {
 def half_cosine(position: Position) -> Position:
     """u -> (1 - cos(pi u)) / 2 = sin(pi u / 2)**2"""
     z = position.gap * position.gap
-    *coefficients, total = _HALF_COSINE[jnp.finfo(z.dtype).bits]
-    for c in reversed(coefficients):
-        total = total * z + c
-    return Position(position.late, z * total)
+    return Position(position.late, z * polynomial(_HALF_COSINE[jnp.finfo(z.dtype).bits], z))
 
 
 @kernel

@@ -27,6 +27,7 @@ from ._errors import JaxschedWarning as JaxschedWarning
 from ._errors import UnknownArgumentError as UnknownArgumentError
 from ._errors import UnknownFieldError as UnknownFieldError
 from ._errors import is_traced, nearest_name
+from ._errors import shortest as shortest
 
 Number: TypeAlias = jax.Array | float
 Numbers: TypeAlias = jax.Array | np.ndarray | list[Any] | tuple[Any, ...]
@@ -77,15 +78,6 @@ StepTable: TypeAlias = Annotated[
         ndim=1,
     ),
 ]
-
-
-def shortest(values: Any) -> np.ndarray:
-    """Float64 numbers of the same shape that print as those of a shorter type do, and read back as the same there.
-
-    A float32 of 0.1 is 0.10000000149011612 as a float64, and here 0.1.
-    """
-    values = np.asarray(values)
-    return np.array([float(str(x)) for x in values.ravel()], np.float64).reshape(values.shape)
 
 
 def validate(owner: str, name: str, value: Any, domain: Domain) -> Any:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from .._errors import FieldError, FieldTypeError, UnknownFieldError, format_value, is_traced, nearest_name
+from .._errors import FieldError, FieldTypeError, UnknownFieldError, format_value, is_traced, nearest_name, shortest
 from ..fields import Converter, Field, Scalar, read_annotation, reject_if
 from .shapes import Step, floating
 from .structure import REGISTRY, Structure, Structured, settings
@@ -70,21 +70,17 @@ def as_schedule(owner: str, name: str, value: Any) -> Schedule:
         return value
     if hasattr(value, "init") and hasattr(value, "update"):
         raise TypeError(f"{owner}: {name} is an optimizer; {name} must be a schedule, a callable or a number.")
+    instead, note = f"{name} must be a schedule, a callable or a number", f" is a {type(value).__name__}"
     if isinstance(value, type) and issubclass(value, Schedule):
-        call = f"{value.__name__}{value.__signature__}"
-        raise FieldTypeError(owner, name, value, f"write a schedule of it: {call}", note=" is a class")
-    if callable(value):
+        instead, note = f"write a schedule of it: {value.__name__}{value.__signature__}", " is a class"
+    elif callable(value):
         return Lambda(value)
-    if isinstance(value, str):
-        hint = "a schedule, a callable or a number (parse(text) makes a schedule of an expression)"
-        raise FieldTypeError(owner, name, value, f"{name} must be {hint}", note=" is text")
-    try:
-        return Constant(value)
-    except TypeError:
-        note = f" is a {type(value).__name__}"
-        raise FieldTypeError(
-            owner, name, value, f"{name} must be a schedule, a callable or a number", note=note
-        ) from None
+    elif isinstance(value, str):
+        instead, note = f"{instead} (parse(text) makes a schedule of an expression)", " is text"
+    else:
+        with contextlib.suppress(TypeError):
+            return Constant(value)
+    raise FieldTypeError(owner, name, value, instead, note=note)
 
 
 def _lift_all(owner: str, name: str, values: Any) -> tuple[Schedule, ...]:
@@ -168,9 +164,8 @@ class Schedule(Structured):
     """A pure function `step -> value` that is a frozen pytree of its hyperparameters.
 
     Subclass it with annotated fields and a `value`; the annotations say what is checked (those of `jaxsched.fields`:
-    `Scalar`, `Steps`,
-    ...) and what is structure (`str`, `bool`). Combine schedules with `+ - * /`, `.then`, `.warmup`, `.repeat` and the
-    other methods. A number stands for a `Constant` and a plain callable for a `Lambda`.
+    `Scalar`, `Steps`, ...) and what is structure (`str`, `bool`). Combine schedules with `+ - * /`, `.then`, `.warmup`,
+    `.repeat` and the other methods. A number stands for a `Constant` and a plain callable for a `Lambda`.
 
     The hyperparameters are leaves: nothing is compiled again when one changes, `jax.vmap` runs over stacked ones, and
     `jax.grad` gives a schedule of gradients (with `allow_int=True` where a field is an integer). Schedules are compared
@@ -436,9 +431,7 @@ def literal(value: Any) -> str:
             return "None"  # the gradient of an integer
         if array.ndim:
             return f"[{', '.join(map(literal, array))}]"
-        if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 8:
-            return repr(float(str(array)))  # the shortest text that this type reads back as the same number
-        return repr(array.item())
+        return repr((shortest(array) if jnp.issubdtype(array.dtype, jnp.floating) else array).item())
     if callable(value) and not isinstance(value, Schedule):
         return getattr(value, "__qualname__", repr(value))
     return repr(value)

@@ -18,15 +18,9 @@ from .shapes import Step, floating
 from .structure import Structure
 
 
-def _reject_long_phases(schedule: Schedule) -> None:
-    reject_if(
-        schedule,
-        lambda warmup, decay, total: warmup + decay > total,
-        "warmup_steps",
-        "decay_steps",
-        "total_steps",
-        instead="warmup and decay must fit into the whole: write warmup_steps + decay_steps <= total_steps",
-    )
+def _reject_long_phases(schedule: Schedule, *phases: str) -> None:
+    instead = "the phases must fit into the whole: lengthen total_steps"
+    reject_if(schedule, lambda *steps: sum(steps[:-1]) > steps[-1], *phases, "total_steps", instead=instead)
 
 
 class WarmupConstant(Recipe):
@@ -239,7 +233,7 @@ class WarmupStableDecay(Recipe):
     decay_shape: ShapeName = "1-sqrt"
 
     def check(self) -> None:
-        _reject_long_phases(self)
+        _reject_long_phases(self, "warmup_steps", "decay_steps")
 
     def build(self) -> Schedule:
         up = Ramp(self.init_value, self.peak_value, self.warmup_steps, self.warmup_shape)
@@ -321,15 +315,7 @@ class InfiniteSchedule(Recipe):
     init_value: Scalar = 0.0
 
     def check(self) -> None:
-        reject_if(
-            self,
-            lambda warmup, cooldown, decay, total: warmup + cooldown + decay > total,
-            "warmup_steps",
-            "cooldown_steps",
-            "decay_steps",
-            "total_steps",
-            instead="the phases must fit into the whole: lengthen total_steps",
-        )
+        _reject_long_phases(self, "warmup_steps", "cooldown_steps", "decay_steps")
         reject_zero_crossing(self, "constant_value", "end_value")
 
     def build(self) -> Schedule:
@@ -426,7 +412,7 @@ class PowerSchedule(Recipe):
     decay_shape: ShapeName = "linear"
 
     def check(self) -> None:
-        _reject_long_phases(self)
+        _reject_long_phases(self, "warmup_steps", "decay_steps")
 
     def build(self) -> Schedule:
         body = _TokenPower(self.batch_size * self.amplitude, self.tokens_per_step, self.exponent)

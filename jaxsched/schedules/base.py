@@ -14,7 +14,7 @@ import inspect
 import operator
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias, dataclass_transform
 
 import jax
@@ -150,15 +150,6 @@ _UNCHECKED = contextvars.ContextVar("unchecked", default=False)
 """Set while a recipe that was checked at its construction builds its parts again, on traced values."""
 
 
-@contextlib.contextmanager
-def _unchecked() -> Iterator[None]:
-    token = _UNCHECKED.set(True)
-    try:
-        yield
-    finally:
-        _UNCHECKED.reset(token)
-
-
 @dataclass_transform(frozen_default=True, eq_default=False)
 class Schedule(Structured):
     """A pure function `step -> value` that is a frozen pytree of its hyperparameters.
@@ -205,16 +196,9 @@ class Schedule(Structured):
                     raise TypeError(f"{cls.__name__}: a field cannot be called {f.name!r}, as a method of Schedule is.")
                 known[f.name] = read_annotation(f.name, hints[f.name], f.default, _child)
         cls._fields = tuple(known[f.name] for f in declared)
-        cls.__signature__ = inspect.Signature(
-            [
-                inspect.Parameter(
-                    f.name,
-                    inspect.Parameter.POSITIONAL_OR_KEYWORD,
-                    default=inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default,
-                )
-                for f in cls._fields
-            ]
-        )
+        kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+        defaults = {f.name: empty if f.default is dataclasses.MISSING else f.default for f in cls._fields}
+        cls.__signature__ = inspect.Signature([inspect.Parameter(n, kind, default=d) for n, d in defaults.items()])
         _register(cls)
         if "value" in cls.__dict__ and not _states_structure(cls):
             cls.structure = Structured.structure
@@ -311,24 +295,21 @@ class Schedule(Structured):
 
     # --- operators ---------------------------------------------------------------------------------------------------
 
-    def _with(self, name: str, *arguments: Any) -> Schedule:
-        return REGISTRY[name](*arguments)
-
     def _chain(self, name: str) -> tuple[Schedule, ...]:
         """`a + b + c` is one sum of three."""
         return getattr(self, "schedules") if type(self) is REGISTRY[name] else (self,)  # noqa: B009  # a field of some
 
     def __add__(self, other: Any) -> Schedule:
-        return self._with("Sum", (*self._chain("Sum"), as_schedule("+", "the right side", other)))
+        return REGISTRY["Sum"]((*self._chain("Sum"), as_schedule("+", "the right side", other)))
 
     def __radd__(self, other: Any) -> Schedule:
-        return self._with("Sum", (as_schedule("+", "the left side", other), self))
+        return REGISTRY["Sum"]((as_schedule("+", "the left side", other), self))
 
     def __mul__(self, other: Any) -> Schedule:
-        return self._with("Product", (*self._chain("Product"), as_schedule("*", "the right side", other)))
+        return REGISTRY["Product"]((*self._chain("Product"), as_schedule("*", "the right side", other)))
 
     def __rmul__(self, other: Any) -> Schedule:
-        return self._with("Product", (as_schedule("*", "the left side", other), self))
+        return REGISTRY["Product"]((as_schedule("*", "the left side", other), self))
 
     def __neg__(self) -> Schedule:
         return -1.0 * self
@@ -358,7 +339,7 @@ class Schedule(Structured):
           [0.0, 0.5, 1.0, 0.5, 0.5]
         """
         try:
-            return self._with("Join", (self, other), (at,))
+            return REGISTRY["Join"]((self, other), (at,))
         except (FieldError, FieldTypeError) as error:
             names = {"boundaries[0]": "at", "schedules[1]": "other"}
             if name := names.get(str(error.field)):
@@ -367,35 +348,35 @@ class Schedule(Structured):
 
     def clip(self, lo: Any = None, hi: Any = None) -> Schedule:
         """The value, at least `lo` and at most `hi`; see `Clip`."""
-        return self._with("Clip", self, lo, hi)
+        return REGISTRY["Clip"](self, lo, hi)
 
     def shift(self, steps: Any) -> Schedule:
         """The schedule `steps` later, `s(t - steps)`; see `Shift`."""
-        return self._with("Shift", self, steps)
+        return REGISTRY["Shift"](self, steps)
 
     def hold(self, every: Any) -> Schedule:
         """The value of every `every`-th step, held in between; see `Hold`."""
-        return self._with("Hold", self, every)
+        return REGISTRY["Hold"](self, every)
 
     def per_epoch(self, steps_per_epoch: Any) -> Schedule:
         """A schedule that counts epochs, on a clock of steps: `s(floor(t / steps_per_epoch))`; see `PerEpoch`."""
-        return self._with("PerEpoch", self, steps_per_epoch)
+        return REGISTRY["PerEpoch"](self, steps_per_epoch)
 
     def repeat(self, period: Any, period_mult: Any = None, value_mult: Any = 1, cycles: Any = None) -> Schedule:
         """The schedule repeated, each cycle `period_mult` times as long as the one before; see `Repeat`."""
-        return self._with("Repeat", self, period, period_mult, value_mult, cycles)
+        return REGISTRY["Repeat"](self, period, period_mult, value_mult, cycles)
 
     def warmup(self, steps: Any, shape: str = "linear", init_factor: Any = 0.0) -> Schedule:
         """The schedule times a factor that rises from `init_factor` to 1 in `steps`; see `Warmup`."""
-        return self._with("Warmup", self, steps, shape, init_factor)
+        return REGISTRY["Warmup"](self, steps, shape, init_factor)
 
     def cooldown(self, at: Any, steps: Any, end_value: Any = 0.0, shape: str = "linear") -> Schedule:
         """The schedule until step `at`, then from its value there to `end_value` in `steps`; see `Cooldown`."""
-        return self._with("Cooldown", self, at, steps, end_value, shape)
+        return REGISTRY["Cooldown"](self, at, steps, end_value, shape)
 
     def noise(self, std: Any, seed: Any = 0, limit: Any = 1.0, decay: Any = 0.0, relative: bool = True) -> Schedule:
         """The schedule with reproducible random noise; see `Noise`."""
-        return self._with("Noise", self, std, seed, limit, decay, relative)
+        return REGISTRY["Noise"](self, std, seed, limit, decay, relative)
 
     # --- text --------------------------------------------------------------------------------------------------------
 
@@ -527,8 +508,11 @@ class Recipe(Schedule, abstract=True):
         return self._built().structure()
 
     def _built(self) -> Schedule:
-        with _unchecked():
+        token = _UNCHECKED.set(True)
+        try:
             return as_schedule(type(self).__name__, "build", self.build())
+        finally:
+            _UNCHECKED.reset(token)
 
     def build(self) -> Schedule:
         """The schedule that these fields make."""

@@ -19,7 +19,7 @@ from .structure import Structure
 
 
 def _reject_long_phases(schedule: Schedule, *phases: str) -> None:
-    instead = "the phases must fit into the whole: lengthen total_steps"
+    instead = f"the phases must fit into the whole: write {' + '.join(phases)} <= total_steps"
     reject_if(schedule, lambda *steps: sum(steps[:-1]) > steps[-1], *phases, "total_steps", instead=instead)
 
 

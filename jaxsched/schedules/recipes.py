@@ -211,7 +211,7 @@ class WarmupStableDecay(Recipe):
 
     Args:
       peak_value, warmup_steps, total_steps, init_value, end_value: as in `WarmupLinear`.
-      decay_steps: the length of the cooldown, at most `total_steps - warmup_steps`; 0 jumps to `end_value` at the end.
+      decay_steps: at most `total_steps - warmup_steps`; 0 jumps to `end_value` at step `total_steps`.
       warmup_shape, decay_shape: the shapes of `Ramp`.
 
     Example:

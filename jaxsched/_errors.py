@@ -23,6 +23,15 @@ def is_traced(x: Any) -> bool:
     return isinstance(x, jax.core.Tracer) or (isinstance(x, jax.Array) and not x.is_fully_addressable)
 
 
+def shortest(values: Any) -> np.ndarray:
+    """Float64 numbers of the same shape that print as those of a shorter type do, and read back as the same there.
+
+    A float32 of 0.1 is 0.10000000149011612 as a float64, and here 0.1.
+    """
+    values = np.asarray(values)
+    return np.array([float(str(x)) for x in values.ravel()], np.float64).reshape(values.shape)
+
+
 def format_value(value: Any) -> str:
     """`value` in an error text: short, and as a user would write it."""
     if isinstance(value, _Text):
@@ -30,9 +39,7 @@ def format_value(value: Any) -> str:
     if isinstance(value, (np.ndarray, np.generic, jax.Array)) and not is_traced(value):
         with contextlib.suppress(Exception):  # a deleted array, a key: their own repr says what they are
             array = np.asarray(value)
-            is_short = array.dtype.kind == "f" and array.dtype.itemsize < 8  # 0.1 rather than 0.10000000149011612
-            flat = [float(str(x)) for x in array.ravel()] if is_short else array.ravel().tolist()
-            value = np.array(flat, object).reshape(array.shape).tolist()
+            value = (shortest(array) if array.dtype.kind == "f" else array).tolist()
     try:
         text = repr(value)
     except Exception:  # of an object of the user

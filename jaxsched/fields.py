@@ -27,6 +27,7 @@ from ._errors import JaxschedWarning as JaxschedWarning
 from ._errors import UnknownArgumentError as UnknownArgumentError
 from ._errors import UnknownFieldError as UnknownFieldError
 from ._errors import is_traced, nearest_name
+from ._errors import shortest as shortest
 
 Number: TypeAlias = jax.Array | float
 Numbers: TypeAlias = jax.Array | np.ndarray | list[Any] | tuple[Any, ...]
@@ -79,15 +80,6 @@ StepTable: TypeAlias = Annotated[
 ]
 
 
-def shortest(values: Any) -> np.ndarray:
-    """Float64 numbers of the same shape that print as those of a shorter type do, and read back as the same there.
-
-    A float32 of 0.1 is 0.10000000149011612 as a float64, and here 0.1.
-    """
-    values = np.asarray(values)
-    return np.array([float(str(x)) for x in values.ravel()], np.float64).reshape(values.shape)
-
-
 def validate(owner: str, name: str, value: Any, domain: Domain) -> Any:
     """Returns `value` as the field `name` of `owner` stores it.
 
@@ -110,16 +102,15 @@ def validate(owner: str, name: str, value: Any, domain: Domain) -> Any:
         raise domain.error(owner, name, original, FieldTypeError, " is not a number")
     if isinstance(value, int):  # of any size
         value = value if domain.counts else float(value)
-    _check_numbers(owner, name, original, value, domain)
     dtype = value.dtype if isinstance(value, jax.Array) else np.asarray(value).dtype
+    _check_numbers(owner, name, original, value, dtype, domain)
     if jnp.issubdtype(dtype, jnp.integer) and not domain.counts:
         numbers_of: Any = value
         return numbers_of.astype(np.float64 if isinstance(value, (np.ndarray, np.generic)) else jnp.result_type(float))
     return value
 
 
-def _check_numbers(owner: str, name: str, original: Any, value: Any, domain: Domain) -> None:
-    dtype = value.dtype if isinstance(value, jax.Array) else np.asarray(value).dtype
+def _check_numbers(owner: str, name: str, original: Any, value: Any, dtype: Any, domain: Domain) -> None:
     if jnp.issubdtype(dtype, jax.dtypes.extended):
         raise domain.error(owner, name, original, FieldTypeError, f" holds {dtype}")
     if dtype.kind == "O":

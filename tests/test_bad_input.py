@@ -40,7 +40,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], list[str]]] = [
     (
         lambda: js.schedules.InfiniteSchedule(0.1, 0.01, 50, 50, 100, 1, end_value=1e-3),
         ValueError,
-        ["cooldown_steps=50", "total_steps=100", "lengthen total_steps"],
+        ["cooldown_steps=50", "total_steps=100", "decay_steps <= total_steps"],
     ),
     (lambda: js.OneCycle(0.1, 10, pct_start=0.05), ValueError, ["pct_start=0.05", "total_steps=10", "lengthen"]),
     (lambda: js.OneCycle(0.1, 100, pct_start=0.6, three_phase=True), ValueError, ["pct_start=0.6", "change pct_start"]),

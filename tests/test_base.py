@@ -286,3 +286,31 @@ def test_stack_keeps_types() -> None:
     assert jax.vmap(lambda s: s(2))(stacked).tolist() == [0.5, 1.5]
     with x64():
         assert jax.vmap(lambda s: s(2))(js.stack(js.Linear(1.0, 0.0, 3), js.Linear(1.0, 0.0, 7))).dtype == jnp.float64
+
+
+def test_every_setting_of_a_stacked_recipe_is_checked() -> None:
+    class Tail(js.Recipe):
+        total_steps: js.fields.Length
+        tail_steps: js.fields.Steps
+
+        def build(self) -> js.Schedule:
+            return js.Constant(1.0).cooldown(self.total_steps - self.tail_steps, self.tail_steps)
+
+    assert Tail(total_steps=[10, 20], tail_steps=5).total_steps.tolist() == [10, 20]
+    with pytest.raises(js.fields.FieldError, match=r"Cooldown: at=-10; at must be a number of steps, 0 or more"):
+        Tail(total_steps=[30, 10], tail_steps=20)
+    with pytest.raises(js.fields.FieldError, match=r"WarmupCosine: warmup_steps=30 and total_steps=20"):
+        js.WarmupCosine(1.0, warmup_steps=[5, 30], total_steps=20)
+    with pytest.raises(js.fields.FieldError, match=r"Cooldown: at=10, where the schedule is 0.0"):
+        js.Linear(1.0, 0.0, [20, 10]).cooldown(at=10, steps=5, end_value=0.1, shape="exponential")
+
+
+@pytest.mark.parametrize("size", [1000 / 3, 8.6, 51.2, 100 / 7])
+def test_the_marks_of_stairs_of_a_fractional_size_are_where_they_change(size: float) -> None:
+    ramp, steps = js.Linear(1.0, 0.0, 100_000), np.arange(5_001)
+    halves = js.PiecewiseConstant([3], [1.0, 0.5])
+    for s in (ramp.hold(size), ramp.per_epoch(size), js.StepDecay(1.0, 0.999, size), halves.repeat(size)):
+        changes = np.flatnonzero(np.diff(np.asarray(s(steps)))) + 1
+        found = js.schedules.marks(s, 5_000)
+        assert found is not None
+        assert set(changes) <= set(np.ceil(found).astype(int)), s

@@ -23,7 +23,8 @@ from jax import Array
 
 from .._errors import FieldError, FieldTypeError, is_traced, nearest_name
 from ..fields import Domain, reject_if, validate
-from ..schedules.base import Constant, Schedule, as_schedule, axes
+from ..schedules.base import Constant, Schedule, as_schedule
+from ..schedules.structure import axes
 from .states import LABELS, Path, children, walk
 
 Settings = TypeVar("Settings")

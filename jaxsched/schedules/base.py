@@ -14,7 +14,7 @@ import inspect
 import operator
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias, dataclass_transform
 
 import jax
@@ -22,11 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from .._errors import FieldError, FieldTypeError, UnknownFieldError, format_value, is_traced, nearest_name
+from .._errors import FieldError, FieldTypeError, UnknownFieldError, format_value, is_traced, nearest_name, shortest
 from ..fields import Converter, Field, Scalar, read_annotation, reject_if
-from . import shapes
 from .shapes import Step, floating
-from .structure import REGISTRY, Structure, Structured, axes
+from .structure import REGISTRY, Structure, Structured, settings
 
 ShapeName: TypeAlias = Literal[
     "linear", "cosine", "sqrt", "1-sqrt", "square", "1-square", "exponential", "mirror-cosine"
@@ -71,21 +70,17 @@ def as_schedule(owner: str, name: str, value: Any) -> Schedule:
         return value
     if hasattr(value, "init") and hasattr(value, "update"):
         raise TypeError(f"{owner}: {name} is an optimizer; {name} must be a schedule, a callable or a number.")
+    instead, note = f"{name} must be a schedule, a callable or a number", f" is a {type(value).__name__}"
     if isinstance(value, type) and issubclass(value, Schedule):
-        call = f"{value.__name__}{value.__signature__}"
-        raise FieldTypeError(owner, name, value, f"write a schedule of it: {call}", note=" is a class")
-    if callable(value):
+        instead, note = f"write a schedule of it: {value.__name__}{value.__signature__}", " is a class"
+    elif callable(value):
         return Lambda(value)
-    if isinstance(value, str):
-        hint = "a schedule, a callable or a number (parse(text) makes a schedule of an expression)"
-        raise FieldTypeError(owner, name, value, f"{name} must be {hint}", note=" is text")
-    try:
-        return Constant(value)
-    except TypeError:
-        note = f" is a {type(value).__name__}"
-        raise FieldTypeError(
-            owner, name, value, f"{name} must be a schedule, a callable or a number", note=note
-        ) from None
+    elif isinstance(value, str):
+        instead, note = f"{instead} (parse(text) makes a schedule of an expression)", " is text"
+    else:
+        with contextlib.suppress(TypeError):
+            return Constant(value)
+    raise FieldTypeError(owner, name, value, instead, note=note)
 
 
 def _lift_all(owner: str, name: str, values: Any) -> tuple[Schedule, ...]:
@@ -139,7 +134,7 @@ def _on_arrays(value: Callable[[Any, Step], Array]) -> Callable[[Any, Step], Arr
 
     @functools.wraps(value)
     def on_arrays(self: Any, step: Step) -> Array:
-        return value(self, floating(step) if isinstance(step, shapes.Fraction) else step)
+        return value(self, jnp.asarray(step))
 
     return on_arrays
 
@@ -155,23 +150,13 @@ _UNCHECKED = contextvars.ContextVar("unchecked", default=False)
 """Set while a recipe that was checked at its construction builds its parts again, on traced values."""
 
 
-@contextlib.contextmanager
-def _unchecked() -> Iterator[None]:
-    token = _UNCHECKED.set(True)
-    try:
-        yield
-    finally:
-        _UNCHECKED.reset(token)
-
-
 @dataclass_transform(frozen_default=True, eq_default=False)
 class Schedule(Structured):
     """A pure function `step -> value` that is a frozen pytree of its hyperparameters.
 
     Subclass it with annotated fields and a `value`; the annotations say what is checked (those of `jaxsched.fields`:
-    `Scalar`, `Steps`,
-    ...) and what is structure (`str`, `bool`). Combine schedules with `+ - * /`, `.then`, `.warmup`, `.repeat` and the
-    other methods. A number stands for a `Constant` and a plain callable for a `Lambda`.
+    `Scalar`, `Steps`, ...) and what is structure (`str`, `bool`). Combine schedules with `+ - * /`, `.then`, `.warmup`,
+    `.repeat` and the other methods. A number stands for a `Constant` and a plain callable for a `Lambda`.
 
     The hyperparameters are leaves: nothing is compiled again when one changes, `jax.vmap` runs over stacked ones, and
     `jax.grad` gives a schedule of gradients (with `allow_int=True` where a field is an integer). Schedules are compared
@@ -211,16 +196,9 @@ class Schedule(Structured):
                     raise TypeError(f"{cls.__name__}: a field cannot be called {f.name!r}, as a method of Schedule is.")
                 known[f.name] = read_annotation(f.name, hints[f.name], f.default, _child)
         cls._fields = tuple(known[f.name] for f in declared)
-        cls.__signature__ = inspect.Signature(
-            [
-                inspect.Parameter(
-                    f.name,
-                    inspect.Parameter.POSITIONAL_OR_KEYWORD,
-                    default=inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default,
-                )
-                for f in cls._fields
-            ]
-        )
+        kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+        defaults = {f.name: empty if f.default is dataclasses.MISSING else f.default for f in cls._fields}
+        cls.__signature__ = inspect.Signature([inspect.Parameter(n, kind, default=d) for n, d in defaults.items()])
         _register(cls)
         if "value" in cls.__dict__ and not _states_structure(cls):
             cls.structure = Structured.structure
@@ -317,24 +295,21 @@ class Schedule(Structured):
 
     # --- operators ---------------------------------------------------------------------------------------------------
 
-    def _with(self, name: str, *arguments: Any) -> Schedule:
-        return REGISTRY[name](*arguments)
-
     def _chain(self, name: str) -> tuple[Schedule, ...]:
         """`a + b + c` is one sum of three."""
         return getattr(self, "schedules") if type(self) is REGISTRY[name] else (self,)  # noqa: B009  # a field of some
 
     def __add__(self, other: Any) -> Schedule:
-        return self._with("Sum", (*self._chain("Sum"), as_schedule("+", "the right side", other)))
+        return REGISTRY["Sum"]((*self._chain("Sum"), as_schedule("+", "the right side", other)))
 
     def __radd__(self, other: Any) -> Schedule:
-        return self._with("Sum", (as_schedule("+", "the left side", other), self))
+        return REGISTRY["Sum"]((as_schedule("+", "the left side", other), self))
 
     def __mul__(self, other: Any) -> Schedule:
-        return self._with("Product", (*self._chain("Product"), as_schedule("*", "the right side", other)))
+        return REGISTRY["Product"]((*self._chain("Product"), as_schedule("*", "the right side", other)))
 
     def __rmul__(self, other: Any) -> Schedule:
-        return self._with("Product", (as_schedule("*", "the left side", other), self))
+        return REGISTRY["Product"]((as_schedule("*", "the left side", other), self))
 
     def __neg__(self) -> Schedule:
         return -1.0 * self
@@ -364,7 +339,7 @@ class Schedule(Structured):
           [0.0, 0.5, 1.0, 0.5, 0.5]
         """
         try:
-            return self._with("Join", (self, other), (at,))
+            return REGISTRY["Join"]((self, other), (at,))
         except (FieldError, FieldTypeError) as error:
             names = {"boundaries[0]": "at", "schedules[1]": "other"}
             if name := names.get(str(error.field)):
@@ -373,35 +348,35 @@ class Schedule(Structured):
 
     def clip(self, lo: Any = None, hi: Any = None) -> Schedule:
         """The value, at least `lo` and at most `hi`; see `Clip`."""
-        return self._with("Clip", self, lo, hi)
+        return REGISTRY["Clip"](self, lo, hi)
 
     def shift(self, steps: Any) -> Schedule:
         """The schedule `steps` later, `s(t - steps)`; see `Shift`."""
-        return self._with("Shift", self, steps)
+        return REGISTRY["Shift"](self, steps)
 
     def hold(self, every: Any) -> Schedule:
         """The value of every `every`-th step, held in between; see `Hold`."""
-        return self._with("Hold", self, every)
+        return REGISTRY["Hold"](self, every)
 
     def per_epoch(self, steps_per_epoch: Any) -> Schedule:
         """A schedule that counts epochs, on a clock of steps: `s(floor(t / steps_per_epoch))`; see `PerEpoch`."""
-        return self._with("PerEpoch", self, steps_per_epoch)
+        return REGISTRY["PerEpoch"](self, steps_per_epoch)
 
     def repeat(self, period: Any, period_mult: Any = None, value_mult: Any = 1, cycles: Any = None) -> Schedule:
         """The schedule repeated, each cycle `period_mult` times as long as the one before; see `Repeat`."""
-        return self._with("Repeat", self, period, period_mult, value_mult, cycles)
+        return REGISTRY["Repeat"](self, period, period_mult, value_mult, cycles)
 
     def warmup(self, steps: Any, shape: str = "linear", init_factor: Any = 0.0) -> Schedule:
         """The schedule times a factor that rises from `init_factor` to 1 in `steps`; see `Warmup`."""
-        return self._with("Warmup", self, steps, shape, init_factor)
+        return REGISTRY["Warmup"](self, steps, shape, init_factor)
 
     def cooldown(self, at: Any, steps: Any, end_value: Any = 0.0, shape: str = "linear") -> Schedule:
         """The schedule until step `at`, then from its value there to `end_value` in `steps`; see `Cooldown`."""
-        return self._with("Cooldown", self, at, steps, end_value, shape)
+        return REGISTRY["Cooldown"](self, at, steps, end_value, shape)
 
     def noise(self, std: Any, seed: Any = 0, limit: Any = 1.0, decay: Any = 0.0, relative: bool = True) -> Schedule:
         """The schedule with reproducible random noise; see `Noise`."""
-        return self._with("Noise", self, std, seed, limit, decay, relative)
+        return REGISTRY["Noise"](self, std, seed, limit, decay, relative)
 
     # --- text --------------------------------------------------------------------------------------------------------
 
@@ -437,9 +412,7 @@ def literal(value: Any) -> str:
             return "None"  # the gradient of an integer
         if array.ndim:
             return f"[{', '.join(map(literal, array))}]"
-        if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 8:
-            return repr(float(str(array)))  # the shortest text that this type reads back as the same number
-        return repr(array.item())
+        return repr((shortest(array) if jnp.issubdtype(array.dtype, jnp.floating) else array).item())
     if callable(value) and not isinstance(value, Schedule):
         return getattr(value, "__qualname__", repr(value))
     return repr(value)
@@ -528,15 +501,18 @@ class Recipe(Schedule, abstract=True):
     def __init__(self, *args: Any, **fields: Any) -> None:
         super().__init__(*args, **fields)
         # The parts are checked too, while their numbers can still be seen: inside of a compiled call they cannot.
-        if axes(self) <= {0} and not any(map(is_traced, jax.tree.leaves(self))):
-            as_schedule(type(self).__name__, "build", self.build())
+        for setting in [] if _UNCHECKED.get() else settings(self):
+            as_schedule(type(self).__name__, "build", setting.build())
 
     def structure(self) -> Structure:
         return self._built().structure()
 
     def _built(self) -> Schedule:
-        with _unchecked():
+        token = _UNCHECKED.set(True)
+        try:
             return as_schedule(type(self).__name__, "build", self.build())
+        finally:
+            _UNCHECKED.reset(token)
 
     def build(self) -> Schedule:
         """The schedule that these fields make."""

@@ -19,7 +19,7 @@ from ..fields import Count, Growth, Integer, Length, NonNegative, Offset, Positi
 from . import shapes
 from .base import Constant, Schedule, ShapeName, arguments, literal
 from .shapes import Step, floating
-from .structure import Part, Structure, axes, span, values_at
+from .structure import Part, Structure, settings, span, values_at
 
 
 class Method(Schedule, abstract=True):
@@ -59,9 +59,6 @@ class Join(Schedule):
       schedules: one or more schedules, callables or numbers.
       boundaries: steps, one fewer than schedules, each larger than the one before.
 
-    Raises:
-      ValueError: for wrong counts and for boundaries that collide or are not sorted.
-
     Example:
       >>> import jaxsched as js
       >>> s = js.schedules.Join([js.Linear(0.0, 1.0, 2), js.Constant(1.0), js.Linear(1.0, 0.0, 2)], [2, 4])
@@ -100,7 +97,7 @@ class Join(Schedule):
     def value(self, step: Step) -> Array:
         out = self.schedules[0].value(step)
         for boundary, schedule in zip(self.boundaries, self.schedules[1:], strict=True):
-            out = jnp.where(shapes.reached(step, boundary), schedule.value(shapes.elapsed(step, boundary)), out)
+            out = shapes.select(shapes.reached(step, boundary), schedule.value(shapes.elapsed(step, boundary)), out)
         return out
 
     def _expression(self) -> str:
@@ -178,10 +175,7 @@ class Clip(Method):
 
     Args:
       schedule: any schedule.
-      lo, hi: the bounds; None where there is none.
-
-    Raises:
-      ValueError: for `lo > hi`, and for no bound at all.
+      lo, hi: the bounds, `lo <= hi`; one of them may be None.
 
     Example:
       >>> import jaxsched as js
@@ -346,10 +340,7 @@ class Warmup(Method):
       schedule: any schedule.
       steps: the length of the warmup; 0 for none.
       shape: `linear cosine sqrt 1-sqrt square 1-square exponential mirror-cosine`, as in `Ramp`.
-      init_factor: the factor at step 0, from 0 to 1.
-
-    Raises:
-      ValueError: for an unknown shape, and for an exponential one from 0.
+      init_factor: the factor at step 0, from 0 to 1; above 0 for an exponential shape.
 
     Example:
       >>> import jaxsched as js
@@ -390,11 +381,8 @@ class Cooldown(Method):
       schedule: any schedule; a long training can branch off at any step.
       at: the step where the cooldown begins.
       steps: its length; 0 jumps to `end_value`.
-      end_value: the value at step `at + steps` and after it.
+      end_value: the value at step `at + steps` and after it; above 0 for an exponential shape.
       shape: `linear cosine sqrt 1-sqrt square 1-square exponential mirror-cosine`, as in `Ramp`.
-
-    Raises:
-      ValueError: for an unknown shape, and for an exponential one to 0.
 
     Example:
       >>> import jaxsched as js
@@ -414,11 +402,12 @@ class Cooldown(Method):
     def check(self) -> None:
         if self.shape == "exponential":
             reject_if(self, lambda x: x <= 0, "end_value", instead="an exponential cooldown ends above 0")
-            start = None if axes(self) != {0} else self.schedule(self.at)
-            if start is not None and not is_traced(start) and start <= 0:
-                instead = "an exponential cooldown begins above 0: write another step or shape"
-                note = f", where the schedule is {format_value(start)}"
-                raise FieldError("Cooldown", "at", self.at, instead, note=note)
+            for setting in settings(self):
+                start = setting.schedule(setting.at)
+                if not is_traced(start) and start <= 0:
+                    instead = "an exponential cooldown begins above 0: write another step or shape"
+                    note = f", where the schedule is {format_value(start)}"
+                    raise FieldError("Cooldown", "at", setting.at, instead, note=note)
 
     def structure(self) -> Structure:
         return Structure((Part(self.schedule, 0, self.at),), (self.at, self.at + self.steps))
@@ -426,7 +415,7 @@ class Cooldown(Method):
     def value(self, step: Step) -> Array:
         start = self.schedule.value(jnp.asarray(self.at))
         down = shapes.ramp(self.shape, start, self.end_value, shapes.elapsed(step, self.at), self.steps)
-        return jnp.where(shapes.reached(step, self.at), down, self.schedule.value(step))
+        return shapes.select(shapes.reached(step, self.at), down, self.schedule.value(step))
 
 
 class Noise(Method):

@@ -54,7 +54,7 @@ class CyclicTriangular(Schedule):
         up = shapes.progress(clock, self.up_steps)
         down = shapes.flip(shapes.progress(shapes.elapsed(clock, self.up_steps), self.down_steps))
         falling = shapes.reached(clock, self.up_steps)
-        late, gap = (jnp.where(falling, d, u) for d, u in zip(down, up, strict=True))
+        late, gap = (shapes.select(falling, d, u) for d, u in zip(down, up, strict=True))
         height, lost = self._height(index, step)
         top = shapes.mix(self.peak_value, self.base_value, shapes.nearer(height, lost))
         return shapes.mix(self.base_value, top, shapes.Position(late, gap))
@@ -144,8 +144,8 @@ class PolynomialDecay(Schedule):
             within = shapes.progress(clock, self.decay_steps)
             # A multiple of decay_steps still belongs to the horizon that it ends.
             ends = ~within.late & (within.gap == 0) & (index > 0)
-            horizons = floating(jnp.where(ends, index, index + 1))
-            left = jnp.where(ends, 0, within.left)
+            horizons = floating(shapes.select(ends, index, index + 1))
+            left = shapes.select(ends, 0, within.left)
             position = shapes.nearer(left / horizons, (floating(index) + within.done) / horizons)
         else:
             position = shapes.progress(step, self.decay_steps)

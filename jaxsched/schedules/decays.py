@@ -13,8 +13,21 @@ from .shapes import Ratio, Step
 from .structure import Structure
 
 
-def _exponent(step: Step, steps: Length, staircase: bool) -> Ratio:
-    return shapes.ratio(shapes.floor_div(step, steps)) if staircase else shapes.ratio(step, steps)
+class Staircase(Schedule, abstract=True):
+    """A decay over `decay_steps`, by the step or in stairs."""
+
+    init_value: Scalar
+    decay_rate: NonNegative
+    decay_steps: Length
+    staircase: bool = False
+
+    def structure(self) -> Structure:
+        return Structure(stairs=self.decay_steps if self.staircase else None, endless=True)
+
+    def _exponent(self, step: Step) -> Ratio:
+        if self.staircase:
+            return shapes.ratio(shapes.floor_div(step, self.decay_steps))
+        return shapes.ratio(step, self.decay_steps)
 
 
 class StepDecay(Schedule):
@@ -47,7 +60,7 @@ class StepDecay(Schedule):
         return self.init_value * shapes.power(self.decay_rate, shapes.ratio(shapes.floor_div(step, self.decay_steps)))
 
 
-class ExponentialDecay(Schedule):
+class ExponentialDecay(Staircase):
     """A constant rate of decay, by the step or in stairs.
 
     Formula: `s(t) = init decay_rate^(t / decay_steps)`, with the exponent floored if `staircase`; then not beyond
@@ -69,30 +82,27 @@ class ExponentialDecay(Schedule):
       tf.compat.v1.train.exponential_decay, optax.exponential_decay, torch's ExponentialLR.
     """
 
-    init_value: Scalar
     decay_rate: Positive
-    decay_steps: Length
-    staircase: bool = False
     end_value: Scalar | None = None
 
     def structure(self) -> Structure:
-        stairs = self.decay_steps if self.staircase else None
+        endless = super().structure()
         if self.end_value is None:
-            return Structure(stairs=stairs, endless=True)
+            return endless
         crossing = np.log(self.end_value / self.init_value) / np.log(self.decay_rate) * self.decay_steps
-        return Structure(marks=(crossing,), stairs=stairs) if np.isfinite(crossing) else Structure(endless=True)
+        bounded = endless._replace(marks=(crossing,), endless=False)
+        return bounded if np.isfinite(crossing) else Structure(endless=True)
 
     def value(self, step: Step) -> Array:
-        exponent = _exponent(step, self.decay_steps, self.staircase)
-        out = self.init_value * shapes.power(self.decay_rate, exponent)
+        out = self.init_value * shapes.power(self.decay_rate, self._exponent(step))
         if self.end_value is None:
             return out
         direction = jnp.sign(self.init_value) * jnp.sign(self.decay_rate - 1)
-        bounded = jnp.where(direction < 0, jnp.maximum(out, self.end_value), jnp.minimum(out, self.end_value))
-        return jnp.where(direction == 0, out, bounded)
+        bounded = shapes.select(direction < 0, jnp.maximum(out, self.end_value), jnp.minimum(out, self.end_value))
+        return shapes.select(direction == 0, out, bounded)
 
 
-class NaturalExpDecay(Schedule):
+class NaturalExpDecay(Staircase):
     """Exponential decay with its rate in the exponent.
 
     Formula: `s(t) = init exp(-decay_rate t / decay_steps)`, with `t / decay_steps` floored if `staircase`.
@@ -112,20 +122,11 @@ class NaturalExpDecay(Schedule):
       tf.compat.v1.train.natural_exp_decay.
     """
 
-    init_value: Scalar
-    decay_rate: NonNegative
-    decay_steps: Length
-    staircase: bool = False
-
-    def structure(self) -> Structure:
-        return Structure(stairs=self.decay_steps if self.staircase else None, endless=True)
-
     def value(self, step: Step) -> Array:
-        exponent = _exponent(step, self.decay_steps, self.staircase)
-        return self.init_value * shapes.exponential(-self.decay_rate, exponent)
+        return self.init_value * shapes.exponential(-self.decay_rate, self._exponent(step))
 
 
-class InverseTimeDecay(Schedule):
+class InverseTimeDecay(Staircase):
     """Decay with the inverse of time.
 
     Formula: `s(t) = init / (1 + decay_rate t / decay_steps)`, with `t / decay_steps` floored if `staircase`.
@@ -145,16 +146,8 @@ class InverseTimeDecay(Schedule):
       tf.compat.v1.train.inverse_time_decay.
     """
 
-    init_value: Scalar
-    decay_rate: NonNegative
-    decay_steps: Length
-    staircase: bool = False
-
-    def structure(self) -> Structure:
-        return Structure(stairs=self.decay_steps if self.staircase else None, endless=True)
-
     def value(self, step: Step) -> Array:
-        exponent = _exponent(step, self.decay_steps, self.staircase)
+        exponent = self._exponent(step)
         return self.init_value / (1 + self.decay_rate * (exponent.high + exponent.low))
 
 

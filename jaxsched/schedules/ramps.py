@@ -134,9 +134,6 @@ class Exponential(Interpolation):
     Args:
       init_value, end_value, steps: as in `Linear`; both values have one sign, and neither is 0.
 
-    Raises:
-      ValueError: for a value of 0 or two signs.
-
     Example:
       >>> import jaxsched as js
       >>> [round(float(v), 6) for v in js.Exponential(1.0, 1e-4, steps=4).table(6)]
@@ -188,9 +185,6 @@ class Tanh(Interpolation):
       init_value, end_value, steps: as in `Linear`.
       lower, upper: where the tangent is entered and left, `-20 <= lower < upper <= 20`.
 
-    Raises:
-      ValueError: unless `-20 <= lower < upper <= 20`.
-
     Example:
       >>> import jaxsched as js
       >>> [round(float(v), 4) for v in js.Tanh(1.0, 0.0, steps=4).table(5)]
@@ -226,10 +220,7 @@ class Ramp(Interpolation):
 
     Args:
       init_value, end_value, steps: as in `Linear`.
-      shape: one of these names.
-
-    Raises:
-      ValueError: for an unknown shape, and for an exponential one with a value of 0 or two signs.
+      shape: one of these names; for `exponential` both values have one sign, and neither is 0.
 
     Example:
       >>> import jaxsched as js

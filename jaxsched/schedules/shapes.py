@@ -15,16 +15,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """Traces a function once for each combination of types; every later use inserts the traced operations."""
+    return cast(Function, jax.jit(function, inline=True))
 
 
 def floating(x: Any) -> Array:
     """`x` as the float type that formulas are computed in: float32, or float64 under x64."""
-    if isinstance(x, Fraction):
-        return floating(x.ticks) / x.stretch
     return jnp.asarray(x).astype(jnp.result_type(float))
 
 
@@ -33,75 +39,78 @@ def is_integer(x: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(x), jnp.integer)
 
 
-def _alike(*xs: Any) -> tuple[Array, ...]:
-    """Integers stay integers; beside a float all become floats, said here because strict promotion forbids guessing."""
-    if all(is_integer(x) for x in xs):
-        return tuple(jnp.asarray(x).astype(jnp.result_type(int)) for x in xs)
-    return tuple(floating(x) for x in xs)
+def select(condition: Any, x: Any, y: Any) -> Array:
+    """`jnp.where` as a single operation; `jnp.where` is a function that is traced and differentiated on its own."""
+    dtype = jnp.result_type(x, y)
+    return lax.select(*jnp.broadcast_arrays(condition, jnp.asarray(x).astype(dtype), jnp.asarray(y).astype(dtype)))
+
+
+def _quotient(x: Array, y: Array) -> Array:
+    """`x // y` for `x >= 0` and `y > 0`: among integers no sign has to be corrected."""
+    return lax.div(*jnp.broadcast_arrays(x, y)) if is_integer(x) else x // y
 
 
 # --- the clock -------------------------------------------------------------------------------------------------------
 
 
-class Fraction:
+class Fraction(NamedTuple):
     """The step `ticks / per` of a stretched clock, kept as two integers.
 
     A cycle that is stretched `per` times runs its schedule on this clock. The kernels below read it exactly, by
-    stretching their lengths instead of dividing the step; `floating` makes it the float it stands for, and so it comes
-    to the formulas of users. Where the stretch is too large to be counted, `per` is the largest integer and `stretch`
-    still has its size.
+    stretching their lengths instead of dividing the step; `jnp.asarray` makes it the float it stands for, and so it
+    comes to the formulas of users. Where the stretch is too large to be counted, `per` is the largest integer and
+    `stretch` still has its size.
     """
 
-    def __init__(self, ticks: Array, per: Array, stretch: Array):
-        self.ticks, self.per, self.stretch = ticks, per, stretch
+    ticks: Array
+    per: Array
+    stretch: Array
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.ticks.shape
 
-    @property
-    def whole(self) -> Array:
-        """The last whole step that was reached."""
-        return self.ticks // self.per
+    def __jax_array__(self) -> Array:
+        return floating(self.ticks) / self.stretch
 
     def countable(self, length: Any) -> Array:
         """Whether `length` can be counted in ticks."""
         most = jnp.iinfo(self.per.dtype).max
-        return (length <= most // self.per) & (self.per < most)
+        return (length <= 0) | (length <= _quotient(jnp.asarray(most), self.per)) & (self.per < most)
 
     def in_ticks(self, length: Any) -> Array:
         """`length` in ticks, or more than are ever reached."""
-        return jnp.where(self.countable(length), length * self.per, jnp.iinfo(self.per.dtype).max)
+        return select(self.countable(length), length * self.per, jnp.iinfo(self.per.dtype).max)
 
 
 Step = Any  # an integer or float Array, or a Fraction
 
 
-def _whole(step: Step, *beside: Any) -> Step:
-    """`step` for a comparison with integers: a Fraction is past the integer b exactly when its whole part is."""
-    if isinstance(step, Fraction):
-        return step.whole if all(map(is_integer, beside)) else floating(step)
-    return step
-
-
-def _plain(step: Step) -> Any:
-    """`step` as an array, rounded where it is a Fraction."""
-    return floating(step) if isinstance(step, Fraction) else step
+def _alike(step: Step, *lengths: Any) -> tuple[Array, ...]:
+    """Integers stay integers (of a Fraction: in ticks); beside a float all become floats. Said here because strict
+    promotion forbids guessing."""
+    if all(map(is_integer, lengths)):
+        if isinstance(step, Fraction):
+            return step.ticks, *map(step.in_ticks, lengths)
+        if is_integer(step):
+            return tuple(jnp.asarray(x).astype(jnp.result_type(int)) for x in (step, *lengths))
+    return tuple(map(floating, (step, *lengths)))
 
 
 def _on(step: Step, operation: Callable[..., Array], length: Any) -> Step:
-    """`operation(step, length)`, two numbers of one kind; on a Fraction it works in ticks."""
-    if isinstance(step, Fraction) and is_integer(length):
-        return Fraction(operation(step.ticks, step.in_ticks(length)), step.per, step.stretch)
-    return operation(*_alike(_whole(step, length), length))
+    """`operation(step, length)`, two numbers of one kind, on the clock of `step`."""
+    moved = operation(*_alike(step, length))
+    return step._replace(ticks=moved) if isinstance(step, Fraction) and is_integer(moved) else moved
 
 
+@kernel
 def elapsed(step: Step, start: Any) -> Step:
     """The clock that starts at `start`: `max(step - start, 0)`. It never runs below 0, where formulas need not be
     finite (a square root of a negative step makes NaN gradients even where it is not chosen)."""
     return _on(step, lambda t, begin: jnp.maximum(t - begin, 0), start)
 
 
+@kernel
 def ahead(step: Step, steps: Any) -> Step:
     """The clock that is `steps` ahead; it stops at the largest integer instead of overflowing."""
 
@@ -111,37 +120,39 @@ def ahead(step: Step, steps: Any) -> Step:
     return _on(step, add, steps)
 
 
+@kernel
 def stopped(step: Step, over: Array, at: Any) -> Step:
     """The clock that stands at `at` where it is `over`."""
     if isinstance(step, Fraction) and is_integer(at):
-        one = jnp.ones_like(step.per)
-        return Fraction(
-            jnp.where(over, at, step.ticks), jnp.where(over, one, step.per), jnp.where(over, 1, step.stretch)
-        )
-    return _on(step, lambda t, end: jnp.where(over, end, t), at)
+        return Fraction(*(select(over, still, now) for still, now in zip((at, 1, 1), step, strict=True)))
+    return _on(step, lambda t, end: select(over, end, t), at)
 
 
+@kernel
 def reached(step: Step, boundary: Any) -> Array:
     """Whether `step >= boundary`."""
-    step, boundary = _alike(_whole(step, boundary), boundary)
+    step, boundary = _alike(step, boundary)
     return step >= boundary
 
 
+@kernel
 def floor_div(step: Step, size: Any) -> Array:
     """`floor(step / size)` as an integer, 0 before step 0."""
-    step, size = _alike(_whole(step, size), size)
-    count = jnp.maximum(step, 0) // jnp.where(size > 0, size, 1)
-    return count.astype(jnp.result_type(int))
+    step, size = _alike(step, size)
+    return _quotient(jnp.maximum(step, 0), select(size > 0, size, 1)).astype(jnp.result_type(int))
 
 
+@kernel
 def passed(step: Step, boundaries: Array) -> Array:
     """How many of the sorted `boundaries` are `<= step`: one binary search, whose program does not grow with them.
 
     `jnp.searchsorted` takes twice as long as a loop, and twice as long to compile when it is unrolled."""
-    step, boundaries = _alike(_whole(step, boundaries), boundaries)
     count = boundaries.shape[0]
     if count == 0:
         return jnp.zeros(step.shape, jnp.result_type(int))
+    if isinstance(step, Fraction) and is_integer(boundaries):
+        step = _quotient(step.ticks, step.per)  # past an integer exactly when the fraction is
+    step, boundaries = _alike(step, boundaries)
     levels = count.bit_length()
     beyond = jnp.iinfo(boundaries.dtype).max if is_integer(boundaries) else jnp.inf
     table = jnp.concatenate([boundaries, jnp.full((2**levels - 1 - count,), beyond, boundaries.dtype)])
@@ -149,26 +160,24 @@ def passed(step: Step, boundaries: Array) -> Array:
     def halve(level: Any, found: Array) -> Array:
         size = jnp.left_shift(1, levels - 1 - level).astype(found.dtype)
         ahead = table.at[found + (size - 1)].get(mode="promise_in_bounds")
-        return jnp.where(ahead <= step, found + size, found)
+        return select(ahead <= step, found + size, found)
 
     found = lax.fori_loop(0, levels, halve, jnp.zeros(step.shape, jnp.result_type(int)))
     return jnp.minimum(found, count)
 
 
+@kernel
 def cycle(step: Step, period: Any, period_mult: Any = None) -> tuple[Array, Step]:
     """The index of the cycle that `step` is in, and the clock of that cycle, which runs from 0 to `period`.
 
     Cycle i is `period * period_mult**i` steps long; without a multiplier all are `period` steps long. Integers are
     exact at every step: the lengths grow in integers, without a logarithm, whose rounding makes torch, timm and Keras
     miss restarts. A float multiplier is guessed by a logarithm, then put right against the starts themselves."""
-    if isinstance(step, Fraction) and is_integer(period) and period_mult is None:
-        index, ticks = cycle(step.ticks, step.in_ticks(period))
-        return index, Fraction(ticks, step.per, step.stretch)
-    step, period = _alike(_plain(step), period)
-    step, period = jnp.maximum(step, 0), jnp.where(period > 0, period, 1)
     if period_mult is None:
-        index = (step // period).astype(jnp.result_type(int))
-        return index, step - index * period
+        index = floor_div(step, period)
+        return index, _on(step, lambda t, length: jnp.maximum(t, 0) - index * select(length > 0, length, 1), period)
+    step, period = _alike(jnp.asarray(step), period)
+    step, period = jnp.maximum(step, 0), select(period > 0, period, 1)
     if is_integer(step) and is_integer(period_mult):
         return _whole_cycle(step, period, jnp.asarray(period_mult).astype(step.dtype))
     return _real_cycle(floating(step), floating(period), floating(period_mult))
@@ -176,22 +185,23 @@ def cycle(step: Step, period: Any, period_mult: Any = None) -> tuple[Array, Step
 
 def _whole_cycle(step: Array, period: Array, mult: Array) -> tuple[Array, Fraction]:
     most = jnp.iinfo(step.dtype).max
+    largest = _quotient(jnp.asarray(most), mult)  # that can be multiplied
 
     def times(length: Array) -> Array:
-        return jnp.where(length > most // mult, most, length * mult)
+        return select(length > largest, most, length * mult)
 
     def move_on(_: Any, state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         index, elapsed, length, per = state
         over = elapsed >= length
         return (
             index + over.astype(index.dtype),
-            jnp.where(over, elapsed - length, elapsed),
-            jnp.where(over, times(length), length),
-            jnp.where(over, times(per), per),
+            select(over, elapsed - length, elapsed),
+            select(over, times(length), length),
+            select(over, times(per), per),
         )
 
     # A multiplier of 1 is done by the division, and one of 2 or more within as many cycles as an integer has bits.
-    index = jnp.where(mult == 1, step // period, 0)
+    index = select(mult == 1, _quotient(step, period), 0)
     length = jnp.broadcast_to(period, index.shape)
     state = (index, step - index * period, length, jnp.ones_like(length))
     index, elapsed, _, per = lax.fori_loop(0, jnp.iinfo(step.dtype).bits, move_on, state)
@@ -203,15 +213,17 @@ def _real_cycle(step: Array, period: Array, mult: Array) -> tuple[Array, Array]:
     return index, jnp.clip((step - period * before) / growth, 0, period)
 
 
+@kernel
 def growing_index(step: Array, period: Array, mult: Array) -> Array:
     """The index of the cycle by a logarithm, put right by the starts themselves."""
-    count, rate = step / period, jnp.where(mult > 1, mult - 1, 1)
-    guess = jnp.floor(jnp.where(mult > 1, jnp.log1p(count * rate) / jnp.log1p(rate), count))
-    guess = lax.stop_gradient(guess).astype(jnp.result_type(int))
-    guess = jnp.maximum(jnp.where(period * powers(mult, guess)[1] > step, guess - 1, guess), 0)
-    return jnp.where(period * powers(mult, guess + 1)[1] <= step, guess + 1, guess)
+    step, period, mult = map(lax.stop_gradient, (step, period, mult))
+    count, rate = step / period, select(mult > 1, mult - 1, 1)
+    guess = jnp.floor(select(mult > 1, jnp.log1p(count * rate) / jnp.log1p(rate), count)).astype(jnp.result_type(int))
+    guess = jnp.maximum(select(period * powers(mult, guess)[1] > step, guess - 1, guess), 0)
+    return select(period * powers(mult, guess + 1)[1] <= step, guess + 1, guess)
 
 
+@kernel
 def powers(base: Array, count: Array) -> tuple[Array, Array]:
     """`base**count`, and the sum of all powers below it. By doubling, without a logarithm: where a sum is a number that
     a float holds, it is that number."""
@@ -220,7 +232,7 @@ def powers(base: Array, count: Array) -> tuple[Array, Array]:
         power, total = state
         odd = (count >> (bits - 1 - level)) & 1 == 1
         power, total = power * power, total * (1 + power)
-        return jnp.where(odd, power * base, power), jnp.where(odd, total * base + 1, total)
+        return select(odd, power * base, power), select(odd, total * base + 1, total)
 
     bits = jnp.iinfo(count.dtype).bits - 1
     one = jnp.ones(jnp.broadcast_shapes(count.shape, base.shape), base.dtype)
@@ -262,22 +274,27 @@ def _sum(terms: Sequence[Array]) -> Array:
     return total
 
 
-def ratio(step: Step, steps: Any = 1) -> Ratio:
-    """`step / steps` for an exponent, with the remainder of the division: half an ulp of error in an exponent of 80 is
-    40 ulp of error in the power. `steps` is taken to be above 0."""
-    step = jnp.asarray(_plain(step))
-    steps = jnp.where(jnp.asarray(steps) > 0, steps, 1)
-    high = _split(floating(step) / floating(steps))[0]
+@kernel
+def ratio(step: Step, steps: Any = None) -> Ratio:
+    """`step / steps` for an exponent (`step` itself without a divisor), with the remainder of the division: half an ulp
+    of error in an exponent of 80 is 40 ulp of error in the power. `steps` is taken to be above 0."""
+    step = jnp.asarray(step)
     first, *others = _split(step)
+    if steps is None:
+        return Ratio(first, _sum(others))
+    steps = jnp.asarray(steps)
+    steps = select(steps > 0, steps, 1)
+    high = _split(floating(step) / floating(steps))[0]
     divisor, *fine = _split(steps)
     remainder = _sum([first - high * divisor, *others, *(-high * part for part in fine)])
     return Ratio(high, remainder / floating(steps))
 
 
+@kernel
 def power(base: Any, exponent: Ratio) -> Array:
     """`base ** exponent` for a positive base."""
     coarse = jnp.power(base, exponent.high)
-    return coarse * jnp.power(base, jnp.where(_ordinary(coarse), exponent.low, 0))
+    return coarse * jnp.power(base, select(_ordinary(coarse), exponent.low, 0))
 
 
 def _ordinary(x: Array) -> Array:
@@ -285,6 +302,7 @@ def _ordinary(x: Array) -> Array:
     return (x > 0) & (x < jnp.inf)
 
 
+@kernel
 def exponential(rate: Any, exponent: Ratio) -> Array:
     """`exp(rate * exponent)`."""
     coarse, fine = _split(rate)
@@ -296,16 +314,24 @@ def _exp_of_sum(first: Array, *others: Array) -> Array:
     so the small factor is written with `expm1`."""
     high = _split(_sum([first, *others]))[0]
     coarse = jnp.exp(high)
-    return coarse * (1 + jnp.expm1(jnp.where(_ordinary(coarse), _sum([first - high, *others]), 0)))
+    return coarse * (1 + jnp.expm1(select(_ordinary(coarse), _sum([first - high, *others]), 0)))
 
 
+def polynomial(coefficients: Sequence[float], x: Array) -> Any:
+    """`c0 + c1 x + c2 x^2 + ...`"""
+    *others, total = coefficients
+    for c in reversed(others):
+        total = total * x + c
+    return total
+
+
+@kernel
 def one_minus_exp(x: Array) -> Array:
     """`1 - exp(x)` to two ulp; XLA's expm1 has five."""
     near = jnp.abs(x) < 0.5
-    z, total = jnp.where(near, x, 0), jnp.zeros_like(x)
-    for k in reversed(range(10 if x.dtype == jnp.float32 else 18)):
-        total = total * z + 1 / math.factorial(k + 1)
-    return jnp.where(near, -z * total, 1 - jnp.exp(jnp.where(near, 0, x)))
+    z, terms = select(near, x, 0), 10 if x.dtype == jnp.float32 else 18
+    series = -z * polynomial([1 / math.factorial(k + 1) for k in range(terms)], z)
+    return select(near, series, 1 - jnp.exp(select(near, 0, x)))
 
 
 # --- positions on [0, 1] ---------------------------------------------------------------------------------------------
@@ -320,12 +346,12 @@ class Position(NamedTuple):
     @property
     def done(self) -> Array:
         """u"""
-        return jnp.where(self.late, 1 - self.gap, self.gap)
+        return select(self.late, 1 - self.gap, self.gap)
 
     @property
     def left(self) -> Array:
         """1 - u"""
-        return jnp.where(self.late, self.gap, 1 - self.gap)
+        return select(self.late, self.gap, 1 - self.gap)
 
 
 Shape = Callable[[Position], Position]
@@ -336,20 +362,24 @@ def _nearer_end(step: Step, steps: Any) -> tuple[Array, Array, Array]:
     step, steps = _alike(step, steps)
     step = jnp.minimum(jnp.maximum(step, 0), steps)
     left = steps - step
-    safe = jnp.maximum(steps, 1) if is_integer(steps) else jnp.where(steps > 0, steps, 1)
+    safe = jnp.maximum(steps, 1) if is_integer(steps) else select(steps > 0, steps, 1)
     late = step >= left
     # Not a minimum, whose slope in the middle would be that of neither side.
-    return late, jnp.where(late, left, step), safe
+    return late, select(late, left, step), safe
 
 
+@kernel
 def progress(step: Step, steps: Any) -> Position:
     """Where `step` is between 0 and `steps`; at the end if there is nothing between them (`steps == 0`)."""
-    if isinstance(step, Fraction) and is_integer(steps):
-        return _stretched_progress(step, steps)
     # A compiler may divide by multiplying with 1 / steps, and steps * (1 / steps) need not be 1. The gap of an end
     # is 0 / steps, which is 0 either way.
-    late, away, steps = _nearer_end(_plain(step), steps)
-    return Position(late, floating(away) / floating(steps))
+    late, away, safe = _nearer_end(step, steps)
+    position = Position(late, floating(away) / floating(safe))
+    if not (isinstance(step, Fraction) and is_integer(steps)):
+        return position
+    # What cannot be counted in ticks ends after every tick that there is: a float is accurate enough near its start.
+    rough = progress(floating(step.ticks), floating(steps) * step.stretch)
+    return Position(*(select(step.countable(steps), e, r) for e, r in zip(position, rough, strict=True)))
 
 
 def _shared(step: Step, steps: Any) -> tuple[Array, Ratio]:
@@ -361,32 +391,28 @@ def _shared(step: Step, steps: Any) -> tuple[Array, Ratio]:
     return late, ratio(away, steps)
 
 
+@kernel
 def exact_progress(step: Step, steps: Any) -> Position:
     """As `progress`, rounded once: a power multiplies every ulp that its base is off. Costs four times as much."""
     late, share = _shared(step, steps)
     return Position(late, share.high + share.low)
 
 
-def _stretched_progress(step: Fraction, steps: Any) -> Position:
-    exact = progress(step.ticks, step.in_ticks(steps))
-    # What cannot be counted in ticks ends after every tick that there is: a float is accurate enough near its start.
-    rough = progress(floating(step.ticks), floating(steps) * step.stretch)
-    return Position(*(jnp.where(step.countable(steps), e, r) for e, r in zip(exact, rough, strict=True)))
-
-
+@kernel
 def mix(init: Any, end: Any, position: Position) -> Array:
     """`init (1 - u) + end u`: the nearer end, and its share of the way to the other.
 
     Exact at both ends, constant between equal ends, never outside of them, monotone in u, and as accurate near a
     small end as near a large one."""
     late, gap = position
-    return jnp.where(late, end, init) + jnp.where(late, init - end, end - init) * gap
+    return select(late, end, init) + select(late, init - end, end - init) * gap
 
 
+@kernel
 def nearer(left: Array, done: Array) -> Position:
     """The position with these weights, `left + done == 1`; the smaller weight is kept exactly."""
     late = done >= left
-    return Position(late, jnp.where(late, left, done))
+    return Position(late, select(late, left, done))
 
 
 def flip(position: Position) -> Position:
@@ -412,34 +438,35 @@ _HALF_COSINE = {
 }
 
 
+@kernel
 def half_cosine(position: Position) -> Position:
     """u -> (1 - cos(pi u)) / 2 = sin(pi u / 2)**2"""
     z = position.gap * position.gap
-    *coefficients, total = _HALF_COSINE[jnp.finfo(z.dtype).bits]
-    for c in reversed(coefficients):
-        total = total * z + c
-    return Position(position.late, z * total)
+    return Position(position.late, z * polynomial(_HALF_COSINE[jnp.finfo(z.dtype).bits], z))
 
 
+@kernel
 def mirror_cosine(position: Position) -> Position:
     """u -> 2 u - (1 - cos(pi u)) / 2"""
     return Position(position.late, 2 * position.gap - half_cosine(position).gap)
 
 
+@kernel
 def raised(position: Position, exponent: Any) -> Position:
     """u -> u ** exponent, for a positive exponent; exactly u where the exponent is 1."""
     late, inside = position.late, position.gap > 0
-    gap = jnp.where(inside, position.gap, 0.5)  # an end stays an end, and its slope, which may be infinite, is 0
-    done = jnp.power(jnp.where(late, 1 - gap, gap), exponent)
-    log = jnp.where(late, jnp.log1p(-gap), jnp.log(gap))
+    gap = select(inside, position.gap, 0.5)  # an end stays an end, and its slope, which may be infinite, is 0
+    done = jnp.power(select(late, 1 - gap, gap), exponent)
+    log = select(late, jnp.log1p(-gap), jnp.log(gap))
     new = nearer(one_minus_exp(exponent * log), done)
     # The value of the identity with the gradient of the power.
     same = lax.stop_gradient(gap) + (new.gap - lax.stop_gradient(new.gap))
     one = jnp.asarray(exponent) == 1
-    late = jnp.where(one | ~inside, late, new.late)
-    return Position(late, jnp.where(inside, jnp.where(one, same, new.gap), 0))
+    late = select(one | ~inside, late, new.late)
+    return Position(late, select(inside, select(one, same, new.gap), 0))
 
 
+@kernel
 def square(position: Position) -> Position:
     """u -> u ** 2"""
     done, left = position.done, position.left
@@ -451,12 +478,14 @@ def root(position: Position) -> Position:
     return raised(position, 0.5)
 
 
+@kernel
 def hyperbola(position: Position, beta: Any) -> Position:
     """u -> beta u / ((1 - u) + beta u)"""
     left, done = position.left, beta * position.done
     return nearer(left / (left + done), done / (left + done))
 
 
+@kernel
 def tanh_between(lower: Any, upper: Any, step: Step, steps: Any) -> Position:
     """u -> (tanh(x) - tanh(lower)) / (tanh(upper) - tanh(lower)) with x = lower (1 - u) + upper u.
 
@@ -464,7 +493,7 @@ def tanh_between(lower: Any, upper: Any, step: Step, steps: Any) -> Position:
     late, share = _shared(step, steps)
     gap = share.high + share.low
     position, width = Position(late, gap), 2 * (upper - lower)
-    near, far = 2 * jnp.where(late, upper, lower), 2 * jnp.where(late, lower, upper)
+    near, far = 2 * select(late, upper, lower), 2 * select(late, lower, upper)
     # exp(2 x); an exponent of 20 that is rounded once would cost 20 ulp
     growth = exponential(far, share) * exponential(-near, share) * jnp.exp(near)
     to_end = one_minus_exp(-width * position.left) / one_minus_exp(-width)
@@ -486,12 +515,13 @@ SHAPES: dict[str, Shape] = {
 }
 
 
+@kernel
 def geometric(init: Any, end: Any, step: Step, steps: Any) -> Array:
     """`init (end / init)**u`, counted from the nearer end; both ends have one sign and neither is 0."""
     late, share = _shared(step, steps)
-    near, far = jnp.where(late, end, init), jnp.where(late, init, end)
+    near, far = select(late, end, init), select(late, init, end)
     reachable = near * far > 0
-    factor = jnp.where(reachable, far, 1) / jnp.where(reachable, near, 1)  # a branch that is not taken stays finite
+    factor = select(reachable, far, 1) / select(reachable, near, 1)  # a branch that is not taken stays finite
     return near * power(factor, share)
 
 
@@ -512,7 +542,8 @@ class Instant(NamedTuple):
     part: Any
 
 
-def instant(fraction: Any, total: Any, offset: int = 0) -> Instant:
+@kernel
+def instant(fraction: Any, total: Any, offset: Any = 0) -> Instant:
     """`fraction * total + offset`, exactly enough that a phase of 2,000,000,000 steps can end between two of them."""
     products = [a * b for a in _split(fraction) for b in _split(total)]
     if not is_integer(total):
@@ -522,19 +553,18 @@ def instant(fraction: Any, total: Any, offset: int = 0) -> Instant:
     return Instant(whole + offset, _sum([products[0] - first, *products[1:], *(-part for part in others)]))
 
 
+@kernel
 def until(step: Step, then: Instant) -> Array:
     """`then - step`, below 0 when it is over."""
-    if isinstance(step, Fraction) and is_integer(then.whole):
-        return floating(step.in_ticks(then.whole) - step.ticks) / step.stretch + then.part
-    step, whole = _alike(_whole(step, then.whole), then.whole)
-    return floating(whole - step) + then.part
+    return floating(_on(step, lambda t, whole: whole - t, then.whole)) + then.part
 
 
+@kernel
 def between(step: Step, start: Instant, stop: Instant) -> Position:
     """Where `step` is on the way from `start` to `stop`."""
     steps = floating(stop.whole - start.whole) + (stop.part - start.part)
-    safe = jnp.where(steps > 0, steps, 1)
+    safe = select(steps > 0, steps, 1)
     left = jnp.clip(until(step, stop), 0, safe) / safe
     done = jnp.clip(-until(step, start), 0, safe) / safe
     late = done >= left
-    return Position(late, jnp.where(late, left, done))
+    return Position(late, select(late, left, done))

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._errors import FieldError, format_value
 from .base import Schedule
-from .structure import children
+from .structure import children, rows
 
 
 def stack(*schedules: Schedule) -> Any:
@@ -60,19 +60,13 @@ def unstack(stacked: Any) -> list[Any]:
       >>> js.unstack(js.grid(js.Linear, init_value=[1.0, 2.0], end_value=0.0, steps=4))[1]
       Linear(init_value=2.0, end_value=0.0, steps=4)
     """
-    leaves, structure = jax.tree.flatten(jax.device_get(stacked))
-    sizes = {np.shape(leaf)[:1] for leaf in leaves}
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(stacked)}
     if len(sizes) != 1 or sizes == {()}:
         raise ValueError(
             f"unstack: {stacked!r} is not stacked: all its numbers need one first axis. Put schedules together first, "
             "and stack the whole: stack(*(s * 0.5 for s in unstack(S)))."
         )
-
-    def row(leaf: Any, i: int) -> Any:
-        one = leaf[i]
-        return one.item() if np.ndim(one) == 0 and one.dtype in (np.float64, np.int64) else one
-
-    return [structure.unflatten([row(leaf, i) for leaf in leaves]) for i in range(sizes.pop()[0])]
+    return rows(stacked)
 
 
 def grid(schedule: Any, /, **values: Any) -> Any:

@@ -116,6 +116,27 @@ def filled(schedule: Any) -> Any:
     )
 
 
+def rows(stacked: Any) -> list[Any]:
+    """The single settings of a schedule whose numbers all have a first axis."""
+    leaves, structure = jax.tree.flatten(jax.device_get(stacked))
+
+    def row(leaf: Any, i: int) -> Any:
+        one = leaf[i]
+        return one.item() if np.ndim(one) == 0 and one.dtype in (np.float64, np.int64) else one
+
+    return [structure.unflatten([row(leaf, i) for leaf in leaves]) for i in range(len(leaves[0]))]
+
+
+def settings(schedule: Any) -> list[Any]:
+    """The single settings whose numbers can be checked: the schedule, or those that its lists stack; none if traced."""
+    if any(map(is_traced, jax.tree.leaves(schedule))):
+        return []
+    if axes(schedule) <= {0}:
+        return [schedule]
+    lengths = {np.shape(x)[0] for field, x in _numbers(schedule) if np.ndim(x) > int(field.table)}
+    return [] if len(lengths) > 1 else [one for row in rows(filled(schedule)) for one in settings(row)]
+
+
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
@@ -191,7 +212,9 @@ def _check_single(owner: str, schedule: Any) -> None:
 
 
 def _float(x: Any) -> float:
-    return float(np.asarray(x))
+    """A number as formulas compute with it: 1000 / 3 is 333.33334 where JAX's floats have 32 bits."""
+    array = np.asarray(x)
+    return float(array if array.dtype.kind in "iu" else array.astype(jnp.result_type(float)))
 
 
 # --- marks and span --------------------------------------------------------------------------------------------------

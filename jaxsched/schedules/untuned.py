@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, TypeAlias
 
 import jax.numpy as jnp
@@ -29,9 +30,6 @@ class UntunedWarmup(Schedule):
     Args:
       b2: the decay of the second moment, from 0 to below 1; above 0.6 for radam.
       kind: which of the three.
-
-    Raises:
-      ValueError: if `b2` is out of range, or `kind` is unknown.
 
     Example:
       >>> import jaxsched as js
@@ -68,13 +66,6 @@ class UntunedWarmup(Schedule):
 def untuned_warmup(b2: Any = 0.999, kind: Kind = "linear") -> Schedule:
     """The warmup that needs no tuning, as a factor: `schedule * untuned_warmup(b2)`; see `UntunedWarmup`.
 
-    Args:
-      b2: Adam's, from 0 to below 1; above 0.6 for radam.
-      kind: "linear" (over `2 / (1 - b2)` steps), "exponential", or "radam" (0 in the first four steps).
-
-    Raises:
-      ValueError: if `b2` is out of range, or `kind` is unknown.
-
     Example:
       >>> import jaxsched as js
       >>> s = js.Constant(1e-3) * js.schedules.untuned_warmup(0.999)
@@ -82,13 +73,11 @@ def untuned_warmup(b2: Any = 0.999, kind: Kind = "linear") -> Schedule:
       5.00e-07 5.00e-04 1.00e-03
       >>> s
       0.001 * UntunedWarmup(b2=0.999)
-
-    References:
-      Ma and Yarats (1910.04209); Liu et al. (1908.03265).
     """
     return UntunedWarmup(b2, kind)
 
 
+@shapes.kernel
 def _rectification(t: Array, d: Array) -> Array:
     """RAdam's factor, without the difference of two numbers of size 2 / d that r - 4 is in its plain form.
 
@@ -98,47 +87,30 @@ def _rectification(t: Array, d: Array) -> Array:
     lam = -jnp.log1p(-d)
     x = lam * t
     early = x < 1
-    low = t - 4 - 2 / lam * _bernoulli(jnp.where(early, x, 0)) + _offset(d, lam)  # r - 4
+    low = t - 4 - 2 / lam * _bernoulli(shapes.select(early, x, 0)) + _offset(d, lam)  # r - 4
     high = 2 / d - 5  # R - 4
-    x = jnp.where(early, 1, jnp.minimum(x, 80))  # beyond which the sum is nothing beside R
+    x = shapes.select(early, 1, jnp.minimum(x, 80))  # beyond which the sum is nothing beside R
     gap = 2 / lam * x / jnp.expm1(x)  # R - r
 
     def share(k: int) -> Array:
         """(r - 4 + k) / (R - 4 + k), which is exactly 1 at the end however the division is compiled."""
-        return jnp.where(early, (low + k) / (high + k), 1 - gap / (high + k))
+        return shapes.select(early, (low + k) / (high + k), 1 - gap / (high + k))
 
-    square = share(0) * share(2) / jnp.where(share(4) > 0, share(4), 1)
-    rectified = jnp.where(early, low, high - gap) > 0
-    return jnp.where(rectified, jnp.sqrt(jnp.where(rectified, square, 1)), 0)
+    square = share(0) * share(2) / shapes.select(share(4) > 0, share(4), 1)
+    rectified = shapes.select(early, low, high - gap) > 0
+    return shapes.select(rectified, jnp.sqrt(shapes.select(rectified, square, 1)), 0)
 
 
-# B_2k / (2k)!, of which each is 40 times smaller than the one before.
-_BERNOULLI = (
-    1 / 12,
-    -1 / 720,
-    1 / 30240,
-    -1 / 1209600,
-    1 / 47900160,
-    -691 / 1307674368000,
-    1 / 74724249600,
-    -3617 / 10670622842880000,
-    43867 / 5109094217170944000,
-    -174611 / 802857662698291200000,
-)
+# B_2k / (2k)!, each 40 times smaller than the one before.
+_NUMBERS = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
+_BERNOULLI = tuple(b / math.factorial(2 * k) for k, b in enumerate(_NUMBERS, start=1))
 
 
 def _bernoulli(x: Array) -> Array:
     """`x / (e^x - 1) - 1 + x / 2` for x from 0 to 1."""
-    return _polynomial(_BERNOULLI, x * x) * x * x
+    return shapes.polynomial(_BERNOULLI, x * x) * x * x
 
 
 def _offset(d: Array, lam: Array) -> Array:
     """`2 / d - 2 / lam - 1` with `lam = -log(1 - d) = d + d^2 / 2 + d^3 / 3 + ...`, for d up to 0.4."""
-    return _polynomial([(k + 1) / ((k + 2) * (k + 3)) for k in range(36)], d) * d * (d / lam)
-
-
-def _polynomial(coefficients: Any, x: Array) -> Array:
-    total = jnp.zeros_like(x)
-    for c in reversed(coefficients):
-        total = total * x + c
-    return total
+    return shapes.polynomial([(k + 1) / ((k + 2) * (k + 3)) for k in range(36)], d) * d * (d / lam)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import format_value, is_traced, nearest_name
+from .._errors import format_value, is_traced, nearest_name, shortest
 from ..schedules.base import Schedule
 from ..units import Timeline
 from .names import MOST_DEPTH, Maker, ParseError, by_name, fields_of
@@ -134,9 +134,7 @@ def _plain_array(x: Any, path: str) -> Any:
         raise TypeError(f"to_dict: {path} is the gradient of an integer, which is no number.")
     if not np.all(np.isfinite(array.astype(np.float64))):
         raise TypeError(f"to_dict: {path}={format_value(x)} is not finite.")
-    short = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 8
-    flat = [float(str(v)) for v in array.ravel()] if short else array.ravel().tolist()
-    values = np.array(flat).reshape(array.shape).tolist()
+    values = (shortest(array) if jnp.issubdtype(array.dtype, jnp.floating) else array).tolist()
     usual = (np.float64, np.int64, jnp.result_type(float), jnp.result_type(int))
     return values if array.dtype in usual else {"dtype": array.dtype.name, "values": values}
 

@@ -19,6 +19,8 @@ import jaxsched as js
 from jaxsched.sweep import Task
 from jaxsched.sweep.identity import difference, identity
 
+from .cases import x64
+
 ROOT = Path(__file__).parent.parent
 X = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
 TABLE = np.arange(5, dtype=np.float32)
@@ -194,33 +196,28 @@ def test_difference_says_both_sides():
 
 
 IN_A_PROCESS = """
-import json, sys
-from types import SimpleNamespace
+import json
 import jax
-sys.path.insert(0, "examples")
-if len(sys.argv) > 1:  # whatever was traced before
-    jax.numpy.where(jax.numpy.ones(3) > 0, 1.0, 2.0)
-    jax.nn.relu(jax.numpy.ones((32, 32)))
-import digits
-from jaxsched.sweep.identity import identity
-group = SimpleNamespace(settings=jax.device_get(digits.schedules), index=list(range(64)))
-print(json.dumps(identity(digits.task, [group], digits.steps, [0, 1], jax.random.key(0), 50, "auto")))
+assert jax.device_count() == 2
+from tests.test_identity import identity_of
+print(json.dumps(identity_of()))
 """
 
 
-def test_it_is_the_same_in_every_process():
-    def run(seed, *args, **more):
-        env = os.environ | {"PYTHONHASHSEED": seed, "JAX_ENABLE_X64": "0"} | more
-        command = [sys.executable, "-c", IN_A_PROCESS, *args]
-        return json.loads(subprocess.run(command, env=env, cwd=ROOT, check=True, capture_output=True).stdout)
+def test_it_is_the_same_in_every_process(base):
+    """With other hashes and devices, and with nothing traced before, unlike here."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    env = os.environ | {"PYTHONHASHSEED": "2", "XLA_FLAGS": flags}
+    told = subprocess.run([sys.executable, "-c", IN_A_PROCESS], env=env, cwd=ROOT, check=True, capture_output=True)
+    assert json.loads(told.stdout) == base
 
-    flags = os.environ.get("XLA_FLAGS", "")
-    one = run("1")
-    assert run("2", "traced", XLA_FLAGS=f"{flags} --xla_force_host_platform_device_count=2") == one
-    assert one["settings"].startswith("64 of WarmupCosine")
-    wide = run("1", JAX_ENABLE_X64="1", XLA_FLAGS=f"{flags} --xla_cpu_enable_fast_math=true")
-    assert "x64: False then, True now" in difference(one, wide)
-    assert "--xla_cpu_enable_fast_math=true now" in difference(one, wide)
+
+def test_precision_and_compiler_flags_are_in_it(base, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_fast_math=true")
+    with x64():
+        wide = identity_of(make_task())
+    assert "x64: False then, True now" in difference(base, wide)
+    assert "--xla_cpu_enable_fast_math=true now" in difference(base, wide)
 
 
 def test_the_values_of_a_program_are_in_it():

@@ -24,7 +24,7 @@ CHANCE = float(np.log(10))  # the loss of a guess among ten digits
 
 
 @functools.cache
-def compare(warmup_steps: int = 100, steps: int = 450, seeds: int = 16) -> dict[float, dict[str, dict[str, Any]]]:
+def compare(warmup_steps: int = 100, steps: int = 450, seeds: int = 4) -> dict[float, dict[str, dict[str, Any]]]:
     """A network of six layers on the 1,797 digits, by SGD with momentum 0.9 and batches of 64, to a constant rate:
     with the plain linear warmup and with the adaptive one, each at a healthy rate and at one that is too high, with
     the same seeds."""
@@ -80,10 +80,10 @@ def compare(warmup_steps: int = 100, steps: int = 450, seeds: int = 16) -> dict[
 
 
 def test_a_rate_at_which_the_plain_warmup_diverges() -> None:
-    """All 16 seeds of the plain warmup end in NaN or above chance, and none of the adaptive one, 50 steps after
-    the end of the longest warmup too."""
+    """At least half of the seeds of the plain warmup end in NaN or above chance, and none of the adaptive one, 50 steps
+    after the end of the longest warmup too."""
     numbers = compare()[TOO_HIGH]
-    assert numbers["plain"]["diverged"] >= 8
+    assert numbers["plain"]["diverged"] >= 2
     assert numbers["adaptive"]["diverged"] == 0
     assert numbers["adaptive"]["worst"] < 0.5
     assert numbers["adaptive"]["mean_rate"] > 0.01

@@ -682,15 +682,6 @@ def test_a_package_that_is_missing_is_named(plain, monkeypatch, package, extra, 
         call(plain)
 
 
-def test_nothing_heavy_is_imported():
-    code = (
-        "import sys, jaxsched, jaxsched.sweep.writers, jaxsched.sweep.statistics, jaxsched.sweep.archive\n"
-        "heavy = {'scipy.stats', 'matplotlib', 'pandas', 'xarray', 'optuna', 'tensorboard', 'mlflow', 'sklearn'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 # --- other packages' runs --------------------------------------------------------------------------------------------
 
 
@@ -749,10 +740,10 @@ def test_tensorboard_has_the_families(mixed, tmp_path):
 
 # MLflow's own use of SQLAlchemy, pydantic and datetime warns.
 @pytest.mark.filterwarnings("ignore")
-def test_mlflow_reads_it(plain, mixed, tmp_path):
+def test_mlflow_reads_it(plain, mixed, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # to lay out a database takes seconds
     mlflow = pytest.importorskip("mlflow")
-    pytest.importorskip("sqlalchemy")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = (tmp_path / "runs").as_uri()
     before = mlflow.get_tracking_uri()
     client = mlflow.MlflowClient(uri)
 
@@ -808,19 +799,17 @@ def test_the_figure_of_families_and_pruned_curves(mixed, tmp_path):
     assert np.asarray(dots).tolist() == [[10.0, float(mixed.metrics["valid_loss"].mean(axis=1)[2, 1])]]
 
 
-def test_the_figure_of_a_thousand_settings(tmp_path):
+def test_the_figure_of_many_settings():
     pytest.importorskip("matplotlib")
-    many = js.grid(js.Linear, init_value=np.logspace(-4, 0, 32), end_value=0.0, steps=list(range(1, 33)))
+    many = js.grid(js.Linear, init_value=np.logspace(-4, 0, 16), end_value=0.0, steps=list(range(1, 17)))
     rng = np.random.default_rng(0)
-    result = make(many, rng.lognormal(size=(1024, 2)), diverged=[(5, 0, 12)], pruned=dict.fromkeys(range(100, 800), 10))
+    result = make(many, rng.lognormal(size=(256, 2)), diverged=[(5, 0, 12)], pruned=dict.fromkeys(range(100, 200), 10))
     result.metrics["valid_loss"][5, 0, 1] = 1e30  # it explodes first
-    figure = result.plot(tmp_path / "figure.png")
-    schedules, losses, _ = figure.axes
-    assert len(schedules.lines) == 1024
-    assert losses.get_ylim()[1] < 1e3
     result.metrics["valid_loss"][7, :, 1] = 1e30  # and stays finite to the end
-    assert result.plot().axes[1].get_ylim()[1] < 1e3
-    assert len(losses.collections[0].get_offsets()) == 700
+    schedules, losses, _ = result.plot().axes
+    assert len(schedules.lines) == 256
+    assert losses.get_ylim()[1] < 1e3
+    assert len(losses.collections[0].get_offsets()) == 100
 
 
 def test_the_figure_of_a_result_without_schedules():

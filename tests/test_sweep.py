@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -320,7 +318,7 @@ def test_the_figure(result, diverging, tmp_path):
         pixels = imread(tmp_path / "new" / name)[..., :3]
         assert pixels.shape[0] > 300
         assert pixels.shape[1] > 800
-        assert len(np.unique((pixels * 255).astype(np.uint8).reshape(-1, 3), axis=0)) > 100
+        assert len(np.unique(np.rint(pixels * 255) @ [1, 256, 65_536])) > 100  # colours
     settings = result.schedules
     drawn = sorted(tuple(line.get_ydata()) for line in result.plot().axes[0].lines)
     steps = jnp.arange(STEPS)
@@ -426,15 +424,6 @@ def test_the_face_has_the_function():
     assert isinstance(jaxsched.sweep(LIGHT, TWO, steps=2, seeds=1, log_every=1), SweepResult)
     assert package.sweep is sweep
     assert jaxsched.Task is package.Task is Task
-
-
-def test_nothing_heavy_is_imported():
-    code = (
-        "import sys, jaxsched, jaxsched.sweep, jaxsched.cli\n"
-        "heavy = {'scipy.stats', 'matplotlib', 'rich', 'tyro', 'sklearn'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_metric_that_is_no_loss_needs_its_direction():

@@ -21,6 +21,8 @@ from jaxsched.sweep.program import Programs
 from jaxsched.sweep.search import search
 from jaxsched.sweep.space import Distribution, choice, field, int_uniform, log_uniform, space, uniform
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 X = np.linspace(-1.0, 1.0, 24, dtype=np.float32)
 
 
@@ -95,7 +97,7 @@ def test_the_values_are_those_of_a_sweep_over_the_same_settings(found):
 def test_batches_share_one_program(monkeypatch):
     compiled, real = [], Programs._compile
     monkeypatch.setattr(Programs, "_compile", lambda *args: compiled.append(args) or real(*args))
-    search(TASK, LINEAR, trials=12, batch=4, storage=memory(), **SMALL)
+    search(dataclasses.replace(TASK), LINEAR, trials=12, batch=4, storage=memory(), **SMALL)
     assert len(compiled) == 1
 
 

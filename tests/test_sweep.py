@@ -12,6 +12,8 @@ import pytest
 import jaxsched as js
 from jaxsched.sweep import SweepResult, Task, sweep
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 STEPS, LOG_EVERY, SEEDS = 23, 5, [0, 7]
 EXAMPLES, BATCH = 26, 8
 

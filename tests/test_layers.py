@@ -1,4 +1,4 @@
-"""The layers: a module imports only from the lines above it, and `import jaxsched` imports little."""
+"""The layers: a module imports only from the lines above it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import ast
 import functools
 import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -103,21 +101,6 @@ def test_no_module_imports_itself_by_a_circle() -> None:
 def test_the_order_is_read_at_all() -> None:
     assert "schedules.base" in imports_of("schedules.recipes", modules()["schedules.recipes"])
     assert layer("schedules.base") < layer("schedules.recipes") < layer("cli")
-
-
-def test_import_is_light() -> None:
-    """Of the package, and of the modules that use what a user may not have."""
-    code = """
-import sys, jaxsched
-assert "jaxsched.schedules.base" in sys.modules
-heavy = {"matplotlib", "plotly", "rich", "tyro", "optuna", "orbax", "sklearn", "torch", "flax", "tensorflow"}
-assert not heavy & set(sys.modules), heavy & set(sys.modules)
-import jaxsched.cli, jaxsched.sweep, jaxsched.sweep.archive, jaxsched.sweep.search, jaxsched.sweep.statistics
-import jaxsched.sweep.writers
-heavy |= {"scipy.stats", "pandas", "xarray", "tensorboard", "mlflow"}
-assert not heavy & set(sys.modules), heavy & set(sys.modules)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def classes() -> list[type[js.Schedule]]:

@@ -31,17 +31,29 @@ def gradients(step: int, params: Any = PARAMS) -> Any:
     return jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), params)
 
 
-def run(transformation: Any, steps: int = 8, params: Any = PARAMS, state: Any = None) -> tuple[Any, Any]:
-    """A whole training in one scan, under the gradients of steps 0, 1, ..."""
-    several = jax.tree.map(lambda *xs: jnp.stack(xs), *(gradients(t, params) for t in range(steps)))
+@functools.cache
+def several(steps: int) -> Any:
+    """The gradients of PARAMS at steps 0, 1, ..., stacked."""
+    return jax.tree.map(lambda *xs: np.stack(xs), *(gradients(t) for t in range(steps)))
 
-    def one(carry: Any, gradient: Any) -> Any:
-        params, state = carry
-        updates, state = transformation.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), None
 
-    state = transformation.init(params) if state is None else state
-    return jax.jit(lambda carry: jax.lax.scan(one, carry, several)[0])((params, state))
+def run(*transformations: Any, steps: int = 8, params: Any = PARAMS, state: Any = None) -> Any:
+    """The parameters and the state after a whole training, of each transformation in one program."""
+    given = several(steps) if params is PARAMS else None
+    if given is None:
+        given = jax.tree.map(lambda *xs: jnp.stack(xs), *(gradients(t, params) for t in range(steps)))
+
+    def train(transformation: Any, given: Any, state: Any) -> Any:
+        def one(carry: Any, gradient: Any) -> Any:
+            params, state = carry
+            updates, state = transformation.update(gradient, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(one, (params, transformation.init(params) if state is None else state), given)[0]
+
+    trained = jax.jit(lambda *given: [train(transformation, *given) for transformation in transformations])
+    results = trained(given, state)
+    return results if len(results) > 1 else results[0]
 
 
 def shown(state: Any) -> dict[str, float]:
@@ -108,7 +120,7 @@ def test_it_is_called_as_optax_is_and_makes_the_same_updates(name: str) -> None:
     factory, args, kwargs, static, dtype = CALLS[name]
     theirs = optax.inject_hyperparams(factory, static, dtype)(*args, **kwargs)
     ours = js.inject_hyperparams(factory, static_args=static, hyperparam_dtype=dtype)(*args, **kwargs)
-    (want, other), (got, state) = run(theirs), run(ours)
+    (want, other), (got, state) = run(theirs, ours)
     close(got, want)
     assert state.count == 8
     integers = {key for key, x in other.hyperparams.items() if not jnp.issubdtype(x.dtype, jnp.floating)}

@@ -366,9 +366,9 @@ def test_named_listeners_observe_different_metrics() -> None:
 
 def test_under_multi_steps_the_last_metric_is_observed() -> None:
     transformation = optax.MultiSteps(js.reduce_on_plateau(1.0, patience=0, factor=0.5), 2)
-    state = transformation.init(ONES)
+    state, update = transformation.init(ONES), jax.jit(transformation.update)
     for metric in [1.0, 1.0, 9.0, 1.0]:
-        _, state = transformation.update(ONES, state, ONES, value=metric)
+        _, state = update(ONES, state, ONES, value=metric)
     inner = state.inner_opt_state
     assert (inner.observed_count, inner.count, inner.scale) == (2, 2, 0.5)
 

@@ -636,7 +636,7 @@ def test_an_importance_says_nothing_on_its_way(optuna, capfd):
     ("settings", "losses", "says"),
     [
         (GRID, LOSSES, "an importance of 6 settings; sweep 8 or more"),
-        (SQUARE, np.ones((64, 1)), "valid_loss is 1.0 for every setting"),
+        (SQUARE, np.ones((LEVELS**2, 1)), "valid_loss is 1.0 for every setting"),
         ([js.Constant(0.1)] * 8, np.arange(8.0)[:, None], "no hyperparameter differs"),
     ],
 )
@@ -647,7 +647,7 @@ def test_an_importance_of_nothing_is_refused(optuna, settings, losses, says):
 
 def test_an_importance_where_all_diverged_is_refused(optuna):
     with pytest.raises(ValueError, match="every setting diverged"):
-        make(SQUARE, np.ones((64, 1)), diverged=[(i, 0, 3) for i in range(64)]).importance()
+        make(SQUARE, np.ones((LEVELS**2, 1)), diverged=[(i, 0, 3) for i in range(LEVELS**2)]).importance()
 
 
 # --- the packages that are not there ---------------------------------------------------------------------------------

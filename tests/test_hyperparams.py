@@ -39,8 +39,9 @@ def several(steps: int) -> Any:
 
 def run(*transformations: Any, steps: int = 8, params: Any = PARAMS, state: Any = None) -> Any:
     """The parameters and the state after a whole training, of each transformation in one program."""
-    given = several(steps) if params is PARAMS else None
-    if given is None:
+    if params is PARAMS:
+        given = several(steps)
+    else:
         given = jax.tree.map(lambda *xs: jnp.stack(xs), *(gradients(t, params) for t in range(steps)))
 
     def train(transformation: Any, given: Any, state: Any) -> Any:
@@ -205,8 +206,8 @@ def test_settings_side_by_side_are_the_loop() -> None:
     states = jax.vmap(lambda s, b: make(s, b).init(PARAMS))(settings, b1)
     together, after = jax.vmap(lambda state: run(make(LR, 0.9), state=state))(states)
     assert after.hyperparams["learning_rate"].shape == (4,)
-    for i, schedule in enumerate(js.unstack(settings)):
-        params, state = run(make(schedule, b1[i]))
+    alone = run(*[make(schedule, b1[i]) for i, schedule in enumerate(js.unstack(settings))])
+    for i, (params, state) in enumerate(alone):
         close(jax.tree.map(lambda x, i=i: x[i], together), params, rtol=1e-5)
         assert shown(jax.tree.map(lambda x, i=i: x[i], after)) == pytest.approx(shown(state), rel=1e-6)
 

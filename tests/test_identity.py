@@ -66,7 +66,6 @@ def test_it_is_flat_and_survives_json(base):
 
 
 def test_the_same_task_made_again_is_the_same(base):
-    jax.clear_caches()  # what was traced before does not show
     assert identity_of() == base
     assert difference(base, identity_of()) == ""
 

@@ -31,29 +31,19 @@ def gradients(step: int, params: Any = PARAMS) -> Any:
     return jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), params)
 
 
-@functools.cache
-def several(steps: int) -> Any:
-    """The gradients of PARAMS at steps 0, 1, ..., stacked."""
-    return jax.tree.map(lambda *xs: np.stack(xs), *(gradients(t) for t in range(steps)))
-
-
 def run(*transformations: Any, steps: int = 8, params: Any = PARAMS, state: Any = None) -> Any:
     """The parameters and the state after a whole training, of each transformation in one program."""
-    if params is PARAMS:
-        given = several(steps)
-    else:
-        given = jax.tree.map(lambda *xs: jnp.stack(xs), *(gradients(t, params) for t in range(steps)))
+    several = jax.tree.map(lambda *xs: jnp.stack(xs), *(gradients(t, params) for t in range(steps)))
 
-    def train(transformation: Any, given: Any, state: Any) -> Any:
+    def train(transformation: Any, state: Any) -> Any:
         def one(carry: Any, gradient: Any) -> Any:
             params, state = carry
             updates, state = transformation.update(gradient, state, params)
             return (optax.apply_updates(params, updates), state), None
 
-        return jax.lax.scan(one, (params, transformation.init(params) if state is None else state), given)[0]
+        return jax.lax.scan(one, (params, transformation.init(params) if state is None else state), several)[0]
 
-    trained = jax.jit(lambda *given: [train(transformation, *given) for transformation in transformations])
-    results = trained(given, state)
+    results = jax.jit(lambda state: [train(transformation, state) for transformation in transformations])(state)
     return results if len(results) > 1 else results[0]
 
 

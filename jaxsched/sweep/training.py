@@ -76,7 +76,7 @@ class Training:
         so they are made once: random initialisers are slow to compile when they are mapped."""
         return jax.tree.map(jnp.asarray, lax.map(lambda key: self.task.init(jax.random.split(key, 3)[0]), keys))
 
-    def orders(self, keys: jax.Array, seeds: jax.Array, epoch: jax.Array) -> jax.Array:
+    def orders(self, keys: jax.Array, seeds: Any, epoch: Any) -> jax.Array:
         """int32 (seeds, examples): how the trainings with these of the keys take the examples in an epoch."""
         return _orders(keys, seeds, epoch, self.task.examples)
 

@@ -59,8 +59,7 @@ def test_where_segments_end_does_not_matter_to_the_last_bit(whole, monkeypatch):
     assert len(told) > 3 * STEPS - 12  # of one step each, after the first of a chunk
 
 
-def test_the_status_counts(whole):
-    del whole
+def test_the_status_counts():
     told = []
     sweep(LIGHT, SETTINGS, **SMALL, progress=told.append)
     assert told[-1].trainings == told[-1].done == 12

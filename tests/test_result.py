@@ -240,6 +240,11 @@ def test_json(plain, mixed, tmp_path):
         "schedule": repr(MIXED[3]),
         "hyperparameters": {"init_value": 0.1, "end_value": 0.0, "steps": 23},
     }
+    lost = plain.to_dict()
+    assert (lost["version"], lost["seeds"], lost["steps"], lost["log_every"]) == (2, [3, 8], STEPS, LOG_EVERY)
+    assert lost["final"]["valid_loss"][4] == [pytest.approx(0.1), None]
+    for name, values in plain.metrics.items():
+        np.testing.assert_allclose(np.array(lost["metrics"][name], np.float32), values)
 
 
 # --- one file --------------------------------------------------------------------------------------------------------

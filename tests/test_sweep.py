@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -305,20 +304,6 @@ def test_ranking_and_best(result):
         result.best(mode="least")
 
 
-def test_json(result, diverging, tmp_path):
-    path = result.to_json(tmp_path / "new" / "result.json")
-    read = json.loads(path.read_text())
-    assert read == result.to_dict()
-    assert (read["version"], read["seeds"], read["steps"], read["log_every"]) == (2, [0, 7], STEPS, LOG_EVERY)
-    assert read["settings"][0]["schedule"] == repr(js.unstack(SETTINGS)[0])
-    assert read["settings"][5]["hyperparameters"]["peak_value"] == 0.3
-    for name in TASK.metrics:
-        np.testing.assert_allclose(np.array(read["metrics"][name], np.float32), result.metrics[name])
-    lost = json.loads(diverging[1].to_json(tmp_path / "lost.json").read_text())
-    assert lost["final"]["valid_loss"][1] == [None, None]
-    assert None not in lost["final"]["valid_loss"][0]
-
-
 def test_the_figure(result, diverging, tmp_path):
     from matplotlib.image import imread
 
@@ -440,8 +425,7 @@ def test_the_face_has_the_function():
     assert jaxsched.Task is package.Task is Task
 
 
-def test_a_metric_that_is_no_loss_needs_its_direction():
-    result = sweep(TASK, TWO, steps=4, seeds=1, log_every=2)
+def test_a_metric_that_is_no_loss_needs_its_direction(result):
     other = next(name for name in result.final if not name.endswith("loss"))
     with pytest.raises(ValueError, match="write mode='max' or mode='min'"):
         result.best(other)

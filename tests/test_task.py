@@ -88,10 +88,6 @@ def split(key):
 @pytest.mark.parametrize(
     ("seeded", "fields"),
     [
-        (True, {}),
-        (True, {"init": split}),
-        (False, {"init": constant}),
-        (False, {"init": unread}),
         (True, {"init": constant, "loss": noisy_loss}),
         (True, {"init": constant, "train": DATA, "batch_size": 8}),
         (True, {"init": jax.jit(init)}),

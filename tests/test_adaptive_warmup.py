@@ -24,49 +24,43 @@ CHANCE = float(np.log(10))  # the loss of a guess among ten digits
 
 
 @functools.cache
-def compare(warmup_steps: int = 100, steps: int = 450, seeds: int = 16) -> dict[float, dict[str, dict[str, Any]]]:
+def compare(warmup_steps: int = 100, steps: int = 450, seeds: int = 4) -> dict[float, dict[str, dict[str, Any]]]:
     """A network of six layers on the 1,797 digits, by SGD with momentum 0.9 and batches of 64, to a constant rate:
     with the plain linear warmup and with the adaptive one, each at a healthy rate and at one that is too high, with
     the same seeds."""
     images, labels = load_digits(return_X_y=True)
     x, y = jnp.asarray(images / 16, jnp.float32), jnp.asarray(labels)
-    sizes = [64] * 6 + [10]
-
-    def start(key: Any) -> Any:
-        keys = jax.random.split(key, 6)
-        shapes = zip(keys, sizes, sizes[1:], strict=False)
-        return [(jax.random.normal(k, (a, b)) * np.sqrt(2 / a), jnp.zeros(b)) for k, a, b in shapes]
+    rng = np.random.default_rng(0)
+    hidden, last = rng.normal(size=(seeds, 5, 64, 64)) / np.sqrt(32), rng.normal(size=(seeds, 64, 10)) / np.sqrt(32)
+    weights = ((hidden, np.zeros((seeds, 5, 64))), (last, np.zeros((seeds, 10))))
+    starts = jax.tree.map(jnp.float32, weights)
+    batches = jnp.asarray(rng.integers(0, len(x), (seeds, steps, 64)))
 
     def loss(params: Any, x: Any, y: Any) -> Any:
-        for w, b in params[:-1]:
-            x = jax.nn.leaky_relu(x @ w + b, 0.1)
-        logits = x @ params[-1][0] + params[-1][1]
-        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+        hidden, (w, b) = params
+        x, _ = jax.lax.scan(lambda x, layer: (jax.nn.leaky_relu(x @ layer[0] + layer[1], 0.1), None), x, hidden)
+        return optax.softmax_cross_entropy_with_integer_labels(x @ w + b, y).mean()
 
-    def run(make: Any, peak: Any, key: Any) -> Any:
+    def run(make: Any, peak: Any, params: Any, batches: Any) -> Any:
         optimizer = optax.with_extra_args_support(make(peak))
-        first, second = jax.random.split(key)
-        params = start(first)
 
-        def one(carry: Any, t: Any) -> Any:
+        def one(carry: Any, batch: Any) -> Any:
             params, state = carry
-            batch = jax.random.randint(jax.random.fold_in(second, t), (64,), 0, len(x))
             value, gradient = jax.value_and_grad(loss)(params, x[batch], y[batch])
             updates, state = optimizer.update(gradient, state, params, value=value)
             return (optax.apply_updates(params, updates), state), js.current_hyperparams(state)["learning_rate"]
 
-        (params, _), rates = jax.lax.scan(one, (params, optimizer.init(params)), jnp.arange(steps))
+        (params, _), rates = jax.lax.scan(one, (params, optimizer.init(params)), batches)
         return loss(params, x, y), rates
 
     makers = {
         "plain": lambda peak: optax.inject_hyperparams(optax.sgd)(js.Constant(peak).warmup(warmup_steps), momentum=0.9),
         "adaptive": lambda peak: optax.chain(optax.trace(0.9), js.adaptive_warmup(peak, warmup_steps)),
     }
-    keys = jax.random.split(jax.random.key(0), seeds)
     numbers: dict[float, dict[str, dict[str, Any]]] = {peak: {} for peak in (HEALTHY, TOO_HIGH)}
     for name, make in makers.items():
-        every_seed = jax.vmap(functools.partial(run, make), (None, 0))
-        losses, rates = jax.jit(jax.vmap(every_seed, (0, None)))(jnp.array(list(numbers)), keys)
+        every_seed = jax.vmap(functools.partial(run, make), (None, 0, 0))
+        losses, rates = jax.jit(jax.vmap(every_seed, (0, None, None)))(jnp.array(list(numbers)), starts, batches)
         for peak, final, rate in zip(numbers, np.asarray(losses), np.asarray(rates), strict=True):
             full = rate >= peak * 0.999
             numbers[peak][name] = {
@@ -80,10 +74,10 @@ def compare(warmup_steps: int = 100, steps: int = 450, seeds: int = 16) -> dict[
 
 
 def test_a_rate_at_which_the_plain_warmup_diverges() -> None:
-    """All 16 seeds of the plain warmup end in NaN or above chance, and none of the adaptive one, 50 steps after
-    the end of the longest warmup too."""
+    """At least half of the seeds of the plain warmup end in NaN or above chance, and none of the adaptive one, 50 steps
+    after the end of the longest warmup too."""
     numbers = compare()[TOO_HIGH]
-    assert numbers["plain"]["diverged"] >= 8
+    assert numbers["plain"]["diverged"] >= 2
     assert numbers["adaptive"]["diverged"] == 0
     assert numbers["adaptive"]["worst"] < 0.5
     assert numbers["adaptive"]["mean_rate"] > 0.01
@@ -212,6 +206,6 @@ def test_no_warmup_and_no_schedule() -> None:
 
 
 if __name__ == "__main__":
-    for peak, rows in compare().items():
+    for peak, rows in compare(seeds=16).items():
         for name, row in rows.items():
             print(peak, name, row)

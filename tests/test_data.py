@@ -1,8 +1,6 @@
 """Batches from Python code: which come in which order, and what is said when they do not."""
 
 import itertools
-import subprocess
-import sys
 import threading
 import time
 
@@ -200,18 +198,6 @@ def test_close_wakes_whoever_waits():
     thread.join(30)
     go_on.set()
     assert caught == ["the feed was closed while batches were awaited"]
-
-
-def test_a_loader_that_hangs_does_not_keep_the_interpreter():
-    code = (
-        "import time, numpy as np\n"
-        "from jaxsched.sweep.data import Feed, Source\n"
-        "def hangs():\n"
-        "    yield np.zeros(1)\n"
-        "    time.sleep(1000)\n"
-        "Feed.open(Source(hangs)).take(1)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 class Broken(Exception):

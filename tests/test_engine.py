@@ -1,6 +1,7 @@
 """How a sweep runs: chunks and segments, devices, memory, pruning, interruptions and what it survives."""
 
 import dataclasses
+import functools
 import os
 import random
 import signal
@@ -26,7 +27,10 @@ from jaxsched.sweep.stage import Stage
 from .cases import x64
 from .test_sweep import LIGHT, SEEDS, SETTINGS, STEPS, TRAIN, VALID
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 SMALL = {"steps": STEPS, "seeds": SEEDS, "log_every": 5, "chunk": 5}
+GRADIENT = jax.jit(jax.value_and_grad(lambda params, batch: LIGHT.loss(params, batch, None)[0]))
 
 
 def same(one, other):
@@ -55,8 +59,7 @@ def test_where_segments_end_does_not_matter_to_the_last_bit(whole, monkeypatch):
     assert len(told) > 3 * STEPS - 12  # of one step each, after the first of a chunk
 
 
-def test_the_status_counts(whole):
-    del whole
+def test_the_status_counts():
     told = []
     sweep(LIGHT, SETTINGS, **SMALL, progress=told.append)
     assert told[-1].trainings == told[-1].done == 12
@@ -100,28 +103,32 @@ def test_programs_and_sizes_are_kept_for_the_next_plan(monkeypatch):
 # --- divergence ------------------------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_the_guard_survives_is_not_the_end():
-    """One batch in five gives a loss that is not finite; the guard skips it."""
-    x = np.arange(1, 11, dtype=np.float32)
-    x[3] = np.inf
+def loss_of_a_product(slope, batch, key):
+    del key
+    return jnp.mean((slope * batch) ** 2), {}
 
-    def loss(slope, batch, key):
-        del key
-        return jnp.mean((slope * batch) ** 2), {}
 
-    task = Task(lambda key: jnp.ones(()), loss, x, x[:2], 1, optax.sgd)
-    guarded = dataclasses.replace(task, optimizer=lambda s: js.guard_spikes(optax.sgd(s), burn_in=2))
-    settings = js.grid(js.Constant, constant_value=[1e-4, 1e-3])
-    assert (sweep(task, settings, steps=10, seeds=2, log_every=10).diverged_at >= 0).all()
-    survived = sweep(guarded, settings, steps=10, seeds=2, log_every=10)
+ONE_IS_BAD = np.where(np.arange(10) == 3, np.inf, np.arange(1, 11)).astype(np.float32)
+PLAIN = Task(lambda key: jnp.ones(()), loss_of_a_product, ONE_IS_BAD, ONE_IS_BAD[:2], 1, optax.sgd)
+GUARDED = dataclasses.replace(PLAIN, optimizer=lambda s: js.guard_spikes(optax.sgd(s), burn_in=2))
+
+
+@pytest.mark.parametrize("log_every", [1, 2, 5, 10])
+def test_a_bad_batch_that_the_guard_survives_is_not_the_end(log_every):
+    """One batch in ten gives a loss that is not finite, with some of the seeds at the end of a window."""
+    arguments = {"steps": 10, "seeds": 20, "log_every": log_every, "chunk": 20}
+    assert (sweep(PLAIN, [js.Constant(1e-4)], **arguments).diverged_at >= 0).all()
+    survived = sweep(GUARDED, [js.Constant(1e-4)], **arguments)
     assert (survived.diverged_at == -1).all()
     assert np.isfinite(survived.final["valid_loss"]).all()
 
 
+LOST = dataclasses.replace(LIGHT, loss=lambda p, b, k: (jnp.mean((b[0] @ p["w"]) ** 2), {}), optimizer=optax.sgd)
+TOO_HIGH = js.grid(js.Constant, constant_value=[1e20, 1e25])
+
+
 def test_a_chunk_in_which_all_diverged_is_left():
-    task = dataclasses.replace(LIGHT, loss=lambda p, b, k: (jnp.mean((b[0] @ p["w"]) ** 2), {}), optimizer=optax.sgd)
-    settings = js.grid(js.Constant, constant_value=[1e20, 1e25])
-    lost = sweep(task, settings, steps=100, seeds=1, log_every=5)
+    lost = sweep(LOST, TOO_HIGH, steps=90, seeds=1, log_every=5)
     assert (lost.diverged_at >= 0).all()
     assert lost.run["steps_done"] == 2 * 5
     assert all(np.isnan(x).all() for x in lost.final.values())
@@ -165,9 +172,7 @@ def test_halving_by_hand():
 
 
 def test_pruning_ends_where_all_have_diverged():
-    task = dataclasses.replace(LIGHT, loss=lambda p, b, k: (jnp.mean((b[0] @ p["w"]) ** 2), {}), optimizer=optax.sgd)
-    settings = js.grid(js.Constant, constant_value=[1e20, 1e25])
-    lost = sweep(task, settings, steps=90, seeds=1, log_every=5, prune=successive_halving())
+    lost = sweep(LOST, TOO_HIGH, steps=90, seeds=1, log_every=5, prune=successive_halving())
     assert (lost.diverged_at >= 0).all()
     assert (lost.pruned_at == -1).all()
 
@@ -237,17 +242,18 @@ def host_batches():
         yield tuple(x[rows] for x in TRAIN)
 
 
+FED = dataclasses.replace(LIGHT, train=host_batches, batch_size=None)
+
+
 def test_batches_from_the_host_are_those_of_a_plain_loop():
-    task = dataclasses.replace(LIGHT, train=host_batches, batch_size=None)
-    fed = sweep(task, SETTINGS, **{**SMALL, "seeds": 1})
+    fed = sweep(FED, SETTINGS, **{**SMALL, "seeds": 1})
     for i in (0, 5):
         setting = js.unstack(SETTINGS)[i]
         params = LIGHT.init(None)
         optimizer = LIGHT.optimizer(setting)
         state, losses = optimizer.init(params), []
-        gradient = jax.jit(jax.value_and_grad(lambda p, b: LIGHT.loss(p, b, None)[0]))
         for batch in host_batches():
-            value, grads = gradient(params, batch)
+            value, grads = GRADIENT(params, batch)
             updates, state = optimizer.update(grads, state, params)
             params = optax.apply_updates(params, updates)
             losses.append(float(value))
@@ -257,9 +263,8 @@ def test_batches_from_the_host_are_those_of_a_plain_loop():
 
 
 def test_seeds_that_make_no_difference_are_refused():
-    task = dataclasses.replace(LIGHT, train=host_batches, batch_size=None)
     with pytest.raises(ValueError, match=r"seeds=\[0, 7\], but this task does not depend on a seed.* write seeds=1"):
-        sweep(task, SETTINGS, **SMALL)
+        sweep(FED, SETTINGS, **SMALL)
 
 
 def test_an_iterator_for_one_pass_feeds_one_chunk():
@@ -267,12 +272,10 @@ def test_an_iterator_for_one_pass_feeds_one_chunk():
     with pytest.raises(ValueError, match="gives its batches once, and 2 chunks of trainings need them"):
         sweep(task, SETTINGS, **{**SMALL, "seeds": 1, "chunk": 3})
     fresh = dataclasses.replace(LIGHT, train=host_batches(), batch_size=None)
-    again = dataclasses.replace(LIGHT, train=host_batches, batch_size=None)
-    same(*(sweep(t, SETTINGS, **{**SMALL, "seeds": 1, "chunk": 6}) for t in (fresh, again)))
+    same(*(sweep(t, SETTINGS, **{**SMALL, "seeds": 1, "chunk": 6}) for t in (fresh, FED)))
 
 
 def test_a_host_fed_run_goes_on_to_the_same_bits(tmp_path):
-    task = dataclasses.replace(LIGHT, train=host_batches, batch_size=None)
     arguments = {**SMALL, "seeds": 1}
     told = []
 
@@ -282,8 +285,8 @@ def test_a_host_fed_run_goes_on_to_the_same_bits(tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(task, SETTINGS, **arguments, checkpoint=Checkpoint(tmp_path), progress=press)
-    same(sweep(task, SETTINGS, **arguments, checkpoint=tmp_path), sweep(task, SETTINGS, **arguments))
+        sweep(FED, SETTINGS, **arguments, checkpoint=Checkpoint(tmp_path), progress=press)
+    same(sweep(FED, SETTINGS, **arguments, checkpoint=tmp_path), sweep(FED, SETTINGS, **arguments))
 
 
 def test_a_host_iterator_that_runs_dry_says_at_which_step():
@@ -427,11 +430,23 @@ def finish(process):
     return out
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A function of how to prune to the file that a process of one device wrote which was left alone."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+
+    @functools.cache
+    def file(prune):
+        finish(start(1, folder / f"{prune}.npz", "", prune))
+        return np.load(folder / f"{prune}.npz")
+
+    return file
+
+
 @pytest.mark.trial
 @pytest.mark.parametrize("prune", ["", "prune", "auto"])
-def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path, prune):
+def test_killed_at_any_moment_it_goes_on_to_the_same_bits(undisturbed, tmp_path, prune):
     rng = random.Random(7)
-    finish(start(1, tmp_path / "whole.npz", "", prune))
     for _ in range(2):
         process = start(1, tmp_path / "killed.npz", tmp_path / "saved", prune)
         for _ in range(rng.randrange(2, 12)):
@@ -441,16 +456,17 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path, prune):
         process.communicate()
     out = finish(start(1, tmp_path / "killed.npz", tmp_path / "saved", prune))
     assert len(out.splitlines()) > 0
-    one, other = np.load(tmp_path / "whole.npz"), np.load(tmp_path / "killed.npz")
+    one, other = undisturbed(prune), np.load(tmp_path / "killed.npz")
     for name in one.files:
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    if not prune:  # a finished sweep that is called again ends in peace
+        finish(start(1, tmp_path / "again.npz", tmp_path / "saved", prune))
 
 
 @pytest.mark.trial
-def test_eight_devices_give_the_bits_of_one(tmp_path):
-    finish(start(1, tmp_path / "one.npz", "", ""))
+def test_eight_devices_give_the_bits_of_one(undisturbed, tmp_path):
     finish(start(8, tmp_path / "eight.npz", "", ""))
-    one, eight = np.load(tmp_path / "one.npz"), np.load(tmp_path / "eight.npz")
+    one, eight = undisturbed(""), np.load(tmp_path / "eight.npz")
     assert eight["padding"] > 0  # 12 trainings do not fill 8 devices
     for name in set(one.files) - {"padding"}:
         np.testing.assert_array_equal(one[name], eight[name], err_msg=name)
@@ -483,13 +499,12 @@ def test_a_named_listener_hears_its_metric_at_the_end_of_every_window():
     for i, patience in enumerate((0, 1, 100)):
         plain = optimizer({"patience": patience})
         params, cuts = LIGHT.init(None), 0
-        state = plain.init(params)
-        gradient = jax.jit(jax.value_and_grad(lambda p, b: LIGHT.loss(p, b, None)[0]))
+        state, update = plain.init(params), jax.jit(plain.update)
         for t in range(20):
             epoch, place = divmod(t, 26 // 8)
             order = np.asarray(jax.random.permutation(jax.random.fold_in(order_key, epoch), 26))
-            _, grads = gradient(params, tuple(x[order[place * 8 : place * 8 + 8]] for x in TRAIN))
-            updates, state = plain.update(grads, state, params)
+            _, grads = GRADIENT(params, tuple(x[order[place * 8 : place * 8 + 8]] for x in TRAIN))
+            updates, state = update(grads, state, params)
             params = optax.apply_updates(params, updates)
             if t % 5 == 4:
                 state = js.observe(state, value=LIGHT.loss(params, VALID, None)[0], name="valid_loss")
@@ -545,12 +560,6 @@ def test_a_star_import_brings_no_modules():
     assert names["Task"] is Task
 
 
-@pytest.mark.trial
-def test_a_finished_sweep_called_again_ends_in_peace(tmp_path):
-    for _ in range(2):
-        finish(start(1, tmp_path / "out.npz", tmp_path / "saved", ""))
-
-
 # --- many lanes, slow loaders, little memory -------------------------------------------------------------------------
 
 
@@ -583,18 +592,18 @@ def test_a_checkpoint_that_is_due_is_saved_with_many_lanes(whole, tmp_path, monk
 @pytest.mark.trial
 def test_a_second_ctrl_c_does_not_wait_for_a_loader():
     released = threading.Event()
+    presses = [threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)) for seconds in (0.3, 0.8)]
 
     def stuck():
         for i, batch in enumerate(host_batches()):
             if i == 12:
+                for press in presses:
+                    press.start()
                 released.wait(60)
             yield batch
 
     task = dataclasses.replace(LIGHT, train=stuck, batch_size=None)
-    presses = [threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)) for seconds in (6.0, 6.5)]
     try:
-        for press in presses:
-            press.start()
         begin = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             sweep(task, SETTINGS, **{**SMALL, "seeds": 1})
@@ -621,20 +630,6 @@ def test_sizes_that_are_tried_may_be_out_of_memory(whole, monkeypatch):
     assert small.run["chunk"] <= 3
     for name in whole.final:
         np.testing.assert_allclose(small.final[name], whole.final[name], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("log_every", [1, 2, 5, 10])
-def test_a_bad_batch_at_the_end_of_a_window_is_not_the_end(log_every):
-    x = np.arange(1, 11, dtype=np.float32)
-    x[3] = np.inf
-
-    def loss(slope, batch, key):
-        del key
-        return jnp.mean((slope * batch) ** 2), {}
-
-    guarded = Task(lambda key: jnp.ones(()), loss, x, x[:2], 1, lambda s: js.guard_spikes(optax.sgd(s), burn_in=2))
-    survived = sweep(guarded, [js.Constant(1e-4)], steps=10, seeds=20, log_every=log_every)
-    assert (survived.diverged_at == -1).all()
 
 
 @pytest.mark.trial

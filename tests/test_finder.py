@@ -240,11 +240,11 @@ def by_hand(seed, steps):
     """The range test of one seed as a loop in Python: batches, rates, gradient and smoothing in numpy."""
     init_key, order_key, loss_key = jax.random.split(jax.random.fold_in(jax.random.key(0), seed), 3)
     slope, average, losses, smoothed = float(init(init_key)), 0.0, [], []
-    for t in range(steps):
-        epoch, place = divmod(t, 40 // 8)
-        order = np.asarray(jax.random.permutation(jax.random.fold_in(order_key, epoch), 40))
-        rows = order[place * 8 : (place + 1) * 8]
-        noise = 0.8 + float(jax.random.key_data(jax.random.fold_in(loss_key, t))[1] % 1000) / 2000
+    orders = jax.jit(jax.vmap(lambda epoch: jax.random.permutation(jax.random.fold_in(order_key, epoch), 40)))
+    order = np.asarray(orders(np.arange(-(-steps // 5)))).reshape(-1, 8)
+    numbers = jax.jit(jax.vmap(lambda t: jax.random.key_data(jax.random.fold_in(loss_key, t))[1] % 1000))
+    noises = 0.8 + np.asarray(numbers(np.arange(steps))) / 2000
+    for t, (rows, noise) in enumerate(zip(order[:steps], noises, strict=True)):
         x, y = X[rows].astype(float) * noise, 2 * X[rows].astype(float)
         losses.append(np.mean((slope * x - y) ** 2))
         slope -= LOW * (HIGH / LOW) ** (t / (STEPS - 1)) * np.mean(2 * x * (slope * x - y))

@@ -61,8 +61,8 @@ def test_every_recorded_observation() -> None:
     raised = cut = resets = 0
     for texts, rows in groups.items():
         names = [name for name in rows[0]["arguments"] if name not in TEXTS]
-        numbers = {name: jnp.array([row["arguments"][name] for row in rows]) for name in names}
-        sequences = jnp.array([row["metrics"] for row in rows], jnp.float32)
+        numbers = {name: np.array([row["arguments"][name] for row in rows]) for name in names}
+        sequences = np.array([row["metrics"] for row in rows], np.float32)
         rates, counters = traces(numbers, sequences, *texts)
         for row, ours, counted in zip(rows, np.asarray(rates), np.asarray(counters), strict=True):
             theirs, moves = [row["arguments"]["lr"]], dict(row["moves"])

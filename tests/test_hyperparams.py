@@ -31,17 +31,20 @@ def gradients(step: int, params: Any = PARAMS) -> Any:
     return jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), params)
 
 
-def run(transformation: Any, steps: int = 8, params: Any = PARAMS, state: Any = None) -> tuple[Any, Any]:
-    """A whole training in one scan, under the gradients of steps 0, 1, ..."""
+def run(*transformations: Any, steps: int = 8, params: Any = PARAMS, state: Any = None) -> Any:
+    """The parameters and the state after a whole training, of each transformation in one program."""
     several = jax.tree.map(lambda *xs: jnp.stack(xs), *(gradients(t, params) for t in range(steps)))
 
-    def one(carry: Any, gradient: Any) -> Any:
-        params, state = carry
-        updates, state = transformation.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), None
+    def train(transformation: Any, state: Any) -> Any:
+        def one(carry: Any, gradient: Any) -> Any:
+            params, state = carry
+            updates, state = transformation.update(gradient, state, params)
+            return (optax.apply_updates(params, updates), state), None
 
-    state = transformation.init(params) if state is None else state
-    return jax.jit(lambda carry: jax.lax.scan(one, carry, several)[0])((params, state))
+        return jax.lax.scan(one, (params, transformation.init(params) if state is None else state), several)[0]
+
+    results = jax.jit(lambda state: [train(transformation, state) for transformation in transformations])(state)
+    return results if len(results) > 1 else results[0]
 
 
 def shown(state: Any) -> dict[str, float]:
@@ -108,7 +111,7 @@ def test_it_is_called_as_optax_is_and_makes_the_same_updates(name: str) -> None:
     factory, args, kwargs, static, dtype = CALLS[name]
     theirs = optax.inject_hyperparams(factory, static, dtype)(*args, **kwargs)
     ours = js.inject_hyperparams(factory, static_args=static, hyperparam_dtype=dtype)(*args, **kwargs)
-    (want, other), (got, state) = run(theirs), run(ours)
+    (want, other), (got, state) = run(theirs, ours)
     close(got, want)
     assert state.count == 8
     integers = {key for key, x in other.hyperparams.items() if not jnp.issubdtype(x.dtype, jnp.floating)}
@@ -193,8 +196,8 @@ def test_settings_side_by_side_are_the_loop() -> None:
     states = jax.vmap(lambda s, b: make(s, b).init(PARAMS))(settings, b1)
     together, after = jax.vmap(lambda state: run(make(LR, 0.9), state=state))(states)
     assert after.hyperparams["learning_rate"].shape == (4,)
-    for i, schedule in enumerate(js.unstack(settings)):
-        params, state = run(make(schedule, b1[i]))
+    alone = run(*[make(schedule, b1[i]) for i, schedule in enumerate(js.unstack(settings))])
+    for i, (params, state) in enumerate(alone):
         close(jax.tree.map(lambda x, i=i: x[i], together), params, rtol=1e-5)
         assert shown(jax.tree.map(lambda x, i=i: x[i], after)) == pytest.approx(shown(state), rel=1e-6)
 

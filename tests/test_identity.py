@@ -4,9 +4,6 @@ import dataclasses
 import functools
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -19,7 +16,8 @@ import jaxsched as js
 from jaxsched.sweep import Task
 from jaxsched.sweep.identity import difference, identity
 
-ROOT = Path(__file__).parent.parent
+from .cases import x64
+
 X = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
 TABLE = np.arange(5, dtype=np.float32)
 SETTINGS = js.grid(js.WarmupCosine, peak_value=[0.1, 0.2], warmup_steps=[0, 5], total_steps=20)
@@ -68,7 +66,6 @@ def test_it_is_flat_and_survives_json(base):
 
 
 def test_the_same_task_made_again_is_the_same(base):
-    jax.clear_caches()  # what was traced before does not show
     assert identity_of() == base
     assert difference(base, identity_of()) == ""
 
@@ -193,34 +190,12 @@ def test_difference_says_both_sides():
     assert difference(then, dict(reversed(then.items()))) == ""
 
 
-IN_A_PROCESS = """
-import json, sys
-from types import SimpleNamespace
-import jax
-sys.path.insert(0, "examples")
-if len(sys.argv) > 1:  # whatever was traced before
-    jax.numpy.where(jax.numpy.ones(3) > 0, 1.0, 2.0)
-    jax.nn.relu(jax.numpy.ones((32, 32)))
-import digits
-from jaxsched.sweep.identity import identity
-group = SimpleNamespace(settings=jax.device_get(digits.schedules), index=list(range(64)))
-print(json.dumps(identity(digits.task, [group], digits.steps, [0, 1], jax.random.key(0), 50, "auto")))
-"""
-
-
-def test_it_is_the_same_in_every_process():
-    def run(seed, *args, **more):
-        env = os.environ | {"PYTHONHASHSEED": seed, "JAX_ENABLE_X64": "0"} | more
-        command = [sys.executable, "-c", IN_A_PROCESS, *args]
-        return json.loads(subprocess.run(command, env=env, cwd=ROOT, check=True, capture_output=True).stdout)
-
-    flags = os.environ.get("XLA_FLAGS", "")
-    one = run("1")
-    assert run("2", "traced", XLA_FLAGS=f"{flags} --xla_force_host_platform_device_count=2") == one
-    assert one["settings"].startswith("64 of WarmupCosine")
-    wide = run("1", JAX_ENABLE_X64="1", XLA_FLAGS=f"{flags} --xla_cpu_enable_fast_math=true")
-    assert "x64: False then, True now" in difference(one, wide)
-    assert "--xla_cpu_enable_fast_math=true now" in difference(one, wide)
+def test_precision_and_compiler_flags_are_in_it(base, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_fast_math=true")
+    with x64():
+        wide = identity_of(make_task())
+    assert "x64: False then, True now" in difference(base, wide)
+    assert "--xla_cpu_enable_fast_math=true now" in difference(base, wide)
 
 
 def test_the_values_of_a_program_are_in_it():

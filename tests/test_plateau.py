@@ -58,9 +58,9 @@ def test_every_recorded_observation(peer: str) -> None:
 
 def optax_plateau(metrics: Any, **arguments: Any) -> Any:
     transformation = optax.contrib.reduce_on_plateau(**arguments)
-    state = transformation.init(arguments.pop("params", ZEROS))
+    state, update = transformation.init(ZEROS), jax.jit(transformation.update)
     for metric in metrics:
-        _, state = transformation.update(ZEROS, state, value=jnp.asarray(metric))
+        _, state = update(ZEROS, state, value=jnp.asarray(metric))
     return state
 
 
@@ -366,9 +366,9 @@ def test_named_listeners_observe_different_metrics() -> None:
 
 def test_under_multi_steps_the_last_metric_is_observed() -> None:
     transformation = optax.MultiSteps(js.reduce_on_plateau(1.0, patience=0, factor=0.5), 2)
-    state = transformation.init(ONES)
+    state, update = transformation.init(ONES), jax.jit(transformation.update)
     for metric in [1.0, 1.0, 9.0, 1.0]:
-        _, state = transformation.update(ONES, state, ONES, value=metric)
+        _, state = update(ONES, state, ONES, value=metric)
     inner = state.inner_opt_state
     assert (inner.observed_count, inner.count, inner.scale) == (2, 2, 0.5)
 
@@ -435,7 +435,7 @@ def train(transformation: Any, params: Any, state: Any, epochs: int) -> Any:
 
 def test_it_settles_a_rate_that_is_too_high() -> None:
     x, y = regression()
-    best = jnp.mean((x @ jnp.linalg.lstsq(x, y)[0] - y) ** 2)
+    best = np.mean((x @ np.linalg.lstsq(x, y, rcond=None)[0] - y) ** 2)
     transformation = js.reduce_on_plateau(0.35, patience=2, factor=0.5)
     params, _, seen = train(transformation, ZEROS, transformation.init(ZEROS), 60)
     constant, _, _ = train(js.reduce_on_plateau(0.35, patience=10**6), ZEROS, transformation.init(ZEROS), 60)

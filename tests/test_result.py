@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import subprocess
 import sys
 import typing
 import zipfile
@@ -241,6 +240,11 @@ def test_json(plain, mixed, tmp_path):
         "schedule": repr(MIXED[3]),
         "hyperparameters": {"init_value": 0.1, "end_value": 0.0, "steps": 23},
     }
+    lost = plain.to_dict()
+    assert (lost["version"], lost["seeds"], lost["steps"], lost["log_every"]) == (2, [3, 8], STEPS, LOG_EVERY)
+    assert lost["final"]["valid_loss"][4] == [pytest.approx(0.1), None]
+    for name, values in plain.metrics.items():
+        np.testing.assert_allclose(np.array(lost["metrics"][name], np.float32), values)
 
 
 # --- one file --------------------------------------------------------------------------------------------------------
@@ -315,13 +319,6 @@ def test_numpy_reads_it_without_pickle(plain, tmp_path):
     with np.load(plain.save(tmp_path), allow_pickle=False) as file:
         assert np.array_equal(file["final/valid_loss"], plain.final["valid_loss"], equal_nan=True)
         assert json.loads(file["about"].tobytes())["form"] == 1
-
-
-def test_another_process_reads_it(plain, tmp_path):
-    plain.save(tmp_path)
-    code = f"import jaxsched; print(repr(jaxsched.SweepResult.load({str(tmp_path)!r}).best()))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == repr(plain.best())
 
 
 def test_a_save_takes_the_place_of_the_one_before_or_leaves_it(plain, mixed, tmp_path, monkeypatch):
@@ -594,8 +591,6 @@ def test_the_importance_of_a_product(optuna):
     assert shares["warmup_steps"] == pytest.approx(v / whole, abs=0.05)
     alone = make(SQUARE, (X * Y)[:, None]).importance()
     assert sum(alone.values()) < 0.1  # only what they do together
-    again = make(SQUARE, (X * Y)[:, None]).importance()
-    assert again == alone
 
 
 def test_the_importance_where_settings_diverged(optuna):
@@ -625,7 +620,9 @@ def test_the_importance_of_a_family(optuna):
     rates = [0.1 * (i + 1) for i in range(8)]
     settings = [js.WarmupCosine(r, 2, STEPS) for r in rates]
     settings += [js.WarmupStableDecay(r, 2, STEPS, 2 + i) for i, r in enumerate(rates)]
-    shares = make(settings, np.repeat([1.0, 2.0], 8)[:, None]).importance()
+    result = make(settings, np.repeat([1.0, 2.0], 8)[:, None])
+    shares = result.importance()
+    assert result.importance() == shares  # the same random forest
     assert next(iter(shares)) == "family"
     assert set(shares) == {"family", "peak_value", "decay_steps"}
     assert shares["family"] > 0.9
@@ -644,7 +641,7 @@ def test_an_importance_says_nothing_on_its_way(optuna, capfd):
     ("settings", "losses", "says"),
     [
         (GRID, LOSSES, "an importance of 6 settings; sweep 8 or more"),
-        (SQUARE, np.ones((64, 1)), "valid_loss is 1.0 for every setting"),
+        (SQUARE, np.ones((LEVELS**2, 1)), "valid_loss is 1.0 for every setting"),
         ([js.Constant(0.1)] * 8, np.arange(8.0)[:, None], "no hyperparameter differs"),
     ],
 )
@@ -655,7 +652,7 @@ def test_an_importance_of_nothing_is_refused(optuna, settings, losses, says):
 
 def test_an_importance_where_all_diverged_is_refused(optuna):
     with pytest.raises(ValueError, match="every setting diverged"):
-        make(SQUARE, np.ones((64, 1)), diverged=[(i, 0, 3) for i in range(64)]).importance()
+        make(SQUARE, np.ones((LEVELS**2, 1)), diverged=[(i, 0, 3) for i in range(LEVELS**2)]).importance()
 
 
 # --- the packages that are not there ---------------------------------------------------------------------------------
@@ -680,15 +677,6 @@ def test_a_package_that_is_missing_is_named(plain, monkeypatch, package, extra, 
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf'need[s]? {package}.*: pip install "jaxsched\[{extra}\]"'):
         call(plain)
-
-
-def test_nothing_heavy_is_imported():
-    code = (
-        "import sys, jaxsched, jaxsched.sweep.writers, jaxsched.sweep.statistics, jaxsched.sweep.archive\n"
-        "heavy = {'scipy.stats', 'matplotlib', 'pandas', 'xarray', 'optuna', 'tensorboard', 'mlflow', 'sklearn'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # --- other packages' runs --------------------------------------------------------------------------------------------
@@ -749,10 +737,10 @@ def test_tensorboard_has_the_families(mixed, tmp_path):
 
 # MLflow's own use of SQLAlchemy, pydantic and datetime warns.
 @pytest.mark.filterwarnings("ignore")
-def test_mlflow_reads_it(plain, mixed, tmp_path):
+def test_mlflow_reads_it(plain, mixed, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # to lay out a database takes seconds
     mlflow = pytest.importorskip("mlflow")
-    pytest.importorskip("sqlalchemy")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = (tmp_path / "runs").as_uri()
     before = mlflow.get_tracking_uri()
     client = mlflow.MlflowClient(uri)
 
@@ -808,19 +796,17 @@ def test_the_figure_of_families_and_pruned_curves(mixed, tmp_path):
     assert np.asarray(dots).tolist() == [[10.0, float(mixed.metrics["valid_loss"].mean(axis=1)[2, 1])]]
 
 
-def test_the_figure_of_a_thousand_settings(tmp_path):
+def test_the_figure_of_many_settings():
     pytest.importorskip("matplotlib")
-    many = js.grid(js.Linear, init_value=np.logspace(-4, 0, 32), end_value=0.0, steps=list(range(1, 33)))
+    many = js.grid(js.Linear, init_value=np.logspace(-4, 0, 16), end_value=0.0, steps=list(range(1, 17)))
     rng = np.random.default_rng(0)
-    result = make(many, rng.lognormal(size=(1024, 2)), diverged=[(5, 0, 12)], pruned=dict.fromkeys(range(100, 800), 10))
+    result = make(many, rng.lognormal(size=(256, 2)), diverged=[(5, 0, 12)], pruned=dict.fromkeys(range(100, 200), 10))
     result.metrics["valid_loss"][5, 0, 1] = 1e30  # it explodes first
-    figure = result.plot(tmp_path / "figure.png")
-    schedules, losses, _ = figure.axes
-    assert len(schedules.lines) == 1024
-    assert losses.get_ylim()[1] < 1e3
     result.metrics["valid_loss"][7, :, 1] = 1e30  # and stays finite to the end
-    assert result.plot().axes[1].get_ylim()[1] < 1e3
-    assert len(losses.collections[0].get_offsets()) == 700
+    schedules, losses, _ = result.plot().axes
+    assert len(schedules.lines) == 256
+    assert losses.get_ylim()[1] < 1e3
+    assert len(losses.collections[0].get_offsets()) == 100
 
 
 def test_the_figure_of_a_result_without_schedules():

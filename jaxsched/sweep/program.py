@@ -43,6 +43,12 @@ class Program:
     seconds: float
 
 
+@jax.jit
+def take(tree: Any, rows: jax.Array) -> Any:
+    """These rows of every array."""
+    return jax.tree.map(lambda x: x[rows], tree)
+
+
 class Programs:
     """The programs of a task on a mesh of devices, each compiled when it is first needed."""
 
@@ -53,8 +59,6 @@ class Programs:
         self.rows = NamedSharding(self.mesh, PartitionSpec(AXIS))
         self.everywhere = NamedSharding(self.mesh, PartitionSpec())
         self.first_params = jax.jit(self.training.first_params)
-        self.orders = jax.jit(self.training.orders, out_shardings=self.everywhere)
-        self.take = jax.jit(lambda tree, rows: jax.tree.map(lambda x: x[rows], tree))
         self.tuned: dict[Any, int] = {}  # the best size of a chunk, by the structure of the settings
         self.sizes: dict[Any, set[int]] = {}  # the rows of the programs, by the structure of the settings
         self.seen: dict[Program, float] = {}  # the seconds of a step of one training, where they were measured

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .data import Feed
-from .program import Program, Programs
+from .program import Program, Programs, take
 from .training import Data, training_keys
 
 if TYPE_CHECKING:
@@ -203,7 +203,8 @@ class Stage:
             with self._lock:
                 if (at, seeds.tobytes()) in self._orders:
                     return self._orders[at, seeds.tobytes()]
-                made = self.programs.orders(self.keys, seeds, np.int32(at))
+                made = self.programs.training.orders(self.keys, seeds, np.int32(at))
+                made = jax.device_put(made, self.programs.everywhere)
                 if len(self._orders) < room:
                     self._orders[at, seeds.tobytes()] = made
                 return made
@@ -239,7 +240,7 @@ class Stage:
         setting, seed = np.divmod(chunk.places, len(self.plan.seeds))
         at = self.place_of[setting]
         settings = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[at]), self.plan.groups[chunk.group].settings)
-        params, keys = self.programs.take((self._first, self.keys), seed)
+        params, keys = take((self._first, self.keys), seed)
         seeds = np.searchsorted(self._seeds(chunk), seed).astype(np.int32)
         settings, params, keys, seeds = jax.device_put((settings, params, keys, seeds), self.programs.rows)
         return (settings, keys, seeds), params

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -51,6 +52,17 @@ def training_keys(key: jax.Array, seeds: tuple[int, ...]) -> jax.Array:
     return jax.vmap(lambda seed: jax.random.fold_in(key, seed))(jnp.asarray(seeds, jnp.uint32))
 
 
+@functools.partial(jax.jit, static_argnums=3)
+def _orders(keys: jax.Array, seeds: jax.Array, epoch: jax.Array, examples: int) -> jax.Array:
+    """`Training.orders` as one program for all tasks with the same number of examples."""
+
+    def order(key: jax.Array) -> jax.Array:
+        order_key = jax.random.split(key, 3)[1]
+        return jax.random.permutation(jax.random.fold_in(order_key, epoch), examples)
+
+    return jax.vmap(order)(keys[seeds]).astype(jnp.int32)
+
+
 class Training:
     """The functions of one training of `task`, to be mapped over settings, parameters and keys."""
 
@@ -64,14 +76,9 @@ class Training:
         so they are made once: random initialisers are slow to compile when they are mapped."""
         return jax.tree.map(jnp.asarray, lax.map(lambda key: self.task.init(jax.random.split(key, 3)[0]), keys))
 
-    def orders(self, keys: jax.Array, seeds: jax.Array, epoch: jax.Array) -> jax.Array:
+    def orders(self, keys: jax.Array, seeds: Any, epoch: Any) -> jax.Array:
         """int32 (seeds, examples): how the trainings with these of the keys take the examples in an epoch."""
-
-        def order(key: jax.Array) -> jax.Array:
-            order_key = jax.random.split(key, 3)[1]
-            return jax.random.permutation(jax.random.fold_in(order_key, epoch), self.task.examples)
-
-        return jax.vmap(order)(keys[seeds]).astype(jnp.int32)
+        return _orders(keys, seeds, epoch, self.task.examples)
 
     def start(self, setting: Any, params: Any) -> Carry:
         sums = {name: jnp.zeros((), jnp.result_type(float)) for name in self.task.metrics if name.startswith("train_")}

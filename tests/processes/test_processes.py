@@ -85,8 +85,7 @@ def alone(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("prune", ["", "prune"])
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize(("count", "prune"), [(2, "prune"), (4, ""), (4, "prune")])
 def test_several_processes_return_what_one_does_to_the_last_bit(alone, tmp_path, count, prune):
     finish(start(count, "", tmp_path / "out", prune))
     for i in range(count):

@@ -16,7 +16,7 @@ import pytest
 
 from jaxsched import compat
 
-from .cases import x64
+from .cases import op_by_op, x64
 from .peers import harness, report
 from .peers.harness import Case
 
@@ -56,17 +56,17 @@ def put(arguments: Any, path: str, value: Any) -> Any:
 
 @by_case
 def test_every_step_is_the_peers(peer: str, case: Case) -> None:
-    """Ours where the peer is right, and `peer_exact` everywhere, in 64 bits; in 32 below. Not compiled, which takes
-    long, and is done live; over one length of steps, so that the operations are those of all peers."""
-    with x64(), jax.disable_jit():
-        steps = jnp.arange(LONGEST)
+    """Ours where the peer is right, and `peer_exact` everywhere, in 64 bits; in 32 below. One length of steps, so that
+    the operations are those of all peers; compiled programs are compared live."""
+    steps = np.arange(LONGEST)
+    with x64():
         for row in rows_of(peer, case):
             arguments, theirs = row["arguments"], row["values"]
             right = harness.healthy(case, arguments, len(theirs))
-            values = case.ours(**arguments)(steps)
+            values = op_by_op(case.ours(**arguments), steps)
             assert harness.worst(values, theirs, 64, right) <= harness.TOLERANCE[64], arguments
             if case.fault is not None:
-                exact = case.ours(**arguments, peer_exact=True)(steps)
+                exact = op_by_op(case.ours(**arguments, peer_exact=True), steps)
                 assert harness.worst(exact, theirs, 64) <= harness.TOLERANCE[64], arguments
 
 
@@ -131,10 +131,7 @@ by_difference = pytest.mark.parametrize(
 
 @by_difference
 def test_a_fault_of_a_peer_is_not_ours(peer: str, row: dict[str, Any]) -> None:
-    case = next(case for case in harness.cases_of(peer).CASES if case.name == row["name"])
-    with jax.disable_jit():
-        ours = float(case.ours(**row["arguments"])(row["step"]))
-        exact = row.get("has_exact", True) and float(case.ours(**row["arguments"], peer_exact=True)(row["step"]))
+    ours, exact = report.ours(peer, row), row.get("has_exact", True) and report.ours(peer, row, peer_exact=True)
     assert ours != pytest.approx(row["value"], rel=1e-4, abs=1e-12)
     if row.get("has_exact", True):
         assert exact == pytest.approx(row["value"], rel=1e-6, abs=1e-12, nan_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 import json
 import random
@@ -9,7 +11,7 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,18 +32,24 @@ _NUMBERS = "0 -1 1 2147483647 2147483648 999999999999999999999999999999 1e308 1e
 _CHARS = [0, 9, 10, 32, 34, 39, 40, 41, 92, 127, 160, 0x2028, 0x1F600]
 
 
-def schedules() -> Iterator[tuple[str, js.Schedule]]:
-    """Every public schedule, every composite, and what every function of `compat` builds, by name."""
+def makers() -> Iterator[tuple[str, Callable[[], Any]]]:
+    """What makes each public schedule, each composite, and what every function of `compat` builds, by name. Nothing is
+    built before it is called, as the collection of tests by many processes needs the names alone."""
     rng = np.random.default_rng(0)
     for case in cases.CASES:
-        yield case.id, case.cls(**case.draw(rng, 1_000))
-    yield from cases.composites(0.1, 8).items()
+        yield case.id, functools.partial(case.cls, **case.draw(rng, 1_000))
+    for name, schedule in cases.composites(0.1, 8).items():
+        yield name, functools.partial(copy.copy, schedule)
     for peer in harness.PEERS:
         rows = {row["name"]: row["arguments"] for row in harness.record_of(peer)["rows"]}
         for case in harness.cases_of(peer).CASES:
-            made = case.ours(**rows[case.name])
-            if isinstance(made, js.Schedule):
-                yield f"{peer}-{case.name}", made
+            yield f"{peer}-{case.name}", functools.partial(case.ours, **rows[case.name])
+
+
+def schedules() -> Iterator[tuple[str, js.Schedule]]:
+    for name, make in makers():
+        if isinstance(made := make(), js.Schedule):
+            yield name, made
 
 
 def has_text(schedule: js.Schedule) -> bool:

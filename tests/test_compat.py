@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxsched as js
 from jaxsched import compat
 
-from .cases import x64
+from .cases import leaves_equal, op_by_op, x64
 from .peers import harness, report
 from .peers.harness import Case
 
@@ -56,17 +57,17 @@ def put(arguments: Any, path: str, value: Any) -> Any:
 
 @by_case
 def test_every_step_is_the_peers(peer: str, case: Case) -> None:
-    """Ours where the peer is right, and `peer_exact` everywhere, in 64 bits; in 32 below. Not compiled, which takes
-    long, and is done live; over one length of steps, so that the operations are those of all peers."""
-    with x64(), jax.disable_jit():
-        steps = jnp.arange(LONGEST)
+    """Ours where the peer is right, and `peer_exact` everywhere, in 64 bits; in 32 below. One length of steps, so that
+    the operations are those of all peers; compiled programs are compared live."""
+    steps = np.arange(LONGEST)
+    with x64():
         for row in rows_of(peer, case):
             arguments, theirs = row["arguments"], row["values"]
             right = harness.healthy(case, arguments, len(theirs))
-            values = case.ours(**arguments)(steps)
+            values = op_by_op(case.ours(**arguments), steps)
             assert harness.worst(values, theirs, 64, right) <= harness.TOLERANCE[64], arguments
             if case.fault is not None:
-                exact = case.ours(**arguments, peer_exact=True)(steps)
+                exact = op_by_op(case.ours(**arguments, peer_exact=True), steps)
                 assert harness.worst(exact, theirs, 64) <= harness.TOLERANCE[64], arguments
 
 
@@ -131,13 +132,52 @@ by_difference = pytest.mark.parametrize(
 
 @by_difference
 def test_a_fault_of_a_peer_is_not_ours(peer: str, row: dict[str, Any]) -> None:
-    case = next(case for case in harness.cases_of(peer).CASES if case.name == row["name"])
-    with jax.disable_jit():
-        ours = float(case.ours(**row["arguments"])(row["step"]))
-        exact = row.get("has_exact", True) and float(case.ours(**row["arguments"], peer_exact=True)(row["step"]))
+    ours, exact = report.ours(peer, row), row.get("has_exact", True) and report.ours(peer, row, peer_exact=True)
     assert ours != pytest.approx(row["value"], rel=1e-4, abs=1e-12)
     if row.get("has_exact", True):
         assert exact == pytest.approx(row["value"], rel=1e-6, abs=1e-12, nan_ok=True)
+
+
+TEXTS = """
+compat.others.composer.StepScheduler(0.1, 7)
+compat.others.composer.MultiStepScheduler(0.1, [3, 3, 9])
+compat.others.composer.CosineAnnealingWarmRestartsScheduler(0.1, 5, 1.5)
+compat.others.composer.CosineAnnealingWarmRestartsScheduler(0.1, "40sp", 2, samples_per_batch=8)
+compat.others.composer.PolynomialWithWarmupScheduler(0.1, 5, max_duration=20)
+compat.others.fairseq.TriStageLRSchedule(0.1, phase_ratio=(0.25, 0.25, 0.5), max_update=40)
+compat.others.fairseq.InverseSquareRootSchedule(0.1, warmup_updates=7)
+compat.others.fairseq.TriangularLRSchedule(0.1, 1.0, 20, shrink_min=True, peer_exact=True)
+compat.others.fairseq.PolynomialDecayLRSchedule(0.1, power=2.0, total_num_update=30)
+compat.others.fairseq.CosineLRSchedule(0.1, lr_period_updates=20, t_mult=2)
+compat.others.fairseq.StepLRSchedule(0.1, lr_deacy_period=7)
+compat.others.fastai.SchedLin(0.1, 0.2, 10)
+compat.others.fastai.SchedCos(0.1, 0.2, 10)
+compat.others.fastai.SchedNo(0.1, 0.2)
+compat.others.fastai.SchedExp(0.1, 0.2, 10)
+compat.others.fastai.SchedPoly(0.1, 0.2, 3.0, 10)
+compat.others.fastai.combined_cos(0.25, 0.1, 1.0, 0.0, 20)
+compat.others.ignite.LinearCyclicalScheduler(1.0, 0.0, 5, monotonic=True, warmup_duration=2)
+compat.others.ignite.CosineAnnealingScheduler(1.0, 0.0, 5, cycle_mult=2)
+compat.others.ignite.PiecewiseLinear([(0, 1.0), (9, 0.0)])
+compat.others.ignite.ConcatScheduler([Linear(0.0, 1.0, 4), 0.5], [6])
+compat.others.ignite.create_lr_scheduler_with_warmup(Linear(1.0, 0.0, 9), 0.0, 4)
+compat.others.counting.GrowingCycles(1.0, 0.0, 5, 1.5)
+compat.others.pytorch_warmup.LinearWarmup(0.1, 7)
+compat.others.pytorch_warmup.ExponentialWarmup(Linear(0.1, 0.0, 20), 7, last_step=3)
+compat.others.pytorch_warmup.UntunedLinearWarmup(0.1, beta2=0.9, peer_exact=True)
+compat.others.pytorch_warmup.UntunedExponentialWarmup(0.1, beta2=0.9)
+compat.others.pytorch_warmup.RAdamWarmup(0.1, beta2=0.9)
+compat.others.pytorch_warmup.ExponentialRise(5)
+"""
+
+
+@pytest.mark.parametrize("text", TEXTS.strip().splitlines())
+def test_the_text_makes_the_schedule(text: str) -> None:
+    names = {"compat": compat, **vars(js.schedules)}
+    schedule = eval(text, names)
+    again = eval(repr(schedule), names)
+    assert leaves_equal(again, schedule)
+    np.testing.assert_array_equal(op_by_op(again, np.arange(50)), op_by_op(schedule, np.arange(50)))
 
 
 def test_every_fault_has_its_row() -> None:

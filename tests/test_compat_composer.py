@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import jaxsched as js
-from jaxsched import compat
 from jaxsched.compat.others import composer
 
 
@@ -124,21 +123,6 @@ def test_what_a_time_is_measured_by_is_traced() -> None:
 def test_a_warmup_that_ends_between_two_batches() -> None:
     s = composer.MultiStepWithWarmupScheduler(1.0, "20sp", ["32sp"], gamma=0.5, samples_per_batch=8)
     assert s.table(6).tolist() == pytest.approx([0, 0.4, 0.8, 1, 0.5, 0.5])
-
-
-@pytest.mark.parametrize(
-    "schedule",
-    [
-        composer.StepScheduler(0.1, 7),
-        composer.MultiStepScheduler(0.1, [3, 3, 9]),
-        composer.CosineAnnealingWarmRestartsScheduler(0.1, 5, 1.5),
-        composer.CosineAnnealingWarmRestartsScheduler(0.1, "40sp", 2, samples_per_batch=8),
-        composer.PolynomialWithWarmupScheduler(0.1, 5, max_duration=20),
-    ],
-)
-def test_the_text_makes_the_schedule(schedule: js.Schedule) -> None:
-    again = eval(repr(schedule), {"compat": compat, **vars(js.schedules)})
-    np.testing.assert_array_equal(again.table(30), schedule.table(30))
 
 
 def test_a_warmup_that_leaves_nothing_is_the_same_traced() -> None:

@@ -12,7 +12,6 @@ import optax
 import pytest
 
 import jaxsched as js
-from jaxsched import compat
 from jaxsched.compat.others import fairseq
 
 
@@ -70,22 +69,6 @@ def test_a_registered_name_makes_its_schedule() -> None:
     assert type(fairseq.build_lr_scheduler("fixed", 0.1)(0)) is not None
     with pytest.raises(ValueError, match="did you mean 'tri_stage'"):
         fairseq.build_lr_scheduler("tristage", 0.1)
-
-
-@pytest.mark.parametrize(
-    "schedule",
-    [
-        fairseq.TriStageLRSchedule(0.1, phase_ratio=(0.25, 0.25, 0.5), max_update=40),
-        fairseq.InverseSquareRootSchedule(0.1, warmup_updates=7),
-        fairseq.TriangularLRSchedule(0.1, 1.0, 20, shrink_min=True, peer_exact=True),
-        fairseq.PolynomialDecayLRSchedule(0.1, power=2.0, total_num_update=30),
-        fairseq.CosineLRSchedule(0.1, lr_period_updates=20, t_mult=2),
-        fairseq.StepLRSchedule(0.1, lr_deacy_period=7),
-    ],
-)
-def test_the_text_makes_the_schedule(schedule: js.Schedule) -> None:
-    again = eval(repr(schedule), {"compat": compat})
-    np.testing.assert_array_equal(again.table(50), schedule.table(50))
 
 
 def test_a_share_that_is_whole_is_not_cut_off() -> None:

@@ -10,8 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import jaxsched as js
-from jaxsched import compat
 from jaxsched.compat.others import fastai
 
 
@@ -92,19 +90,3 @@ def test_the_finder() -> None:
     assert float(s(0)) == pytest.approx(1e-7)
     assert float(s(6)) == pytest.approx(10)
     assert jax.jit(lambda n: fastai.LRFinder(num_it=n)(6))(3) == pytest.approx(10)
-
-
-@pytest.mark.parametrize(
-    "schedule",
-    [
-        fastai.SchedLin(0.1, 0.2, 10),
-        fastai.SchedCos(0.1, 0.2, 10),
-        fastai.SchedNo(0.1, 0.2),
-        fastai.SchedExp(0.1, 0.2, 10),
-        fastai.SchedPoly(0.1, 0.2, 3.0, 10),
-        fastai.combined_cos(0.25, 0.1, 1.0, 0.0, 20),
-    ],
-)
-def test_the_text_makes_the_schedule(schedule: js.Schedule) -> None:
-    again = eval(repr(schedule), {"compat": compat, **vars(js.schedules)})
-    np.testing.assert_array_equal(again.table(30), schedule.table(30))

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import jaxsched as js
-from jaxsched import compat
 from jaxsched.compat.others import ignite
 from jaxsched.compat.others.counting import GrowingCycles, whole
 
@@ -137,19 +136,3 @@ def test_the_lowest_rate_is_not_dropped() -> None:
     """Recorded from ignite 0.5.5 with min_lr=0.3: 1, 0.5, 0.25, 0.125, 0.0625."""
     assert plateau_rates(min_lr=0.3, peer_exact=True) == [1, 0.5, 0.25, 0.125, 0.0625]
     assert plateau_rates(min_lr=0.3) == pytest.approx([1, 0.5, 0.3, 0.3, 0.3])
-
-
-@pytest.mark.parametrize(
-    "schedule",
-    [
-        ignite.LinearCyclicalScheduler(1.0, 0.0, 5, monotonic=True, warmup_duration=2),
-        ignite.CosineAnnealingScheduler(1.0, 0.0, 5, cycle_mult=2),
-        ignite.PiecewiseLinear([(0, 1.0), (9, 0.0)]),
-        ignite.ConcatScheduler([js.Linear(0.0, 1.0, 4), 0.5], [6]),
-        ignite.create_lr_scheduler_with_warmup(js.Linear(1.0, 0.0, 9), 0.0, 4),
-        GrowingCycles(1.0, 0.0, 5, 1.5),
-    ],
-)
-def test_the_text_makes_the_schedule(schedule: js.Schedule) -> None:
-    again = eval(repr(schedule), {"compat": compat, **vars(js.schedules)})
-    np.testing.assert_array_equal(again.table(30), schedule.table(30))

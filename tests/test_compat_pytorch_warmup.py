@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import jaxsched as js
-from jaxsched import compat
 from jaxsched.compat.others import pytorch_warmup as pw
 
 
@@ -54,19 +53,3 @@ def test_radam_begins_above_zero(beta2: float) -> None:
     values = np.asarray(pw.RAdamWarmup(1.0, beta2=beta2).table(200))
     assert values[0] > 0
     assert np.all(np.diff(values) > -1e-6)
-
-
-@pytest.mark.parametrize(
-    "schedule",
-    [
-        pw.LinearWarmup(0.1, 7),
-        pw.ExponentialWarmup(js.Linear(0.1, 0.0, 20), 7, last_step=3),
-        pw.UntunedLinearWarmup(0.1, beta2=0.9, peer_exact=True),
-        pw.UntunedExponentialWarmup(0.1, beta2=0.9),
-        pw.RAdamWarmup(0.1, beta2=0.9),
-        pw.ExponentialRise(5),
-    ],
-)
-def test_the_text_makes_the_schedule(schedule: js.Schedule) -> None:
-    again = eval(repr(schedule), {"compat": compat, **vars(js.schedules)})
-    np.testing.assert_array_equal(again.table(50), schedule.table(50))

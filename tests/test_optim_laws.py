@@ -6,7 +6,6 @@ import functools
 import inspect
 import pickle
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -95,13 +94,32 @@ def same(got: Any, want: Any, rtol: float = 0.0) -> None:
 
 
 @functools.cache
-def alone(name: str) -> Any:
-    """The updates of a transformation that is nested nowhere: with the metrics."""
+def training(name: str) -> tuple[Any, Callable[[Any, Any], Any]]:
+    """A transformation and its steps in one program, which several laws share; under strict promotion."""
     transformation = optax.with_extra_args_support(CASES[name]())
+    compiled = jax.jit(lambda p, s: steps(transformation, p, s))
+
+    def run(params: Any, state: Any) -> Any:
+        with jax.numpy_dtype_promotion("strict"):
+            return compiled(params, state)
+
+    return transformation, run
+
+
+@functools.cache
+def alone(name: str) -> Any:
+    """The parameters and state, and the updates, of a transformation that is nested nowhere: with the metrics."""
+    transformation, run = training(name)
     params = parameters()
-    _, updates = jax.jit(lambda p: steps(transformation, p, transformation.init(p)))(params)
+    with jax.numpy_dtype_promotion("strict"):
+        state = transformation.init(params)
+    return run(params, state)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_trains_under_strict_promotion(name: str) -> None:
+    _, updates = alone(name)
     assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(updates)) > 0
-    return updates
 
 
 @pytest.mark.parametrize(("name", "nest"), NESTED)
@@ -111,17 +129,15 @@ def test_it_can_be_nested(name: str, nest: str) -> None:
     state = jax.jit(transformation.init)(params)
     (_, state_after), updates = jax.jit(lambda p, s: steps(transformation, p, s))(params, state)
     assert jax.tree.structure(state_after) == jax.tree.structure(state)
-    same(updates, alone(name), rtol=1e-5)
+    same(updates, alone(name)[1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float64], ids=["bf16", "f16", "f64"])
 def test_its_own_state_is_float32_and_int32(name: str, dtype: Any) -> None:
     with x64():
-        params = parameters(dtype)
-        transformation = CASES[name]()
-        state = transformation.init(params)
-        (_, after), updates = steps(transformation, params, state)
+        params, transformation = parameters(dtype), CASES[name]()
+        (_, after), updates = jax.eval_shape(lambda p: steps(transformation, p, transformation.init(p)), params)
         assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
         # Moments of an inner optimizer have the parameters' shapes and dtypes; the rest is the package's.
         shapes = {p.shape for p in jax.tree.leaves(params)}
@@ -133,12 +149,12 @@ def test_its_own_state_is_float32_and_int32(name: str, dtype: Any) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_states_are_vmapped(name: str) -> None:
     """Several trainings side by side, each with a state of its own, are the loop over them."""
-    transformation = CASES[name]()
+    transformation, run = training(name)
     several = [jax.tree.map(lambda p, i=i: p * (1 + i), parameters()) for i in range(3)]
-    run = jax.jit(lambda p: steps(transformation, p, transformation.init(p)))
-    together = jax.jit(jax.vmap(run))(jax.tree.map(lambda *xs: jnp.stack(xs), *several))
+    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *several)
+    together = jax.jit(jax.vmap(lambda p: run(p, transformation.init(p))))(stacked)
     for i, params in enumerate(several):
-        same(jax.tree.map(lambda x, i=i: x[i], together), run(params), rtol=1e-5)
+        same(jax.tree.map(lambda x, i=i: x[i], together), run(params, transformation.init(params)), rtol=1e-5)
 
 
 RNG, N = np.random.default_rng(3), 24
@@ -201,27 +217,23 @@ def test_a_state_is_donated(name: str) -> None:
     jax.block_until_ready(transformation.init(params))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_under_strict_promotion(name: str) -> None:
-    with jax.numpy_dtype_promotion("strict"):
-        transformation = CASES[name]()
-        params = parameters()
-        steps(transformation, params, transformation.init(params))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_checkpoint_goes_on_identically(name: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def restored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What Orbax makes of the parameters and states of all transformations."""
     ocp = pytest.importorskip("orbax.checkpoint")
-    transformation = CASES[name]()
-    params = parameters()
-    run = jax.jit(lambda p, s: steps(transformation, p, s))
-    carry, _ = run(params, transformation.init(params))
+    path = tmp_path_factory.mktemp("laws") / "saved"
+    carries = {name: alone(name)[0] for name in CASES}
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "saved", carry)
+        checkpointer.save(path, carries)
         checkpointer.wait_until_finished()
-        restored = checkpointer.restore(tmp_path / "saved", jax.tree.map(jnp.zeros_like, carry))
-    same(restored, carry)
-    same(run(*restored), run(*carry))
+        return checkpointer.restore(path, jax.tree.map(jnp.zeros_like, carries))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_checkpoint_goes_on_identically(name: str, restored: dict[str, Any]) -> None:
+    (carry, _), (_, run) = alone(name), training(name)
+    same(restored[name], carry)
+    same(run(*restored[name]), run(*carry))
     same(pickle.loads(pickle.dumps(carry)), carry)
     flax = serialization.from_bytes(jax.tree.map(jnp.zeros_like, carry), serialization.to_bytes(carry))
     same(jax.tree.map(jnp.asarray, flax), carry)

@@ -24,7 +24,7 @@ HEALTHY: dict[str, list[js.Schedule]] = {
     "Lambda": [js.Lambda(optax.cosine_decay_schedule(0.1, N)), js.Lambda(lambda t: 0.1)],
     "Join": [js.Linear(0.0, 0.1, 50).then(js.Cosine(0.1, 0.0, N - 50), at=50), js.join([0.1], [])],
     "Sum": [js.Cosine(0.1, 0.0, N) + 0.01, js.ExponentialDecay(0.1, 0.5, 100) + 0.01],
-    "Product": [js.WarmupCosine(**RECIPE) * 0.5, js.Constant(0.1) * js.schedules.untuned_warmup(0.99)],
+    "Product": [js.WarmupCosine(**RECIPE) * 0.5, js.Constant(0.1) * js.schedules.UntunedWarmup(0.99)],
     "Clip": [js.Linear(0.1, 0.0, N).clip(lo=1e-3)],
     "Shift": [js.WarmupCosine(0.1, 50, N - 20, init_value=0.01).shift(20), js.StepDecay(0.1, 0.5, 300).shift(-100)],
     "Hold": [js.WarmupCosine(**RECIPE).hold(4), js.Cosine(0.1, 0.0, N).hold(100)],
@@ -262,13 +262,13 @@ def test_b2() -> None:
     assert checks(js.WarmupCosine(1e-3, 40, total), total, b2=0.95) == []
     assert checks(js.Cosine(1e-3, 0.0, total), total, b2=0.95) == [(0, "b2")]
     for kind in ("linear", "exponential", "radam"):
-        untuned = js.Cosine(1e-3, 0.0, total) * js.schedules.untuned_warmup(0.999, kind)
+        untuned = js.Cosine(1e-3, 0.0, total) * js.schedules.UntunedWarmup(0.999, kind)
         assert checks(untuned, total, b2=0.999) == [], kind
     (short,) = lint(js.WarmupCosine(1e-3, 100, 1000), 1000, b2=0.999)
     assert "warmup takes 100 steps" in short.message
     assert "asks for 2000" in short.message
-    assert short.suggestion.startswith("write the schedule * untuned_warmup(0.999)"), "and not another Adam"
-    assert "0.98 asks for a tenth of the horizon" in short.suggestion  # 2 / (1 - 0.98) = 100 of 1000
+    assert short.suggestion.startswith("write the schedule * UntunedWarmup(0.999)"), "and not another Adam"
+    assert "b2=0.98, for which a tenth of the training is enough" in short.suggestion  # 2 / (1 - 0.98) = 100 of 1000
     assert lint(js.WarmupCosine(1e-3, 100, 1000), 1000) == [], "without b2"
     for wrong, kind in ((1.0, ValueError), (-0.1, ValueError), (float("nan"), ValueError), ("0.9", TypeError)):
         with pytest.raises(kind, match=r"b2=.*; b2 must be a number from 0 to below 1, such as 0\.999"):

@@ -174,7 +174,7 @@ def test_steps() -> None:
         (js.Linear(1.0, 0.0, 100) + js.Linear(1.0, 0.0, 70), 100),
         (js.Linear(1.0, 0.0, 100) * js.StepDecay(1.0, 0.5, 10), 100),
         (js.Linear(1.0, 0.5, 100) * js.StepDecay(1.0, 0.5, 10), None),
-        (js.Linear(1.0, 0.5, 100) * js.schedules.untuned_warmup(0.99), 199),
+        (js.Linear(1.0, 0.5, 100) * js.schedules.UntunedWarmup(0.99), 199),
         (js.PiecewiseConstant([30, 60], [0.1, 0.03, 0.01]), 90),
         (js.MultiStepDecay(0.1, 0.1, [30, 60, 80]), 107),
         (js.Linear(0.0, 1.0, 10).then(1.0, at=10), 10),

@@ -28,8 +28,8 @@ from .cases import x64
 def test_known_values(kind: Any, step: int, value: float) -> None:
     """At b2 = 0.999, which float32 holds to five digits of 1 - b2."""
     with x64():
-        assert float(js.schedules.untuned_warmup(0.999, kind)(step - 1)) == pytest.approx(value, abs=6e-7)
-    assert float(js.schedules.untuned_warmup(0.999, kind)(step - 1)) == pytest.approx(value, rel=1e-4)
+        assert float(js.schedules.UntunedWarmup(0.999, kind)(step - 1)) == pytest.approx(value, abs=6e-7)
+    assert float(js.schedules.UntunedWarmup(0.999, kind)(step - 1)) == pytest.approx(value, rel=1e-4)
 
 
 def test_radam_is_the_factor_in_optax() -> None:
@@ -37,7 +37,7 @@ def test_radam_is_the_factor_in_optax() -> None:
     b2 = 0.95
     optimizers = optax.scale_by_radam(b2=b2, threshold=4.0), optax.scale_by_adam(b2=b2)
     states = [o.init(jnp.ones(1)) for o in optimizers]
-    factor = np.asarray(js.schedules.untuned_warmup(b2, "radam").table(200))
+    factor = np.asarray(js.schedules.UntunedWarmup(b2, "radam").table(200))
     for t in range(200):
         gradient = jnp.array([1.0 + np.sin(t)])
         (rectified, first), (adam, second) = (
@@ -53,18 +53,18 @@ def test_radam_is_the_factor_in_optax() -> None:
 @pytest.mark.parametrize("kind", ["linear", "exponential", "radam"])
 def test_from_0_to_1_and_no_further(kind: Any) -> None:
     for b2 in (0.61, 0.9, 0.999, 0.9999999):
-        factor = np.asarray(js.schedules.untuned_warmup(b2, kind)(np.geomspace(1, 2**31 - 1, 500).astype(np.int64)))
+        factor = np.asarray(js.schedules.UntunedWarmup(b2, kind)(np.geomspace(1, 2**31 - 1, 500).astype(np.int64)))
         assert factor.min() >= 0
         assert factor.max() == 1
-    assert js.schedules.untuned_warmup(0.0)(0) == 0.5
-    assert js.schedules.untuned_warmup(0.0, "exponential")(0) == pytest.approx(1 - np.exp(-1), rel=1e-6)
+    assert js.schedules.UntunedWarmup(0.0)(0) == 0.5
+    assert js.schedules.UntunedWarmup(0.0, "exponential")(0) == pytest.approx(1 - np.exp(-1), rel=1e-6)
 
 
 def test_it_is_a_factor_that_is_printed_and_swept() -> None:
-    s = js.WarmupConstant(0.1, warmup_steps=0) * js.schedules.untuned_warmup(0.99)
+    s = js.WarmupConstant(0.1, warmup_steps=0) * js.schedules.UntunedWarmup(0.99)
     assert repr(s) == "WarmupConstant(peak_value=0.1, warmup_steps=0) * UntunedWarmup(b2=0.99)"
     assert float(s(99)) == pytest.approx(0.05, rel=1e-5)
-    swept = jax.vmap(lambda b2: js.schedules.untuned_warmup(b2, "radam")(99))(jnp.array([0.9, 0.99, 0.999]))
+    swept = jax.vmap(lambda b2: js.schedules.UntunedWarmup(b2, "radam")(99))(jnp.array([0.9, 0.99, 0.999]))
     assert swept.tolist() == sorted(swept.tolist(), reverse=True)
 
 
@@ -81,5 +81,5 @@ def test_it_is_a_factor_that_is_printed_and_swept() -> None:
 )
 def test_bad_arguments(arguments: Any, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match="UntunedWarmup") as caught:
-        js.schedules.untuned_warmup(*arguments)
+        js.schedules.UntunedWarmup(*arguments)
     assert says in str(caught.value)

@@ -99,15 +99,21 @@ def _call(name: str, *words: str) -> None:
 
 
 def _check_options(name: str, words: Sequence[str]) -> None:
-    """Raises for an option that the command does not have."""
+    """Raises for an option that the command does not have, and for one that is written twice."""
     parameters = inspect.signature(_function(name)).parameters.values()
     # The default of a group of options is a dataclass.
     fields = [field for p in parameters for field in getattr(p.default, "__dataclass_fields__", [p.name])]
     known = [f"--{field.replace('_', '-')}" for field in fields]
+    seen = set()
     for word in words:
         option = word.partition("=")[0].replace("_", "-")
         if re.match("--(?!tyro)[a-z]", option) and option not in known:
             fail(f"{name} has no option {option}: {nearest_name(option, known)}")
+        if option in known and option in seen:  # the first one would be ignored
+            families = ": several families are tables [[families]] of a --space file" * (option == "--schedule")
+            fail(f"{option} is written twice{families}")
+        if option != "--set":
+            seen.add(option)
 
 
 def _function(name: str) -> Callable[..., None]:

@@ -37,6 +37,7 @@ TaskFile = Annotated[Path, conf.arg(metavar="TASK")]
 Expression = Annotated[str, conf.arg(metavar="EXPR")]
 Steps = Annotated[tuple[str, ...], conf.arg(metavar="[STEP ...]")]
 
+TASK_MODULE = "jaxsched_task_"  # a task file may be called random.py, and must not replace that module
 MOST_STEPS = 2**31 - 1  # JAX counts to here
 
 
@@ -89,7 +90,10 @@ class Horizon:
     def lengths(self, texts: tuple[str, ...], total: int) -> list[int]:
         """The steps of lengths such as 100, 5% or 3ep, sorted."""
         with refusals(option="--at"):
-            return sorted(set(map(self.timeline(total), texts)))
+            steps = sorted(set(map(self.timeline(total), texts)))
+        if steps and steps[-1] > MOST_STEPS:
+            fail(f"--at {steps[-1]}: JAX counts to {MOST_STEPS}; write fewer steps")
+        return steps
 
 
 UNKNOWN = Horizon()
@@ -136,7 +140,7 @@ def load(file: Path) -> tuple[ModuleType, Task]:
     """Imports the task file, and returns its task too; its folder is on the import path, as with `python FILE`."""
     if not file.is_file():
         fail(f"there is no file {file}")
-    name = f"jaxsched_task_{file.stem}"  # a task file may be called random.py, and must not replace that module
+    name = TASK_MODULE + file.stem
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         fail(f"{file} is not a Python file")

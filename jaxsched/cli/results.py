@@ -15,10 +15,12 @@ import numpy as np
 from ..inspect import Finding, lint
 from ..inspect.format import number
 from ..schedules import Schedule
+from ..schedules.structure import children
 from ..sweep import SweepResult, archive
 from ..sweep.engine import Plan
 from .console import console, print_text, table
 from .errors import say
+from .reading import TASK_MODULE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,7 +49,7 @@ def write_results(result: SweepResult, metric: str, mode: Any, top: int, out: Pa
         say(f"note: {out} held the results of a finished sweep: replaced")
     say(f"wrote {result.to_json(out / 'result.json')}")
     try:
-        say(f"wrote {result.save(out)}: SweepResult.load({str(out)!r}) reads it")
+        say(f"wrote {result.save(out)}: SweepResult.load({_load_arguments(result, out)}) reads it")
     except TypeError as error:  # a setting that is not importable by name; result.json has its numbers
         say(f"no result.npz: {error}")
     try:
@@ -59,6 +61,14 @@ def write_results(result: SweepResult, metric: str, mode: Any, top: int, out: Pa
         say(f"no figure: {error}")
     if page:
         say(f"wrote {result.report(out / 'report.html', metric, mode)}")
+
+
+def _load_arguments(result: SweepResult, out: Path) -> str:
+    """The arguments of `SweepResult.load`; classes of the task file are passed to it."""
+    held = jax.tree.leaves(result.settings, is_leaf=lambda x: isinstance(x, Schedule))
+    nested = [held, *(children(x) for x in held if isinstance(x, Schedule))]
+    own = {type(x).__name__ for one in nested for x in one if type(x).__module__.startswith(TASK_MODULE)}
+    return repr(str(out)) + f", known=[{', '.join(sorted(own))}]" * bool(own)
 
 
 def lint_settings(plan: Plan) -> list[str]:

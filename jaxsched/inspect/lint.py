@@ -296,6 +296,8 @@ def _(context: _Context) -> _Findings:
 def _(context: _Context) -> _Findings:
     total, stop, outline = context.total, context.warmup_end, context.reading.outline
     half = 0.5 * (outline.peak - outline.first)
+    if any(isinstance(part.schedule, UntunedWarmup) for part in context.parts):
+        return  # as long as Adam's b2 needs
     if any(jump.step <= stop and jump.after - jump.before > half for jump in _wrong_jumps(context)):
         return  # a jump, not a rise
     if stop > total - stop:
@@ -313,10 +315,11 @@ def _(context: _Context) -> _Findings:
     if stop + 1 >= 0.99 * needed or max(untuned, default=0.0) > b2 - 1e-6:  # step 0 counts too
         return
     has = f"the warmup takes {stop} steps" if stop else "there is no warmup"
-    fix = f"write a warmup of {needed} steps, or the schedule * untuned_warmup({b2:g})"
+    fix = f"write a warmup of {needed} steps, or the schedule * UntunedWarmup({b2:g})"
     if needed > total / 2:
-        fix = f"write the schedule * untuned_warmup({b2:g}), or a longer training; of the values of b2, "
-        fix += f"{number(1 - 20 / max(total, 40))} asks for a tenth of the horizon"
+        smaller = number(1 - 20 / max(total, 40))
+        fix = f"write the schedule * UntunedWarmup({b2:g}), or a longer training, or b2={smaller}, for which a tenth of"
+        fix += " the training is enough"
     yield "warning", 0, f"{has}, and Adam's b2={b2:g} asks for {needed}, 2 / (1 - b2)", fix
 
 

@@ -64,4 +64,3 @@ from .structure import marks as marks
 from .structure import parts as parts
 from .structure import span as span
 from .untuned import UntunedWarmup as UntunedWarmup
-from .untuned import untuned_warmup as untuned_warmup

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import jax.numpy as jnp
 from jax import Array
@@ -19,7 +19,7 @@ Kind: TypeAlias = Literal["linear", "exponential", "radam"]
 
 
 class UntunedWarmup(Schedule):
-    """A factor from 0 to 1 that rises as fast as Adam's second-moment estimate converges.
+    """A factor from 0 to 1 that rises as fast as Adam's second-moment estimate converges: `schedule * UntunedWarmup()`.
 
     Formula: with `t = step + 1` and `d = 1 - b2`,
       linear: `min(1, t d / 2)`.
@@ -41,7 +41,7 @@ class UntunedWarmup(Schedule):
       pytorch_warmup's UntunedLinearWarmup, UntunedExponentialWarmup and RAdamWarmup.
     """
 
-    b2: Decay
+    b2: Decay = 0.999
     kind: Kind = "linear"
 
     def check(self) -> None:
@@ -61,20 +61,6 @@ class UntunedWarmup(Schedule):
         if self.kind == "exponential":
             return shapes.one_minus_exp(-d * t)
         return _rectification(t, d)
-
-
-def untuned_warmup(b2: Any = 0.999, kind: Kind = "linear") -> Schedule:
-    """The warmup that needs no tuning, as a factor: `schedule * untuned_warmup(b2)`; see `UntunedWarmup`.
-
-    Example:
-      >>> import jaxsched as js
-      >>> s = js.Constant(1e-3) * js.schedules.untuned_warmup(0.999)
-      >>> print(f"{s(0):.2e} {s(999):.2e} {s(1_999):.2e}")
-      5.00e-07 5.00e-04 1.00e-03
-      >>> s
-      0.001 * UntunedWarmup(b2=0.999)
-    """
-    return UntunedWarmup(b2, kind)
 
 
 @shapes.kernel

@@ -183,7 +183,7 @@ class RAdamWarmup(Peer):
       >>> import jaxsched as js
       >>> from jaxsched.compat.others import pytorch_warmup
       >>> s = pytorch_warmup.RAdamWarmup(1.0, beta2=0.999)
-      >>> float(s(0)) == float(js.schedules.untuned_warmup(0.999, "radam")(4)) > 0
+      >>> float(s(0)) == float(js.schedules.UntunedWarmup(0.999, "radam")(4)) > 0
       True
 
     Source: pytorch_warmup.RAdamWarmup (0.2.0); Liu et al. (1908.03265).

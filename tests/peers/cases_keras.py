@@ -88,12 +88,12 @@ def has_numbers(first: int, mult: float, steps: int) -> bool:
 
 
 def run_restarts(arguments: dict[str, Any], steps: int) -> np.ndarray:
-    """The logarithm of many numbers at once is rounded otherwise than that of one, as which a training asks for it."""
+    """A training asks for one value at a time; logarithms and quotients of many numbers at once are rounded otherwise."""
     values = run("CosineDecayRestarts", arguments, steps)
     with in_float64() as keras:
         schedule = keras.optimizers.schedules.CosineDecayRestarts(**arguments)
         for at in restarts(arguments["first_decay_steps"], arguments["t_mul"], steps):
-            if at.denominator == 1 and at < steps and arguments["t_mul"] != 1:
+            if at.denominator == 1 and at < steps:
                 values[int(at)] = float(schedule(int(at)))
     return values
 

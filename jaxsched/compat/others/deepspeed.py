@@ -216,7 +216,7 @@ class LogRamp(Schedule):
         over = shapes.reached(step, self.steps - 1)
         n = 1 + floating(shapes.stopped(step, over, self.steps - 1))
         done = jnp.where(over, 1, jnp.log(n) / jnp.log(steps))
-        left = jnp.where(over, 0, jnp.log(steps / n) / jnp.log(steps))
+        left = jnp.where(over, 0, jnp.log1p((steps - n) / n) / jnp.log(steps))  # exact to the last steps
         return shapes.mix(self.init_value, self.end_value, shapes.nearer(left, done))
 
 

@@ -303,6 +303,23 @@ def test_every_setting_of_a_stacked_recipe_is_checked() -> None:
         js.WarmupCosine(1.0, warmup_steps=[5, 30], total_steps=20)
     with pytest.raises(js.fields.FieldError, match=r"Cooldown: at=10, where the schedule is 0.0"):
         js.Linear(1.0, 0.0, [20, 10]).cooldown(at=10, steps=5, end_value=0.1, shape="exponential")
+    with pytest.raises(js.fields.FieldError, match=r"Cooldown: at=9, where the schedule is 0.0"):
+        js.Linear(1.0, 0.0, [[20, 10], [9, 8]]).cooldown(at=[7, 9], steps=5, end_value=0.1, shape="exponential")
+
+
+def test_a_stacked_recipe_that_cannot_be_built_of_arrays() -> None:
+    class Branch(js.Recipe):
+        total_steps: js.fields.Length
+        marks: js.fields.StepTable = (1, 2)  # type: ignore[assignment]
+
+        def build(self) -> js.Schedule:
+            last = self.total_steps - 10 if self.total_steps > 20 else 10 - self.total_steps
+            return js.Linear(1.0, 0.0, last) * js.PiecewiseConstant(last + np.asarray(self.marks), [1.0, 0.5, 0.2])
+
+    assert Branch(total_steps=[30, 9, 8]).total_steps.tolist() == [30, 9, 8]
+    assert Branch([[30, 9, 7], [6, 5, 40]], marks=[[1, 2], [1, 2]]).marks.shape == (2, 2)
+    with pytest.raises(js.fields.FieldError, match=r"Linear: steps=-1"):
+        Branch(total_steps=[30, 9, 11])
 
 
 @pytest.mark.parametrize("size", [1000 / 3, 8.6, 51.2, 100 / 7])

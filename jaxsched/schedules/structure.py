@@ -96,19 +96,14 @@ def axes(schedule: Structured) -> set[int]:
     return {np.ndim(x) - int(field.table) for field, x in _numbers(schedule)}
 
 
-def filled(schedule: Any) -> Any:
-    """A schedule whose single numbers are repeated to the number of settings that its lists stack.
+def _sizes(schedule: Structured) -> set[int]:
+    """The lengths of the first axes that stack settings."""
+    return {np.shape(x)[0] for field, x in _numbers(schedule) if np.ndim(x) > int(field.table)}
 
-    Raises:
-      FieldError: if the lists have different lengths.
-    """
-    sizes = {np.shape(x)[0]: (field.name, x) for field, x in _numbers(schedule) if np.ndim(x) > int(field.table)}
-    if len(sizes) > 1:
-        names, values = zip(*sizes.values(), strict=True)
-        raise FieldError(type(schedule).__name__, names, values, "write lists of one length")
-    if not sizes:
-        return schedule
-    size, fields = next(iter(sizes)), [field for field, _ in _numbers(schedule)]
+
+def filled(schedule: Any) -> Any:
+    """A stacked schedule whose single numbers are repeated to the number of settings."""
+    (size,), fields = _sizes(schedule), [field for field, _ in _numbers(schedule)]
     leaves, tree = jax.tree.flatten(schedule)
     return tree.unflatten(
         np.broadcast_to(x, (size, *np.shape(x))) if np.ndim(x) == int(field.table) else x
@@ -127,14 +122,53 @@ def rows(stacked: Any) -> list[Any]:
     return [structure.unflatten([row(leaf, i) for leaf in leaves]) for i in range(len(leaves[0]))]
 
 
-def settings(schedule: Any) -> list[Any]:
-    """The single settings whose numbers can be checked: the schedule, or those that its lists stack; none if traced."""
-    if any(map(is_traced, jax.tree.leaves(schedule))):
-        return []
+def checkable(schedule: Any) -> bool:
+    """Whether the settings can be checked: no number is traced, and all lists that stack settings have one length."""
+    return not any(map(is_traced, jax.tree.leaves(schedule))) and len(_sizes(schedule)) <= 1
+
+
+def check_settings(schedule: Any, check: Callable[[Any], Any]) -> None:
+    """Calls `check`, which raises for a bad setting, for all settings that the lists of `schedule` stack at once.
+
+    Where it raises for all together, the error is that of one setting, found by bisection. A `check` that cannot
+    compute with arrays gets the first setting, the last and six between. What is not `checkable` is not checked."""
+    if not checkable(schedule):
+        return
     if axes(schedule) <= {0}:
-        return [schedule]
-    lengths = {np.shape(x)[0] for field, x in _numbers(schedule) if np.ndim(x) > int(field.table)}
-    return [] if len(lengths) > 1 else [one for row in rows(filled(schedule)) for one in settings(row)]
+        check(schedule)
+        return
+
+    def passes(stacked: Any) -> bool:
+        with np.errstate(all="ignore"):
+            try:
+                check(stacked)
+            except Exception:  # of a class of the user: any
+                return False
+        return True
+
+    # On the host: JAX would run each operation of the check on the device.
+    stacked = jax.device_get(schedule)
+    if passes(stacked):
+        return
+    stacked, first, last = filled(stacked), 0, _sizes(schedule).pop()
+    sample = np.linspace(0, last - 1, 8).astype(int)
+    while last - first > 1:
+        middle = (first + last) // 2
+        if passes(jax.tree.map(lambda x: x[first:middle], stacked)):  # noqa: B023  # called at once
+            first = middle
+        else:
+            last = middle
+    for row in rows(jax.tree.map(lambda x: x[[first, *sample]], stacked)):
+        check_settings(row, check)
+
+
+def each_setting(function: Callable[[Any], Any], schedule: Any) -> Any:
+    """`function` of each setting that the lists of `schedule` stack, as one array."""
+    leaves, tree = jax.tree.flatten(schedule)
+    over = [0 if np.ndim(x) > int(field.table) else None for field, x in _numbers(schedule)]
+    if 0 not in over:
+        return function(schedule)
+    return jax.vmap(lambda leaves: each_setting(function, tree.unflatten(leaves)), in_axes=(over,))(leaves)
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

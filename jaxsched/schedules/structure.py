@@ -96,14 +96,24 @@ def axes(schedule: Structured) -> set[int]:
     return {np.ndim(x) - int(field.table) for field, x in _numbers(schedule)}
 
 
-def _sizes(schedule: Structured) -> set[int]:
-    """The lengths of the first axes that stack settings."""
-    return {np.shape(x)[0] for field, x in _numbers(schedule) if np.ndim(x) > int(field.table)}
+def _stacked(schedule: Structured) -> dict[int, tuple[str, Any]]:
+    """The lengths of the lists that stack settings, each with a field that has it and its value."""
+    return {np.shape(x)[0]: (field.name, x) for field, x in _numbers(schedule) if np.ndim(x) > int(field.table)}
 
 
 def filled(schedule: Any) -> Any:
-    """A stacked schedule whose single numbers are repeated to the number of settings."""
-    (size,), fields = _sizes(schedule), [field for field, _ in _numbers(schedule)]
+    """A schedule whose single numbers are repeated to the number of settings that its lists stack.
+
+    Raises:
+      FieldError: if the lists have different lengths.
+    """
+    sizes = _stacked(schedule)
+    if len(sizes) > 1:
+        names, values = zip(*sizes.values(), strict=True)
+        raise FieldError(type(schedule).__name__, names, values, "write lists of one length")
+    if not sizes:
+        return schedule
+    size, fields = next(iter(sizes)), [field for field, _ in _numbers(schedule)]
     leaves, tree = jax.tree.flatten(schedule)
     return tree.unflatten(
         np.broadcast_to(x, (size, *np.shape(x))) if np.ndim(x) == int(field.table) else x
@@ -124,7 +134,7 @@ def rows(stacked: Any) -> list[Any]:
 
 def checkable(schedule: Any) -> bool:
     """Whether the settings can be checked: no number is traced, and all lists that stack settings have one length."""
-    return not any(map(is_traced, jax.tree.leaves(schedule))) and len(_sizes(schedule)) <= 1
+    return not any(map(is_traced, jax.tree.leaves(schedule))) and len(_stacked(schedule)) <= 1
 
 
 def check_settings(schedule: Any, check: Callable[[Any], Any]) -> None:
@@ -150,7 +160,8 @@ def check_settings(schedule: Any, check: Callable[[Any], Any]) -> None:
     stacked = jax.device_get(schedule)
     if passes(stacked):
         return
-    stacked, first, last = filled(stacked), 0, _sizes(schedule).pop()
+    stacked = filled(stacked)
+    first, (last,) = 0, _stacked(stacked)
     sample = np.linspace(0, last - 1, 8).astype(int)
     while last - first > 1:
         middle = (first + last) // 2

@@ -193,6 +193,21 @@ def test_a_users_formula_in_a_stretched_cycle_sees_the_step_it_stands_for() -> N
     np.testing.assert_allclose(by_lambda.table(12), s.table(12), rtol=1e-6)
 
 
+def test_arithmetic_with_the_exact_step_of_a_stretched_cycle() -> None:
+    class Stated(js.Schedule):
+        height: js.fields.Scalar
+
+        def structure(self) -> js.schedules.structure.Structure:
+            return js.schedules.structure.Structure(marks=(2,))
+
+        def value(self, step: Any) -> Any:
+            double = (step * 2 + np.float32(2) * step - 2 * step) / 2 + (-step + step)
+            return self.height * jnp.where(step == 0, 10.0, double) + jnp.where(step >= 2, 1 - step % 1, 0.0)
+
+    s = Stated(1.0).repeat(4, period_mult=2)
+    assert s.table(12).tolist() == [10, 1, 3, 4, 10, 0.5, 1, 1.5, 3, 3, 4, 4]
+
+
 # --- many as one -----------------------------------------------------------------------------------------------------
 
 
@@ -331,3 +346,14 @@ def test_the_marks_of_stairs_of_a_fractional_size_are_where_they_change(size: fl
         found = js.schedules.marks(s, 5_000)
         assert found is not None
         assert set(changes) <= set(np.ceil(found).astype(int)), s
+
+
+def test_a_mark_is_where_the_formula_computes_its_boundary() -> None:
+    joined = js.join([1.0, js.Linear(1.0, 0.0, 5.3), 0.5], [3.3, 7.7])
+    edges = [0.0, float(np.float32(3.3)), float(np.float32(7.7)), 20.0]
+    assert js.schedules.marks(joined, 20).tolist() == edges
+    assert js.schedules.span(js.Linear(1.0, 0.0, 20_000_001.0)) == 20_000_000  # float32 has no other number there
+    assert js.schedules.span(js.Linear(1.0, 0.0, 20_000_001)) == 20_000_001
+    assert js.schedules.marks(js.join([1.0, 0.5, 0.1], [2.5, 20_000_001]), 30_000_000).tolist()[2] == 20_000_001
+    with x64():
+        assert js.schedules.marks(joined, 20).tolist() == [0.0, 3.3, 7.7, 20.0]

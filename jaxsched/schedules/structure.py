@@ -256,10 +256,16 @@ def _check_single(owner: str, schedule: Any) -> None:
         raise FieldError(owner, "schedule", schedule, instead, note=" is stacked")
 
 
-def _float(x: Any) -> float:
-    """A number as formulas compute with it: 1000 / 3 is 333.33334 where JAX's floats have 32 bits."""
+def _floats(x: Any) -> np.ndarray:
+    """Numbers as formulas compute with them: 1000 / 3 is 333.33334 where JAX's floats have 32 bits."""
+    if isinstance(x, tuple):  # of numbers and tables: one float among integers does not round them
+        return np.concatenate([np.zeros(0), *(_floats(one).ravel() for one in x)])
     array = np.asarray(x)
-    return float(array if array.dtype.kind in "iu" else array.astype(jnp.result_type(float)))
+    return (array if array.dtype.kind in "iu" else array.astype(jnp.result_type(float))).astype(np.float64)
+
+
+def _float(x: Any) -> float:
+    return float(_floats(x))
 
 
 # --- marks and span --------------------------------------------------------------------------------------------------
@@ -298,7 +304,7 @@ def _marks(schedule: Any, total: float) -> np.ndarray | None:
     if known.stairs is not None:
         return _stairs(schedule, _float(known.stairs), total)
     limit = total if known.cycle is None else min(total, _float(known.cycle[0]))
-    found = [np.asarray(known.marks, np.float64).ravel(), np.zeros(1)]
+    found = [_floats(known.marks).ravel(), np.zeros(1)]
     for part in known.parts:
         start, unit, ahead = _float(part.start), _float(part.unit), _float(part.ahead)
         stop = limit if part.stop is None else min(limit, _float(part.stop))
@@ -384,7 +390,7 @@ def _span(schedule: Any) -> float | None:
         return None
     if known.cycle is not None:
         return _cycles(*known.cycle)
-    ends = [0.0, *np.asarray(known.marks, np.float64).ravel().tolist()]
+    ends = [0.0, *_floats(known.marks).ravel().tolist()]
     for part in known.parts:
         start, unit, ahead = _float(part.start), _float(part.unit), _float(part.ahead)
         inner = _span(part.schedule)

@@ -379,7 +379,7 @@ class Cooldown(Method):
 
     Args:
       schedule: any schedule; a long training can branch off at any step.
-      at: the step where the cooldown begins.
+      at: the step where the cooldown begins; for an exponential shape the schedule must be above 0 there.
       steps: its length; 0 jumps to `end_value`.
       end_value: the value at step `at + steps` and after it; above 0 for an exponential shape.
       shape: `linear cosine sqrt 1-sqrt square 1-square exponential mirror-cosine`, as in `Ramp`.

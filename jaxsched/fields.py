@@ -136,8 +136,10 @@ def _check_numbers(owner: str, name: str, original: Any, value: Any, dtype: Any,
         raise domain.error(owner, name, original, FieldError, " cannot be counted", hint)
 
 
-def reject_if(schedule: Any, bad: Callable[..., Any], *names: str, instead: str) -> None:
-    """Raises FieldError if `bad` is true of the fields, which it gets as float64 arrays; traced fields pass."""
+def reject_if(schedule: Any, bad: Callable[..., Any], *names: str, instead: str | Callable[..., str]) -> None:
+    """Raises FieldError if `bad` is true of the fields, which it gets as float64 arrays; traced fields pass.
+
+    `instead` is a text, or a function that returns one for the values of the setting that is refused."""
     values = [getattr(schedule, name) for name in names]
     if any(value is None or is_traced(value) or isinstance(value, str) for value in values):
         return
@@ -146,7 +148,7 @@ def reject_if(schedule: Any, bad: Callable[..., Any], *names: str, instead: str)
     if hit.any():
         where = np.argwhere(np.broadcast_to(hit, np.broadcast_shapes(hit.shape)))[0] if hit.ndim else ()
         at = [v if np.ndim(v) == 0 or np.shape(v) != hit.shape else np.asarray(v)[tuple(where)] for v in values]
-        raise FieldError(type(schedule).__name__, names, at, instead)
+        raise FieldError(type(schedule).__name__, names, at, instead if isinstance(instead, str) else instead(*at))
 
 
 def reject_zero_crossing(schedule: Any, init: str, end: str) -> None:

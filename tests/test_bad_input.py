@@ -42,7 +42,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], list[str]]] = [
         ValueError,
         ["cooldown_steps=50", "total_steps=100", "decay_steps <= total_steps"],
     ),
-    (lambda: js.OneCycle(0.1, 10, pct_start=0.05), ValueError, ["pct_start=0.05", "total_steps=10", "lengthen"]),
+    (lambda: js.OneCycle(0.1, 10, pct_start=0.05), ValueError, ["total_steps=10", "total_steps - 1 is -0.5"]),
     (lambda: js.OneCycle(0.1, 100, pct_start=0.6, three_phase=True), ValueError, ["pct_start=0.6", "change pct_start"]),
     (lambda: js.schedules.PowerSchedule(8, 512, 10, warmup_steps=6, decay_steps=6), ValueError, ["warmup_steps=6"]),
     (lambda: js.WarmupInverseSqrt(0.1, warmup_steps=0), ValueError, ["warmup_steps=0", "write a timescale"]),

@@ -193,6 +193,21 @@ def test_a_users_formula_in_a_stretched_cycle_sees_the_step_it_stands_for() -> N
     np.testing.assert_allclose(by_lambda.table(12), s.table(12), rtol=1e-6)
 
 
+def test_arithmetic_with_the_exact_step_of_a_stretched_cycle() -> None:
+    class Stated(js.Schedule):
+        height: js.fields.Scalar
+
+        def structure(self) -> js.schedules.structure.Structure:
+            return js.schedules.structure.Structure(marks=(2,))
+
+        def value(self, step: Any) -> Any:
+            double = (step * 2 + np.float32(2) * step - 2 * step) / 2 + (-step + step)
+            return self.height * jnp.where(step == 0, 10.0, double) + jnp.where(step >= 2, 1 - step % 1, 0.0)
+
+    s = Stated(1.0).repeat(4, period_mult=2)
+    assert s.table(12).tolist() == [10, 1, 3, 4, 10, 0.5, 1, 1.5, 3, 3, 4, 4]
+
+
 # --- many as one -----------------------------------------------------------------------------------------------------
 
 
@@ -303,6 +318,23 @@ def test_every_setting_of_a_stacked_recipe_is_checked() -> None:
         js.WarmupCosine(1.0, warmup_steps=[5, 30], total_steps=20)
     with pytest.raises(js.fields.FieldError, match=r"Cooldown: at=10, where the schedule is 0.0"):
         js.Linear(1.0, 0.0, [20, 10]).cooldown(at=10, steps=5, end_value=0.1, shape="exponential")
+    with pytest.raises(js.fields.FieldError, match=r"Cooldown: at=9, where the schedule is 0.0"):
+        js.Linear(1.0, 0.0, [[20, 10], [9, 8]]).cooldown(at=[7, 9], steps=5, end_value=0.1, shape="exponential")
+
+
+def test_a_stacked_recipe_that_cannot_be_built_of_arrays() -> None:
+    class Branch(js.Recipe):
+        total_steps: js.fields.Length
+        marks: js.fields.StepTable = (1, 2)  # type: ignore[assignment]
+
+        def build(self) -> js.Schedule:
+            last = self.total_steps - 10 if self.total_steps > 20 else 10 - self.total_steps
+            return js.Linear(1.0, 0.0, last) * js.PiecewiseConstant(last + np.asarray(self.marks), [1.0, 0.5, 0.2])
+
+    assert Branch(total_steps=[30, 9, 8]).total_steps.tolist() == [30, 9, 8]
+    assert Branch([[30, 9, 7], [6, 5, 40]], marks=[[1, 2], [1, 2]]).marks.shape == (2, 2)
+    with pytest.raises(js.fields.FieldError, match=r"Linear: steps=-1"):
+        Branch(total_steps=[30, 9, 11])
 
 
 @pytest.mark.parametrize("size", [1000 / 3, 8.6, 51.2, 100 / 7])
@@ -314,3 +346,14 @@ def test_the_marks_of_stairs_of_a_fractional_size_are_where_they_change(size: fl
         found = js.schedules.marks(s, 5_000)
         assert found is not None
         assert set(changes) <= set(np.ceil(found).astype(int)), s
+
+
+def test_a_mark_is_where_the_formula_computes_its_boundary() -> None:
+    joined = js.join([1.0, js.Linear(1.0, 0.0, 5.3), 0.5], [3.3, 7.7])
+    edges = [0.0, float(np.float32(3.3)), float(np.float32(7.7)), 20.0]
+    assert js.schedules.marks(joined, 20).tolist() == edges
+    assert js.schedules.span(js.Linear(1.0, 0.0, 20_000_001.0)) == 20_000_000  # float32 has no other number there
+    assert js.schedules.span(js.Linear(1.0, 0.0, 20_000_001)) == 20_000_001
+    assert js.schedules.marks(js.join([1.0, 0.5, 0.1], [2.5, 20_000_001]), 30_000_000).tolist()[2] == 20_000_001
+    with x64():
+        assert js.schedules.marks(joined, 20).tolist() == [0.0, 3.3, 7.7, 20.0]

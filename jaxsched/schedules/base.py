@@ -25,7 +25,7 @@ from jax import Array
 from .._errors import FieldError, FieldTypeError, UnknownFieldError, format_value, is_traced, nearest_name, shortest
 from ..fields import Converter, Field, Scalar, read_annotation, reject_if
 from .shapes import Step, floating
-from .structure import REGISTRY, Structure, Structured, settings
+from .structure import REGISTRY, Structure, Structured, check_settings
 
 ShapeName: TypeAlias = Literal[
     "linear", "cosine", "sqrt", "1-sqrt", "square", "1-square", "exponential", "mirror-cosine"
@@ -501,8 +501,8 @@ class Recipe(Schedule, abstract=True):
     def __init__(self, *args: Any, **fields: Any) -> None:
         super().__init__(*args, **fields)
         # The parts are checked too, while their numbers can still be seen: inside of a compiled call they cannot.
-        for setting in [] if _UNCHECKED.get() else settings(self):
-            as_schedule(type(self).__name__, "build", setting.build())
+        if not _UNCHECKED.get():
+            check_settings(self, lambda setting: as_schedule(type(self).__name__, "build", setting.build()))
 
     def structure(self) -> Structure:
         return self._built().structure()

@@ -19,7 +19,7 @@ from ..fields import Count, Growth, Integer, Length, NonNegative, Offset, Positi
 from . import shapes
 from .base import Constant, Schedule, ShapeName, arguments, literal
 from .shapes import Step, floating
-from .structure import Part, Structure, settings, span, values_at
+from .structure import Part, Structure, checkable, each_setting, span, values_at
 
 
 class Method(Schedule, abstract=True):
@@ -379,7 +379,7 @@ class Cooldown(Method):
 
     Args:
       schedule: any schedule; a long training can branch off at any step.
-      at: the step where the cooldown begins.
+      at: the step where the cooldown begins; for an exponential shape the schedule must be above 0 there.
       steps: its length; 0 jumps to `end_value`.
       end_value: the value at step `at + steps` and after it; above 0 for an exponential shape.
       shape: `linear cosine sqrt 1-sqrt square 1-square exponential mirror-cosine`, as in `Ramp`.
@@ -402,12 +402,15 @@ class Cooldown(Method):
     def check(self) -> None:
         if self.shape == "exponential":
             reject_if(self, lambda x: x <= 0, "end_value", instead="an exponential cooldown ends above 0")
-            for setting in settings(self):
-                start = setting.schedule(setting.at)
-                if not is_traced(start) and start <= 0:
-                    instead = "an exponential cooldown begins above 0: write another step or shape"
-                    note = f", where the schedule is {format_value(start)}"
-                    raise FieldError("Cooldown", "at", setting.at, instead, note=note)
+            if checkable(self):
+                self._check_start()
+
+    def _check_start(self) -> None:
+        starts = each_setting(lambda setting: setting.schedule(setting.at), self)
+        for bad in [] if is_traced(starts) else map(tuple, np.argwhere(starts <= 0)[:1]):
+            instead = "an exponential cooldown begins above 0: write another step or shape"
+            at = np.asarray(self.at)[bad[: np.ndim(self.at)]].item()
+            raise FieldError("Cooldown", "at", at, instead, note=f", where the schedule is {format_value(starts[bad])}")
 
     def structure(self) -> Structure:
         return Structure((Part(self.schedule, 0, self.at),), (self.at, self.at + self.steps))

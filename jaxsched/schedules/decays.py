@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -21,8 +23,8 @@ class Staircase(Schedule, abstract=True):
     decay_steps: Length
     staircase: bool = False
 
-    def structure(self) -> Structure:
-        return Structure(stairs=self.decay_steps if self.staircase else None, endless=True)
+    def _stairs(self) -> Any:
+        return self.decay_steps if self.staircase else None
 
     def _exponent(self, step: Step) -> Ratio:
         if self.staircase:
@@ -86,12 +88,12 @@ class ExponentialDecay(Staircase):
     end_value: Scalar | None = None
 
     def structure(self) -> Structure:
-        endless = super().structure()
         if self.end_value is None:
-            return endless
+            return Structure(stairs=self._stairs(), endless=True)
         crossing = np.log(self.end_value / self.init_value) / np.log(self.decay_rate) * self.decay_steps
-        bounded = endless._replace(marks=(crossing,), endless=False)
-        return bounded if np.isfinite(crossing) else Structure(endless=True)
+        if not np.isfinite(crossing):
+            return Structure(endless=True)
+        return Structure(marks=(crossing,), stairs=self._stairs())
 
     def value(self, step: Step) -> Array:
         out = self.init_value * shapes.power(self.decay_rate, self._exponent(step))
@@ -122,6 +124,9 @@ class NaturalExpDecay(Staircase):
       tf.compat.v1.train.natural_exp_decay.
     """
 
+    def structure(self) -> Structure:
+        return Structure(stairs=self._stairs(), endless=True)
+
     def value(self, step: Step) -> Array:
         return self.init_value * shapes.exponential(-self.decay_rate, self._exponent(step))
 
@@ -145,6 +150,9 @@ class InverseTimeDecay(Staircase):
     References:
       tf.compat.v1.train.inverse_time_decay.
     """
+
+    def structure(self) -> Structure:
+        return Structure(stairs=self._stairs(), endless=True)
 
     def value(self, step: Step) -> Array:
         exponent = self._exponent(step)

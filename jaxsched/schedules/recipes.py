@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from .._errors import format_value
 from ..fields import Length, Positive, Scalar, Steps, Unit, reject_if, reject_uncountable, reject_zero_crossing
 from . import shapes
 from .base import Recipe, Schedule, ShapeName
@@ -178,7 +179,7 @@ class WarmupInverseSqrt(Recipe):
     Args:
       peak_value: the value at step `warmup_steps`.
       warmup_steps: 0 or more.
-      timescale: steps, above 0; None: as long as the warmup, if there is one.
+      timescale: steps, above 0; None: `warmup_steps`. Required if `warmup_steps` is 0.
 
     Example:
       >>> import jaxsched as js
@@ -212,7 +213,8 @@ class WarmupStableDecay(Recipe):
     Args:
       peak_value, warmup_steps, total_steps, init_value, end_value: as in `WarmupLinear`.
       decay_steps: at most `total_steps - warmup_steps`; 0 jumps to `end_value` at step `total_steps`.
-      warmup_shape, decay_shape: the shapes of `Ramp`.
+      warmup_shape, decay_shape: the shapes of `Ramp`. Both ends of an exponential shape must be other than 0 and have
+        one sign: `init_value` and `peak_value` of the warmup, `peak_value` and `end_value` of the decay.
 
     Example:
       >>> import jaxsched as js
@@ -424,14 +426,20 @@ class PowerSchedule(Recipe):
 
 
 def _reject_short_phases(schedule: Any) -> None:
-    last = 2 if schedule.three_phase else 1
+    last, formula = (2, "2 (pct_start total_steps - 1)") if schedule.three_phase else (1, "pct_start total_steps - 1")
+
+    def instead(pct: Any, total: Any) -> str:
+        end = format_value(last * (np.float64(pct) * total - 1))
+        return (
+            f"{formula} is {end} and must be from 0 to below total_steps - 1: change pct_start or lengthen total_steps"
+        )
+
     reject_if(
         schedule,
         lambda pct, total: (pct * total < 1) | (last * (pct * total - 1) >= total - 1),
         "pct_start",
         "total_steps",
-        instead=f"phase {last} ends at step {last} (pct_start total_steps - 1), which must lie between 0 and "
-        "total_steps - 1: change pct_start or lengthen total_steps",
+        instead=instead,
     )
 
 
@@ -461,7 +469,8 @@ class OneCycle(Schedule):
     Args:
       peak_value: the value at the top.
       total_steps: the horizon, above 1; the last value is reached at step `total_steps - 1`.
-      pct_start: the share of the rise, from 0 to 1; each phase takes at least one step.
+      pct_start: the share of the rise, `1 <= pct_start total_steps < total_steps`; in three phases
+        `1 <= pct_start total_steps < (total_steps + 1) / 2`.
       div_factor: peak over first value, above 0.
       final_div_factor: first value over last value, above 0.
       shape: `cosine` or `linear`.

@@ -13,6 +13,7 @@ decay to zero. A shape is a map from positions to positions, and shapes compose.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
@@ -53,14 +54,18 @@ def _quotient(x: Array, y: Array) -> Array:
 # --- the clock -------------------------------------------------------------------------------------------------------
 
 
-class Fraction(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fraction:
     """The step `ticks / per` of a stretched clock, kept as two integers.
 
     A cycle that is stretched `per` times runs its schedule on this clock. The kernels below read it exactly, by
-    stretching their lengths instead of dividing the step; `jnp.asarray` makes it the float it stands for, and so it
-    comes to the formulas of users. Where the stretch is too large to be counted, `per` is the largest integer and
-    `stretch` still has its size.
+    stretching their lengths instead of dividing the step. `jnp.asarray` and arithmetic make it the float it stands for;
+    the formulas of users receive this float. Where the stretch is too large to be counted, `per` is the largest integer
+    and `stretch` still has its size.
     """
+
+    __array_ufunc__ = None  # `np.float32(2) * fraction` reaches `__rmul__`
 
     ticks: Array
     per: Array
@@ -83,11 +88,20 @@ class Fraction(NamedTuple):
         return select(self.countable(length), length * self.per, jnp.iinfo(self.per.dtype).max)
 
 
+def _of_float(operation: str) -> Callable[..., Array]:
+    return lambda self, *others: getattr(jnp.asarray(self), operation)(*others)
+
+
+_BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow")
+for _name in ("neg", "pos", "abs", "bool", "eq", "ne", "lt", "le", "gt", "ge", *_BINARY, *(f"r{b}" for b in _BINARY)):
+    setattr(Fraction, f"__{_name}__", _of_float(f"__{_name}__"))
+
+
 Step = Any  # an integer or float Array, or a Fraction
 
 
 def _alike(step: Step, *lengths: Any) -> tuple[Array, ...]:
-    """Integers stay integers (of a Fraction: in ticks); beside a float all become floats. Said here because strict
+    """Integers stay integers (of a Fraction: in ticks); beside a float all become floats. Explicit because strict
     promotion forbids guessing."""
     if all(map(is_integer, lengths)):
         if isinstance(step, Fraction):
@@ -100,7 +114,7 @@ def _alike(step: Step, *lengths: Any) -> tuple[Array, ...]:
 def _on(step: Step, operation: Callable[..., Array], length: Any) -> Step:
     """`operation(step, length)`, two numbers of one kind, on the clock of `step`."""
     moved = operation(*_alike(step, length))
-    return step._replace(ticks=moved) if isinstance(step, Fraction) and is_integer(moved) else moved
+    return dataclasses.replace(step, ticks=moved) if isinstance(step, Fraction) and is_integer(moved) else moved
 
 
 @kernel
@@ -124,7 +138,7 @@ def ahead(step: Step, steps: Any) -> Step:
 def stopped(step: Step, over: Array, at: Any) -> Step:
     """The clock that stands at `at` where it is `over`."""
     if isinstance(step, Fraction) and is_integer(at):
-        return Fraction(*(select(over, still, now) for still, now in zip((at, 1, 1), step, strict=True)))
+        return Fraction(select(over, at, step.ticks), select(over, 1, step.per), select(over, 1, step.stretch))
     return _on(step, lambda t, end: select(over, end, t), at)
 
 

@@ -96,13 +96,18 @@ def axes(schedule: Structured) -> set[int]:
     return {np.ndim(x) - int(field.table) for field, x in _numbers(schedule)}
 
 
+def _stacked(schedule: Structured) -> dict[int, tuple[str, Any]]:
+    """The lengths of the lists that stack settings, each with a field that has it and its value."""
+    return {np.shape(x)[0]: (field.name, x) for field, x in _numbers(schedule) if np.ndim(x) > int(field.table)}
+
+
 def filled(schedule: Any) -> Any:
     """A schedule whose single numbers are repeated to the number of settings that its lists stack.
 
     Raises:
       FieldError: if the lists have different lengths.
     """
-    sizes = {np.shape(x)[0]: (field.name, x) for field, x in _numbers(schedule) if np.ndim(x) > int(field.table)}
+    sizes = _stacked(schedule)
     if len(sizes) > 1:
         names, values = zip(*sizes.values(), strict=True)
         raise FieldError(type(schedule).__name__, names, values, "write lists of one length")
@@ -127,14 +132,54 @@ def rows(stacked: Any) -> list[Any]:
     return [structure.unflatten([row(leaf, i) for leaf in leaves]) for i in range(len(leaves[0]))]
 
 
-def settings(schedule: Any) -> list[Any]:
-    """The single settings whose numbers can be checked: the schedule, or those that its lists stack; none if traced."""
-    if any(map(is_traced, jax.tree.leaves(schedule))):
-        return []
+def checkable(schedule: Any) -> bool:
+    """Whether the settings can be checked: no number is traced, and all lists that stack settings have one length."""
+    return not any(map(is_traced, jax.tree.leaves(schedule))) and len(_stacked(schedule)) <= 1
+
+
+def check_settings(schedule: Any, check: Callable[[Any], Any]) -> None:
+    """Calls `check`, which raises for a bad setting, for all settings that the lists of `schedule` stack at once.
+
+    Where it raises for all together, the error is that of one setting, found by bisection. A `check` that cannot
+    compute with arrays gets the first setting, the last and six between. What is not `checkable` is not checked."""
+    if not checkable(schedule):
+        return
     if axes(schedule) <= {0}:
-        return [schedule]
-    lengths = {np.shape(x)[0] for field, x in _numbers(schedule) if np.ndim(x) > int(field.table)}
-    return [] if len(lengths) > 1 else [one for row in rows(filled(schedule)) for one in settings(row)]
+        check(schedule)
+        return
+
+    def passes(stacked: Any) -> bool:
+        with np.errstate(all="ignore"):
+            try:
+                check(stacked)
+            except Exception:  # of a class of the user: any
+                return False
+        return True
+
+    # On the host: JAX would run each operation of the check on the device.
+    stacked = jax.device_get(schedule)
+    if passes(stacked):
+        return
+    stacked = filled(stacked)
+    first, (last,) = 0, _stacked(stacked)
+    sample = np.linspace(0, last - 1, 8).astype(int)
+    while last - first > 1:
+        middle = (first + last) // 2
+        if passes(jax.tree.map(lambda x: x[first:middle], stacked)):  # noqa: B023  # called at once
+            first = middle
+        else:
+            last = middle
+    for row in rows(jax.tree.map(lambda x: x[[first, *sample]], stacked)):
+        check_settings(row, check)
+
+
+def each_setting(function: Callable[[Any], Any], schedule: Any) -> Any:
+    """`function` of each setting that the lists of `schedule` stack, as one array."""
+    leaves, tree = jax.tree.flatten(schedule)
+    over = [0 if np.ndim(x) > int(field.table) else None for field, x in _numbers(schedule)]
+    if 0 not in over:
+        return function(schedule)
+    return jax.vmap(lambda leaves: each_setting(function, tree.unflatten(leaves)), in_axes=(over,))(leaves)
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -211,10 +256,16 @@ def _check_single(owner: str, schedule: Any) -> None:
         raise FieldError(owner, "schedule", schedule, instead, note=" is stacked")
 
 
-def _float(x: Any) -> float:
-    """A number as formulas compute with it: 1000 / 3 is 333.33334 where JAX's floats have 32 bits."""
+def _floats(x: Any) -> np.ndarray:
+    """Numbers as formulas compute with them: 1000 / 3 is 333.33334 where JAX's floats have 32 bits."""
+    if isinstance(x, tuple):  # of numbers and tables: one float among integers does not round them
+        return np.concatenate([np.zeros(0), *(_floats(one).ravel() for one in x)])
     array = np.asarray(x)
-    return float(array if array.dtype.kind in "iu" else array.astype(jnp.result_type(float)))
+    return (array if array.dtype.kind in "iu" else array.astype(jnp.result_type(float))).astype(np.float64)
+
+
+def _float(x: Any) -> float:
+    return float(_floats(x))
 
 
 # --- marks and span --------------------------------------------------------------------------------------------------
@@ -253,7 +304,7 @@ def _marks(schedule: Any, total: float) -> np.ndarray | None:
     if known.stairs is not None:
         return _stairs(schedule, _float(known.stairs), total)
     limit = total if known.cycle is None else min(total, _float(known.cycle[0]))
-    found = [np.asarray(known.marks, np.float64).ravel(), np.zeros(1)]
+    found = [_floats(known.marks).ravel(), np.zeros(1)]
     for part in known.parts:
         start, unit, ahead = _float(part.start), _float(part.unit), _float(part.ahead)
         stop = limit if part.stop is None else min(limit, _float(part.stop))
@@ -339,7 +390,7 @@ def _span(schedule: Any) -> float | None:
         return None
     if known.cycle is not None:
         return _cycles(*known.cycle)
-    ends = [0.0, *np.asarray(known.marks, np.float64).ravel().tolist()]
+    ends = [0.0, *_floats(known.marks).ravel().tolist()]
     for part in known.parts:
         start, unit, ahead = _float(part.start), _float(part.unit), _float(part.ahead)
         inner = _span(part.schedule)

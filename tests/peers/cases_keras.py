@@ -88,7 +88,7 @@ def has_numbers(first: int, mult: float, steps: int) -> bool:
 
 
 def run_restarts(arguments: dict[str, Any], steps: int) -> np.ndarray:
-    """A training asks for one value at a time; logarithms and quotients of many numbers at once are rounded otherwise."""
+    """A training asks for one value at a time; logarithms and quotients of many numbers at once round otherwise."""
     values = run("CosineDecayRestarts", arguments, steps)
     with in_float64() as keras:
         schedule = keras.optimizers.schedules.CosineDecayRestarts(**arguments)

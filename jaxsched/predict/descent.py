@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ from .arguments import Objective, as_scalar, check_count, check_number, check_ob
 from .constraints import Rule, constraint_list, rules_of, whole_peak
 
 _SEGMENT = 128
-"""The most steps of one run of the program: only of these the leaves of all steps are in memory."""
+"""Steps per compiled segment, which bounds the memory for per-step leaves."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -137,7 +138,7 @@ def optimize(
 
     before, state = _begin(descent, fixed, points)
     best: list[tuple[float, Any]] = [(math.nan, None)] * starts
-    parts, refusal = [], None
+    parts, refusals = [], []
     rounds = -(-(steps + 1) // _SEGMENT)
     length = -(-(steps + 1) // rounds)  # the last round may go on for longer than it counts
     for done in range(0, rounds * length, length):
@@ -145,16 +146,10 @@ def optimize(
         seen = jax.device_get(seen)
         parts.append([seen[name][:, : steps + 1 - done] for name in ("values", "going")])
         for i, values in enumerate(parts[-1][0]):
-            for k in np.argsort(values, kind="stable"):
-                if not np.isfinite(values[k]) or values[k] >= best[i][0]:
-                    break
-                try:
-                    best[i] = float(values[k]), make([None if leaf is None else leaf[i, k] for leaf in seen["leaves"]])
-                    break
-                except ValueError as error:
-                    refusal = error
+            leaves = [None if leaf is None else leaf[i] for leaf in seen["leaves"]]
+            best[i] = _improved(best[i], values, leaves, make, refusals)
     history, going = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-    return _result(schedule, float(before), history.astype(np.float64), going[:, -1], best, refusal)
+    return _result(schedule, float(before), history.astype(np.float64), going[:, -1], best, refusals)
 
 
 def knots(like: Any, total_steps: int, n: int = 16, kind: str = "linear") -> PiecewiseInterpolate:
@@ -246,8 +241,25 @@ def _advance(descent: _Descent, steps: int, fixed: Any, state: Any) -> tuple[Any
     return jax.vmap(lambda state: jax.lax.scan(update, state, length=steps))(state)
 
 
+def _improved(
+    best: tuple[float, Any],
+    values: np.ndarray,
+    leaves: list[Any],
+    make: Callable[[list[Any]], Any],
+    refusals: list[ValueError],
+) -> tuple[float, Any]:
+    """The best finite value of one start that its class accepts, and its schedule; `best` if none is below it."""
+    below = np.flatnonzero(np.isfinite(values) & ~(values >= best[0]))
+    for k in below[np.argsort(values[below], kind="stable")]:
+        try:
+            return float(values[k]), make([None if leaf is None else leaf[k] for leaf in leaves])
+        except ValueError as error:
+            refusals.append(error)
+    return best
+
+
 def _result(
-    schedule: Any, before: float, history: np.ndarray, going: np.ndarray, best: list[Any], refusal: ValueError | None
+    schedule: Any, before: float, history: np.ndarray, going: np.ndarray, best: list[Any], refusals: list[ValueError]
 ) -> Optimized:
     """The best schedule of all starts, `best` being the value and the schedule of each."""
     values = np.array([value for value, _ in best])
@@ -255,8 +267,8 @@ def _result(
     if failed.all():
         note = f": the objective is not finite at any of {starts} starts; it is {before:g} at the given schedule"
         instead = "start from a schedule at which objective(schedule) is finite"
-        if refusal is not None:
-            note = f": all {starts} starts came to numbers that their class refuses ({refusal})"
+        if refusals:
+            note = f": all {starts} starts came to numbers that their class refuses ({refusals[-1]})"
             instead = "write bounds for these fields, or fixed(...)"
         raise FieldError("optimize", "schedule", schedule, instead, note=note)
     start = int(np.nanargmin(values))

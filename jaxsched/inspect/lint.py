@@ -20,7 +20,7 @@ from .phases import Curve, Jump, Reading, check, evaluate, read, sample
 
 _NOTABLE = 0.01  # smaller shares of a height, or of the horizon, are ignored
 _COUNTED = ("jump", "spike")
-_MOST_FINDINGS = 3  # of each of these, so many are findings; the last one counts the rest
+_MOST_FINDINGS = 3  # at most this many findings per check; the last one reports how many more
 _PEAKS = ("peak_value", "peak_lr", "max_lr")  # the names of the field with the largest value, here and in the peers
 _TABLES = ("boundaries", "milestones", "knots")  # the names of the fields that list steps where pieces begin
 _FATAL = ("not-finite", "all-zero")  # the findings that make all others meaningless

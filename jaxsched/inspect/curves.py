@@ -220,7 +220,7 @@ def last_step(schedule: Schedule) -> int | None:
     edges = marks(schedule, end)
     if edges is not None and axes(schedule) <= {0}:
         piece = np.array([math.ceil(edges[-2]), end - 1])
-        first, last = evaluate(schedule, piece)[0]
+        first, last = evaluate("last_step", schedule, piece)[0]
         end -= (-end // (len(edges) - 1)) * bool(piece[0] < piece[1] and first == last)
     return end
 
@@ -238,15 +238,10 @@ def curves(owner: str, schedules: list[Schedule], steps: int | np.ndarray, colum
     dense = max(min(_DENSE, _EVALUATIONS // max(len(schedules), 1)), 4 * columns)
     found = []
     for schedule in schedules:
-        try:
-            if isinstance(steps, np.ndarray):
-                curve = Curve(steps, *evaluate(schedule, steps))
-            else:
-                curve = sample(schedule, steps - 1, (dense, max(dense, _LEAST_DENSE)), 4 * columns)
-        except (jax.errors.JAXTypeError, ValueError) as error:  # an `if` on an array raises the latter
-            instead = "write it with jax.numpy, and jnp.where for an if"
-            note = " cannot be called with an array of steps in a compiled function"
-            raise FieldTypeError(owner, "schedules", schedule, instead, note=note) from error
+        if isinstance(steps, np.ndarray):
+            curve = Curve(steps, *evaluate(owner, schedule, steps))
+        else:
+            curve = sample(owner, schedule, steps - 1, (dense, max(dense, _LEAST_DENSE)), 4 * columns)
         found.append(_reduced(curve, columns))
     return found
 

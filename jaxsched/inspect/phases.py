@@ -14,11 +14,11 @@ from .._errors import FieldError, FieldTypeError
 from ..fields import Domain, validate
 from ..schedules.base import Schedule, as_schedule
 from ..schedules.combine import Noise
-from ..schedules.structure import check_single, marks
+from ..schedules.structure import axes, check_single, marks
 
 _TOTAL = Domain("an integer, 1 or more", lambda x: np.ndim(x) == 0 and x >= 1, counts=True, whole=True)
 _DENSE = (2**20, 2**24 + 1)  # below these horizons every step is evaluated, of known and of unknown marks
-_CALLS = (2**12, 2**16, 2**20)  # the numbers of steps in one call. Each is one compiled program
+_CALLS = (2**12, 2**14, 2**16, 2**18, 2**20)  # the numbers of steps in one call. Each is one compiled program
 _GRID = 2**16  # the number of sampled steps of a longer horizon
 _MOST_MARKS = 2**16  # with more marks than this, their surroundings are not evaluated one by one
 _MOST_INTERVALS = 2**14  # with more intervals than this to refine, refinement stops
@@ -165,26 +165,36 @@ def read(owner: str, schedule: Schedule, total: int) -> Reading:
 def evaluate(owner: str, schedule: Schedule, steps: np.ndarray) -> tuple[np.ndarray, float]:
     """Returns the values at integer `steps` as float64, and the machine epsilon of their own type.
 
+    Those of stacked settings have the shape (settings, steps).
     Raises errors that name `owner` for a callable that fails on an array, and for values of a wrong shape.
     """
-    size = next((size for size in _CALLS if size >= len(steps)), _CALLS[-1])
+    size = max((size for size in _CALLS if size <= len(steps)), default=_CALLS[0])  # less padding than steps
     padded = np.pad(steps.astype(np.dtype(jnp.result_type(int))), (0, -len(steps) % size), mode="edge")
+    stacked = not axes(schedule) <= {0}
     found, eps = [], 0.0
     for start in range(0, len(padded), size):
         try:
-            values = schedule(padded[start : start + size])
+            block = padded[start : start + size]
+            values = _evaluate_stack(schedule, block) if stacked else schedule(block)
         except FieldError:
             raise
         except (jax.errors.JAXTypeError, ValueError) as error:  # an `if` on an array raises the latter
             instead = "write it with jax.numpy, and jnp.where for an if"
             note = " fails on an array of steps in a compiled function"
             raise FieldTypeError(owner, "schedule", schedule, instead, note=note) from error
-        if values.shape not in ((), (size,)):
-            note = f" gives values of the shape {values.shape} for steps of the shape {(size,)}"
+        shape = values.shape[stacked:]
+        if shape not in ((), (size,)):
+            note = f" gives values of the shape {shape} for steps of the shape {(size,)}"
             raise FieldError(owner, "schedule", schedule, "write one that gives one value a step", note=note)
         eps = float(jnp.finfo(values.dtype).eps)
-        found.append(np.broadcast_to(np.asarray(values).astype(np.float64), size))
-    return np.concatenate(found)[: len(steps)], eps
+        values = np.asarray(values).astype(np.float64)
+        found.append(values if shape else np.broadcast_to(values[..., None], (*values.shape, size)))
+    return np.concatenate(found, axis=-1)[..., : len(steps)], eps
+
+
+@jax.jit
+def _evaluate_stack(stacked: Schedule, steps: Any) -> jax.Array:
+    return jax.vmap(lambda schedule: schedule(steps))(stacked)
 
 
 def _without_noise(schedule: Schedule) -> Schedule:

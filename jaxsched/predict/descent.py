@@ -138,7 +138,7 @@ def optimize(
 
     before, state = _begin(descent, fixed, points)
     best: list[tuple[float, Any]] = [(math.nan, None)] * starts
-    parts, refusals = [], []
+    parts, refusal = [], None
     rounds = -(-(steps + 1) // _SEGMENT)
     length = -(-(steps + 1) // rounds)  # the last round may go on for longer than it counts
     for done in range(0, rounds * length, length):
@@ -147,9 +147,10 @@ def optimize(
         parts.append([seen[name][:, : steps + 1 - done] for name in ("values", "going")])
         for i, values in enumerate(parts[-1][0]):
             leaves = [None if leaf is None else leaf[i] for leaf in seen["leaves"]]
-            best[i] = _improved(best[i], values, leaves, make, refusals)
+            best[i], error = _improved(best[i], values, leaves, make)
+            refusal = error or refusal
     history, going = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-    return _result(schedule, float(before), history.astype(np.float64), going[:, -1], best, refusals)
+    return _result(schedule, float(before), history.astype(np.float64), going[:, -1], best, refusal)
 
 
 def knots(like: Any, total_steps: int, n: int = 16, kind: str = "linear") -> PiecewiseInterpolate:
@@ -242,24 +243,21 @@ def _advance(descent: _Descent, steps: int, fixed: Any, state: Any) -> tuple[Any
 
 
 def _improved(
-    best: tuple[float, Any],
-    values: np.ndarray,
-    leaves: list[Any],
-    make: Callable[[list[Any]], Any],
-    refusals: list[ValueError],
-) -> tuple[float, Any]:
-    """The best finite value of one start that its class accepts, and its schedule; `best` if none is below it."""
+    best: tuple[float, Any], values: np.ndarray, leaves: list[Any], make: Callable[[list[Any]], Any]
+) -> tuple[tuple[float, Any], ValueError | None]:
+    """The best finite value of one start and its schedule, `best` if none is below it; and the last refusal."""
+    refusal = None
     below = np.flatnonzero(np.isfinite(values) & ~(values >= best[0]))
     for k in below[np.argsort(values[below], kind="stable")]:
         try:
-            return float(values[k]), make([None if leaf is None else leaf[k] for leaf in leaves])
+            return (float(values[k]), make([None if leaf is None else leaf[k] for leaf in leaves])), refusal
         except ValueError as error:
-            refusals.append(error)
-    return best
+            refusal = error
+    return best, refusal
 
 
 def _result(
-    schedule: Any, before: float, history: np.ndarray, going: np.ndarray, best: list[Any], refusals: list[ValueError]
+    schedule: Any, before: float, history: np.ndarray, going: np.ndarray, best: list[Any], refusal: ValueError | None
 ) -> Optimized:
     """The best schedule of all starts, `best` being the value and the schedule of each."""
     values = np.array([value for value, _ in best])
@@ -267,8 +265,8 @@ def _result(
     if failed.all():
         note = f": the objective is not finite at any of {starts} starts; it is {before:g} at the given schedule"
         instead = "start from a schedule at which objective(schedule) is finite"
-        if refusals:
-            note = f": all {starts} starts came to numbers that their class refuses ({refusals[-1]})"
+        if refusal is not None:
+            note = f": all {starts} starts came to numbers that their class refuses ({refusal})"
             instead = "write bounds for these fields, or fixed(...)"
         raise FieldError("optimize", "schedule", schedule, instead, note=note)
     start = int(np.nanargmin(values))

@@ -291,6 +291,14 @@ def test_a_start_that_runs_into_nothing_keeps_the_best_it_had() -> None:
     assert found.schedule.constant_value == pytest.approx(found.value)
 
 
+def test_minus_infinity_at_a_candidate_does_not_hide_its_finite_values() -> None:
+    found = optimize(lambda s: jnp.where(s(0) < 0.02, -jnp.inf, s(0)), js.Linear(0.05, 0.0, 10.0), steps=300)
+    assert found.value == pytest.approx(0.0213777, abs=1e-6)
+    assert found.stopped == 1
+    assert found.failed == 0
+    assert np.isneginf(found.history).any()
+
+
 def test_what_is_not_better_is_said_and_the_schedule_comes_back() -> None:
     s = js.Linear(1.0, 0.5, 10)
     found = optimize(lambda s: 1.0, s, steps=5)

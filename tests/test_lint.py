@@ -321,7 +321,7 @@ def test_a_finding_is_one_line_and_sorted() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match=r"several settings, stacked; write \[lint\(s, total_steps\) for s in unstack"):
+    with pytest.raises(ValueError, match="is stacked; call lint for each of unstack"):
         lint(js.grid(js.WarmupCosine, peak_value=[0.1, 0.2], warmup_steps=1, total_steps=10), 10)
     with pytest.raises(TypeError, match=r"lint: total_steps=10\.5 is not an integer"):
         lint(cosine, 10.5)  # type: ignore[arg-type]
@@ -329,4 +329,17 @@ def test_errors() -> None:
         lint(cosine, -1)
     with pytest.raises(TypeError, match="is an optimizer"):
         lint(optax.sgd(0.1), 10)
+    with pytest.raises(ValueError, match=r"lint: schedule=.* gives values of the shape \(3,\)"):
+        lint(js.Lambda(lambda t: jnp.zeros(3)), 10)
+    with pytest.raises(TypeError, match=r"lint: schedule=.* write it with jax.numpy, and jnp.where for an if"):
+        lint(js.Lambda(lambda t: 1.0 if t < 5 else 0.0), 10)
     assert lint(np.float32(0.1), 10) == []
+
+
+def test_suggestions_fit_the_schedule_and_their_numbers_can_be_pasted() -> None:
+    suggestions = {f.check: f.suggestion for f in lint(js.Linear(1.0, -0.5, 10), 10)}
+    assert suggestions["negative"] == "write .clip(lo=0.0) behind the schedule"
+    suggestions = {f.check: f.suggestion for f in lint(-js.Constant(0.1), 10)}
+    assert suggestions["negative"].startswith("write no minus sign")
+    suggestions = {f.check: f.suggestion for f in lint(js.Constant(0.0).then(js.Constant(0.01916), at=20), 100)}
+    assert suggestions["zero-start"] == "write an init_value above 0, such as 0.0001916"

@@ -291,9 +291,7 @@ def test_x64() -> None:
 
 def test_errors() -> None:
     s = js.Linear(1.0, 0.0, 10)
-    with pytest.raises(
-        ValueError, match=r"outline: .* is several settings, stacked; write \[outline\(s, total_steps\)"
-    ):
+    with pytest.raises(ValueError, match=r"outline: .* is stacked; call outline for each of unstack"):
         outline(js.stack(s, s), 10)
     with pytest.raises(
         TypeError, match=r"total_steps=10.0 is not an integer; total_steps must be an integer, 1 or more"

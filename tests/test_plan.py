@@ -185,7 +185,7 @@ def test_a_cooldown_has_at_most_the_steps_that_are_left() -> None:
     lines = repr(got).splitlines()
     assert lines[0].startswith("Extension from step 320 to 1600 steps: longer_cooldown has the smaller bound, by ")
     assert "cooldown of 1280 steps (80.0%, all that is left)" in lines[2]
-    assert lines[2].endswith(f"{1 / got.scales.longer_cooldown:.3g} times the best rate")
+    assert lines[2].endswith(f"rates {1 / got.scales.longer_cooldown:.3g} times the bound's best")
     assert lines[3].startswith(f"  lowered: rate times {got.factor:.3f}, cooldown of 320 steps (20.0%)")
     assert f"({got.bounds.lowered / got.bounds.unchanged - 1:+.1%})" in lines[3]
 

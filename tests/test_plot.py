@@ -367,6 +367,7 @@ ERRORS = [
     (lambda: plot(0.1, 5, path="a.doc"), "path='a.doc'; end it with .png"),
     (lambda: plot(0.1, 5, ax=3), "ax=3; write the Axes"),
     (lambda: plot(lambda t: 0.1 if t < 3 else 0.01, 5), "jnp.where for an if"),
+    (lambda: plot(lambda t: jnp.zeros(3), 5), r"gives values of the shape \(3,\)"),
     (lambda: jax.jit(lambda x: plot(js.Linear(x, 0.0, 5)))(1.0), "outside of jit"),
 ]
 

@@ -1,6 +1,5 @@
 """Searches: Optuna proposes, batches train, values and pruning go back."""
 
-import builtins
 import dataclasses
 import os
 import pathlib
@@ -454,13 +453,6 @@ def test_nothing_completed_has_no_best():
 
 
 def test_a_missing_optuna_says_what_to_install(monkeypatch):
-    real = builtins.__import__
-
-    def without_optuna(name, *args, **kwargs):
-        if name.startswith("optuna"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_optuna)
+    monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ImportError, match=r'pip install "jaxsched\[search\]"'):
         search(TASK, LINEAR)

@@ -1,6 +1,6 @@
 """Distributions, and settings drawn from them."""
 
-import builtins
+import sys
 import warnings
 
 import jax
@@ -316,14 +316,7 @@ def test_bad_input_is_refused(error, says, make):
 
 
 def test_a_missing_scipy_says_what_to_install(monkeypatch):
-    real = builtins.__import__
-
-    def without_scipy(name, *args, **kwargs):
-        if name.startswith("scipy"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_scipy)
+    monkeypatch.setitem(sys.modules, "scipy.stats.qmc", None)
     with pytest.raises(ImportError, match=r'pip install "jaxsched\[sweep\]"'):
         sample(js.Linear, 2, init_value=uniform(0, 1), end_value=0, steps=4)
     with warnings.catch_warnings():

@@ -94,7 +94,7 @@ def test_parts_of_what_is_ahead_begin_before_the_training() -> None:
 
 def test_stacked_and_traced_schedules_have_no_structure() -> None:
     stacked = js.stack(js.Constant(1.0).cooldown(3, 4), js.Constant(1.0).cooldown(5, 6))
-    with pytest.raises(FieldError, match=r"span: schedule=.* is stacked; write \[span"):
+    with pytest.raises(FieldError, match=r"span: schedule=.* is stacked; call span for each of unstack"):
         span(stacked)
     with pytest.raises(TypeError, match=r"marks: schedule=.* is traced; call marks outside of jit"):
         jax.jit(lambda s: marks(s, 10))(js.Linear(0.0, 1.0, 4))

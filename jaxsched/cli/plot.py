@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ from tyro import conf
 
 from .. import inspect
 from ..inspect.curves import curves, groups
+from ..inspect.format import optional
 from ..inspect.plot import PHASES
 from ..schedules import Schedule
 from ..sweep import report_page
@@ -81,17 +81,13 @@ def check_picture(output: Path, others: tuple[str, ...] = ()) -> None:
     ending = output.suffix.lower()
     if ending not in (*_PICTURES, *others):
         fail(f"-o {output}: unknown picture format; write {', '.join((*_PICTURES, *others[:1]))}")
-    if ending not in others and importlib.util.find_spec("matplotlib") is None:
-        fail('a picture needs matplotlib: pip install "jaxsched[plot]"')
+    if ending not in others:
+        optional("matplotlib", "a picture needs", "plot")
 
 
 def _page(schedules: list[Schedule], momentum: Schedule | None, steps: int, size: float) -> Any:
     """A figure of plotly; `size` is the length of a step in the unit of the axis."""
-    try:
-        import plotly.graph_objects as go
-    except ImportError:
-        fail('a page needs plotly: pip install "jaxsched[report]"')
-    figure: Any = go.Figure()
+    figure = optional("plotly.graph_objects", "a page needs", "report").Figure()
     for label, at, values in _lines(schedules, steps):
         figure.add_scatter(x=at * size, y=values, name=label, mode="lines", line={"width": 2})
     for label, at, values in _lines([momentum], steps) if momentum is not None else []:

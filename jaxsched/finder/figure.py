@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..inspect.format import optional
+
 if TYPE_CHECKING:
     from .result import FinderResult
 
@@ -23,11 +25,7 @@ _STYLES: dict[str, tuple[str, Any]] = {
 
 def draw(result: FinderResult) -> Any:
     """See `FinderResult.plot`."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError('plots need matplotlib: pip install "jaxsched[plot]"') from None
-    figure = Figure(figsize=(8.0, 4.6), layout="constrained")
+    figure = optional("matplotlib.figure", "plots need", "plot").Figure(figsize=(8.0, 4.6), layout="constrained")
     ax = figure.subplots()
     rows = result.smoothed if result.mode == "range" else result.valid_losses
     assert rows is not None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from .format import cut, number
 from .phases import Curve, breaks, evaluate, sample
 
 _DENSE = 2**20  # below this many steps a schedule is evaluated at every step
+_BLOCK = 2**20  # the most values of one call
 _EVALUATIONS = 2**26  # the limit of schedules times steps for evaluating a stack at every step
 _LEAST_DENSE = 2**16  # below this many steps a schedule with unknown marks is evaluated at every step in any case
 _COLUMNS = 1024  # columns of pixels in a picture of few schedules
@@ -220,7 +222,7 @@ def last_step(schedule: Schedule) -> int | None:
     edges = marks(schedule, end)
     if edges is not None and axes(schedule) <= {0}:
         piece = np.array([math.ceil(edges[-2]), end - 1])
-        first, last = evaluate(schedule, piece)[0]
+        first, last = evaluate("last_step", schedule, piece)[0]
         end -= (-end // (len(edges) - 1)) * bool(piece[0] < piece[1] and first == last)
     return end
 
@@ -236,19 +238,27 @@ def curves(owner: str, schedules: list[Schedule], steps: int | np.ndarray, colum
     """
     columns = columns or (_COLUMNS if len(schedules) <= 8 else _COLUMNS_OF_MANY)
     dense = max(min(_DENSE, _EVALUATIONS // max(len(schedules), 1)), 4 * columns)
+    if not isinstance(steps, np.ndarray) and steps > dense:
+        limits = dense, max(dense, _LEAST_DENSE)
+        return [_reduced(sample(owner, schedule, steps - 1, limits, 4 * columns), columns) for schedule in schedules]
+    at = steps if isinstance(steps, np.ndarray) else np.arange(steps)
     found = []
-    for schedule in schedules:
-        try:
-            if isinstance(steps, np.ndarray):
-                curve = Curve(steps, *evaluate(schedule, steps))
-            else:
-                curve = sample(schedule, steps - 1, (dense, max(dense, _LEAST_DENSE)), 4 * columns)
-        except (jax.errors.JAXTypeError, ValueError) as error:  # an `if` on an array raises the latter
-            instead = "write it with jax.numpy, and jnp.where for an if"
-            note = " cannot be called with an array of steps in a compiled function"
-            raise FieldTypeError(owner, "schedules", schedule, instead, note=note) from error
-        found.append(_reduced(curve, columns))
+    for part in _blocks(schedules, max(1, _BLOCK // len(at))):
+        values, eps = evaluate(owner, part, at)
+        found += [_reduced(Curve(at, row, eps), columns) for row in np.atleast_2d(values)]
     return found
+
+
+def _blocks(schedules: list[Schedule], most: int) -> Iterator[Schedule]:
+    """Yield the schedules in order: neighbours that can be evaluated in one call as stacks of at most `most`."""
+
+    def kind(schedule: Schedule) -> Any:
+        leaves, structure = jax.tree.flatten(schedule)
+        return structure, [(type(leaf), np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves]
+
+    for (_, numbers), alike in itertools.groupby(schedules, kind):
+        while part := list(itertools.islice(alike, most if numbers else 1)):
+            yield stack(*part) if len(part) > 1 else part[0]
 
 
 def _reduced(curve: Curve, columns: int) -> Curve:

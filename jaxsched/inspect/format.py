@@ -10,12 +10,12 @@ import numpy as np
 
 
 def optional(module: str, what: str, extra: str) -> Any:
-    """Import a module of an optional package, which `what` needs and `extra` of jaxsched installs."""
+    """Import a module of an optional package that `extra` installs; `what` begins the error text: "plots need"."""
     try:
         return importlib.import_module(module)
     except ImportError:
         package = module.partition(".")[0]
-        raise ImportError(f'{what} need {package}: pip install "jaxsched[{extra}]"') from None
+        raise ImportError(f'{what} {package}: pip install "jaxsched[{extra}]"') from None
 
 
 def cut(text: str, most: int) -> str:

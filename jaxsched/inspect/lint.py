@@ -20,7 +20,7 @@ from .phases import Curve, Jump, Reading, check, evaluate, read, sample
 
 _NOTABLE = 0.01  # smaller shares of a height, or of the horizon, are ignored
 _COUNTED = ("jump", "spike")
-_MOST_FINDINGS = 3  # of each of these, so many are findings; the last one counts the rest
+_MOST_FINDINGS = 3  # at most this many findings per check; the last one reports how many more
 _PEAKS = ("peak_value", "peak_lr", "max_lr")  # the names of the field with the largest value, here and in the peers
 _TABLES = ("boundaries", "milestones", "knots")  # the names of the fields that list steps where pieces begin
 _FATAL = ("not-finite", "all-zero")  # the findings that make all others meaningless
@@ -45,12 +45,18 @@ class _Context(NamedTuple):
 _Findings = Iterator[tuple[Severity, int | None, str, str]]
 """The severity, the step, the message and the suggestion of each finding of a check."""
 
-_CHECKS: list[tuple[str, tuple[str, ...], Callable[[_Context], _Findings]]] = []
+_Find = Callable[[_Context], _Findings]
+
+_CHECKS: list[tuple[str, tuple[str, ...], _Find]] = []
 """The name of each check, and the earlier findings that explain what it would find."""
 
 
-def _check(name: str, *causes: str) -> Callable[[Callable[[_Context], _Findings]], Any]:
-    return lambda find: _CHECKS.append((name, (*_FATAL, *causes), find))
+def _check(name: str, *causes: str) -> Callable[[_Find], _Find]:
+    def add(find: _Find) -> _Find:
+        _CHECKS.append((name, (*_FATAL, *causes), find))
+        return find
+
+    return add
 
 
 def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Finding]:
@@ -98,7 +104,7 @@ def lint(schedule: Any, total_steps: int, *, b2: float | None = None) -> list[Fi
     """
     schedule, total = check("lint", schedule, total_steps)
     b2 = None if b2 is None else float(validate("lint", "b2", b2, _B2))
-    reading = read(schedule, total)
+    reading = read("lint", schedule, total)
     updates = reading.raw.values[reading.raw.steps < total]
     height, inside = float(np.max(np.abs(updates))), parts(schedule, total)
     context = _Context(schedule, total, b2, reading, inside, reading.smooth, updates, height, _warmup_end(reading))
@@ -126,7 +132,7 @@ def _number(part: Schedule, name: str) -> float:
 
 
 def _at(schedule: Schedule, *steps: int) -> list[float]:
-    return evaluate(schedule, np.array(steps, np.int64))[0].tolist()
+    return evaluate("lint", schedule, np.array(steps, np.int64))[0].tolist()
 
 
 def _first(context: _Context, holds: Callable[[Any], Any]) -> int | None:
@@ -154,38 +160,37 @@ def _warmup_end(reading: Reading) -> int:
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-def _check_values(name: str, bad: Callable[[_Context, Any], Any], why: str, fix: str) -> None:
-    """A check whose error is at the first step with a `bad` value."""
-
-    @_check(name)
-    def _(context: _Context) -> _Findings:
-        step = _first(context, lambda values: bad(context, values))
-        if step is not None:
-            yield "error", step, f"the value is {number(_at(context.schedule, step)[0])}: {why}", fix
+def _first_bad(context: _Context, bad: Callable[[Any], Any], why: str, fix: str) -> _Findings:
+    """An error at the first step with a `bad` value."""
+    step = _first(context, bad)
+    if step is not None:
+        yield "error", step, f"the value is {number(_at(context.schedule, step)[0])}: {why}", fix
 
 
-_check_values(
-    "not-finite",
-    lambda context, values: ~np.isfinite(values),
-    "every parameter becomes useless",
-    "write a formula that is finite at this step",
-)
-_check_values(
-    "negative",
-    lambda context, values: values < -4 * context.curve.eps * context.height,
-    "below 0 an optimizer ascends",
-    "write .clip(lo=0.0) behind the schedule, or no minus sign: optax's learning rates are positive",
-)
-_check_values(
-    "momentum",
-    lambda context, values: (values >= 1) & any("momentum" in field.name for field in context.schedule._fields),
-    "a momentum of 1 or more never forgets a gradient",
-    "write a momentum below 1, such as 0.95",
-)
+@_check("not-finite")
+def _not_finite(context: _Context) -> _Findings:
+    why, fix = "every parameter becomes useless", "write a formula that is finite at this step"
+    return _first_bad(context, lambda values: ~np.isfinite(values), why, fix)
+
+
+@_check("negative")
+def _negative(context: _Context) -> _Findings:
+    fix = "write .clip(lo=0.0) behind the schedule"
+    if not np.any(context.updates > 0):
+        fix = "write no minus sign: optax's learning rates are positive"
+    least = -4 * context.curve.eps * context.height
+    return _first_bad(context, lambda values: values < least, "below 0 an optimizer ascends", fix)
+
+
+@_check("momentum")
+def _momentum(context: _Context) -> _Findings:
+    if any("momentum" in field.name for field in context.schedule._fields):
+        why = "a momentum of 1 or more never forgets a gradient"
+        yield from _first_bad(context, lambda values: values >= 1, why, "write a momentum below 1, such as 0.95")
 
 
 @_check("all-zero")
-def _(context: _Context) -> _Findings:
+def _all_zero(context: _Context) -> _Findings:
     if not context.updates.any():
         warms = any(_number(part.schedule, "warmup_steps") for part in context.parts)
         fix = "write fewer warmup_steps, or an init_value above 0" if warms else "write a value above 0"
@@ -193,7 +198,7 @@ def _(context: _Context) -> _Findings:
 
 
 @_check("part-step")
-def _(context: _Context) -> _Findings:
+def _part_step(context: _Context) -> _Findings:
     for part in context.parts:
         for field in part.schedule._fields:
             length = _number(part.schedule, field.name) if field.name.endswith("steps") and field.counts else 0
@@ -204,7 +209,7 @@ def _(context: _Context) -> _Findings:
 
 
 @_check("zero-start")
-def _(context: _Context) -> _Findings:
+def _zero_start(context: _Context) -> _Findings:
     total, stop, peak = context.total, context.warmup_end, context.reading.outline.peak
     if context.updates[0] != 0 or peak <= 0:
         return
@@ -214,11 +219,11 @@ def _(context: _Context) -> _Findings:
     length, of = (stop, "steps of warmup") if 0.1 * stop < wasted < stop else (total, "steps")
     updates = "first update has" if wasted == 1 else f"first {wasted} updates have"
     message = f"the {updates} a rate of 0, {100 * wasted / length:.2g}% of the {length} {of}"
-    yield "warning", 0, message, f"write an init_value above 0, such as {number(peak / 100)}"
+    yield "warning", 0, message, f"write an init_value above 0, such as {peak / 100:.4g}"
 
 
 @_check("zero-stretch")
-def _(context: _Context) -> _Findings:
+def _zero_stretch(context: _Context) -> _Findings:
     for name, start, stop in context.reading.outline.phases[1:-1]:
         if name == "stable" and context.curve.values[np.searchsorted(context.curve.steps, start)] == 0:
             message = f"the value is 0 for {stop - start} steps, up to step {stop}: nothing is learned"
@@ -255,15 +260,14 @@ def _wrong_jumps(context: _Context) -> list[Jump]:
 
 
 @_check("jump")
-def _(context: _Context) -> _Findings:
-    for step, *both in _wrong_jumps(context):
-        before, after = map(number, both)
-        fix = f"write a next piece that begins at {before}, or a ramp to it"
-        yield "warning", step, f"jump from {before} to {after}", fix
+def _jump(context: _Context) -> _Findings:
+    for step, before, after in _wrong_jumps(context):
+        fix = f"write a next piece that begins at {before:.4g}, or a ramp to it"
+        yield "warning", step, f"jump from {number(before)} to {number(after)}", fix
 
 
 @_check("spike")
-def _(context: _Context) -> _Findings:
+def _spike(context: _Context) -> _Findings:
     steps, values = context.reading.course[:2]
     for i in context.reading.spikes:
         before, here, after = map(number, values[i - 1 : i + 2])
@@ -273,7 +277,7 @@ def _(context: _Context) -> _Findings:
 
 
 @_check("peak")
-def _(context: _Context) -> _Findings:
+def _peak(context: _Context) -> _Findings:
     for schedule, start, length, unit, _ in context.parts:
         name = next((name for name in _PEAKS if _number(schedule, name) > 0), None)
         if name is None:
@@ -283,7 +287,7 @@ def _(context: _Context) -> _Findings:
         # If it is reached one step later, the next piece begins at the peak.
         if max(here, after) >= (1 - _NOTABLE) * peak or not (here > before or last == 0):
             continue
-        top = read(schedule, length).outline.peak
+        top = read("lint", schedule, length).outline.peak
         if top < (1 - _NOTABLE) * peak:
             warmup = _number(schedule, "warmup_steps")
             why = f"its warmup_steps={int(warmup)} do not end" if warmup else "its rise does not end"
@@ -293,7 +297,7 @@ def _(context: _Context) -> _Findings:
 
 
 @_check("warmup", "peak")
-def _(context: _Context) -> _Findings:
+def _warmup(context: _Context) -> _Findings:
     total, stop, outline = context.total, context.warmup_end, context.reading.outline
     half = 0.5 * (outline.peak - outline.first)
     if any(isinstance(part.schedule, UntunedWarmup) for part in context.parts):
@@ -306,7 +310,7 @@ def _(context: _Context) -> _Findings:
 
 
 @_check("b2")
-def _(context: _Context) -> _Findings:
+def _b2(context: _Context) -> _Findings:
     b2, total, stop = context.b2, context.total, context.warmup_end
     if b2 is None:
         return
@@ -317,7 +321,7 @@ def _(context: _Context) -> _Findings:
     has = f"the warmup takes {stop} steps" if stop else "there is no warmup"
     fix = f"write a warmup of {needed} steps, or the schedule * UntunedWarmup({b2:g})"
     if needed > total / 2:
-        smaller = number(1 - 20 / max(total, 40))
+        smaller = f"{1 - 20 / max(total, 40):.4g}"
         fix = f"write the schedule * UntunedWarmup({b2:g}), or a longer training, or b2={smaller}, for which a tenth of"
         fix += " the training is enough"
     yield "warning", 0, f"{has}, and Adam's b2={b2:g} asks for {needed}, 2 / (1 - b2)", fix
@@ -332,7 +336,7 @@ def _fix_end(context: _Context) -> str:
 
 
 @_check("short-horizon")
-def _(context: _Context) -> _Findings:
+def _short_horizon(context: _Context) -> _Findings:
     total, values = context.total, context.curve.values
     moves = np.flatnonzero(np.diff(values))
     if not len(moves) or context.reading.noisy:
@@ -376,7 +380,7 @@ def _unreached(schedule: Schedule, length: int) -> tuple[str, float, str] | None
 
 
 @_check("overrun")
-def _(context: _Context) -> _Findings:
+def _overrun(context: _Context) -> _Findings:
     """Pieces that the horizon does not reach."""
     for schedule, start, length, unit, to_end in context.parts:
         missed = _unreached(schedule, length) if to_end else None
@@ -400,7 +404,7 @@ def _rest(schedule: Schedule, total: int) -> tuple[int, float] | None:
         step = None if end is None else max(math.ceil(end), total)
         return None if step is None else (step, _at(schedule, step)[0])
     last = min(64 * total, int(jnp.iinfo(jnp.result_type(int)).max))
-    far = sample(schedule, last, dense=(2**18, 2**18))
+    far = sample("lint", schedule, last, dense=(2**18, 2**18))
     moves = np.flatnonzero(np.diff(far.values))
     step = max(int(far.steps[moves[-1] + 1]), total) if len(moves) else total
     if not far.complete or 2 * step > last + 2 * total or not np.isfinite(far.values).all():
@@ -412,7 +416,7 @@ def _rest(schedule: Schedule, total: int) -> tuple[int, float] | None:
 
 
 @_check("cut-off", "peak", "overrun")
-def _(context: _Context) -> _Findings:
+def _cut_off(context: _Context) -> _Findings:
     outline, value = context.reading.outline, float(context.curve.values[-1])
     decays = outline.phases[-1].name == "decay" and not context.reading.noisy
     step, rest = (_rest(context.reading.clean, context.total) if decays else None) or (0, 0.0)
@@ -425,7 +429,7 @@ def _(context: _Context) -> _Findings:
 
 
 @_check("overrun", "peak", "overrun", "cut-off")
-def _(context: _Context) -> _Findings:
+def _long_total(context: _Context) -> _Findings:
     """A horizon of a part that is longer than the training."""
     for schedule, _, length, _, to_end in context.parts:
         own = int(_number(schedule, "total_steps"))
@@ -439,7 +443,7 @@ def _(context: _Context) -> _Findings:
 
 
 @_check("constant", "overrun", "cut-off")
-def _(context: _Context) -> _Findings:
+def _constant(context: _Context) -> _Findings:
     decays = [type(p.schedule).__name__ for p in context.parts if "Decay" in type(p.schedule).__name__]
     if decays and np.ptp(context.curve.values) == 0:
         value = number(context.reading.outline.first)
@@ -448,7 +452,7 @@ def _(context: _Context) -> _Findings:
 
 
 @_check("cut-cycle")
-def _(context: _Context) -> _Findings:
+def _cut_cycle(context: _Context) -> _Findings:
     outline = context.reading.outline
     if not outline.restarts or context.reading.noisy:
         return

@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._errors import FieldError, FieldTypeError, is_traced
+from .._errors import FieldError, FieldTypeError
 from ..fields import Domain, validate
 from ..schedules.base import Schedule, as_schedule
 from ..schedules.combine import Noise
-from ..schedules.structure import axes, marks
+from ..schedules.structure import axes, check_single, marks
 
 _TOTAL = Domain("an integer, 1 or more", lambda x: np.ndim(x) == 0 and x >= 1, counts=True, whole=True)
 _DENSE = (2**20, 2**24 + 1)  # below these horizons every step is evaluated, of known and of unknown marks
-_CALLS = (2**12, 2**16, 2**20)  # the numbers of steps in one call. Each is one compiled program
+_CALLS = (2**12, 2**14, 2**16, 2**18, 2**20)  # the numbers of steps in one call. Each is one compiled program
 _GRID = 2**16  # the number of sampled steps of a longer horizon
 _MOST_MARKS = 2**16  # with more marks than this, their surroundings are not evaluated one by one
 _MOST_INTERVALS = 2**14  # with more intervals than this to refine, refinement stops
@@ -131,27 +131,22 @@ def outline(schedule: Any, total_steps: int) -> Outline:
       >>> outline(js.CosineWarmRestarts(1.0, period=50), 150).restarts
       (50, 100)
     """
-    return read(*check("outline", schedule, total_steps)).outline
+    return read("outline", *check("outline", schedule, total_steps)).outline
 
 
 def check(owner: str, schedule: Any, total_steps: Any) -> tuple[Schedule, int]:
     """Returns the arguments of `owner` as a single concrete setting and an integer, or raises an error."""
     schedule = as_schedule(owner, "schedule", schedule)
-    if any(map(is_traced, jax.tree.leaves(schedule))):
-        instead = f"call {owner} outside of jit, vmap and grad"
-        raise FieldTypeError(owner, "schedule", schedule, instead, note=" is traced")
-    if not axes(schedule) <= {0}:
-        instead = f"write [{owner}(s, total_steps) for s in unstack(schedule)]"
-        raise FieldError(owner, "schedule", schedule, instead, note=" is several settings, stacked")
+    check_single(owner, schedule)
     return schedule, int(validate(owner, "total_steps", total_steps, _TOTAL))
 
 
-def read(schedule: Schedule, total: int) -> Reading:
+def read(owner: str, schedule: Schedule, total: int) -> Reading:
     """Evaluates a schedule at steps 0 to `total`, and finds its outline."""
     clean = _without_noise(schedule)
-    sampled = sample(clean, total)
+    sampled = sample(owner, clean, total)
     has_noise = jax.tree.structure(clean) != jax.tree.structure(schedule)
-    raw = sampled._replace(values=evaluate(schedule, sampled.steps)[0]) if has_noise else sampled
+    raw = sampled._replace(values=evaluate(owner, schedule, sampled.steps)[0]) if has_noise else sampled
     finite = np.isfinite(sampled.values)
     course = sampled._replace(steps=sampled.steps[finite], values=sampled.values[finite]) if finite.any() else sampled
     spikes = _spikes(course)
@@ -167,19 +162,39 @@ def read(schedule: Schedule, total: int) -> Reading:
 # --- sampling --------------------------------------------------------------------------------------------------------
 
 
-def evaluate(schedule: Schedule, steps: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns the values at integer `steps` as float64, and the machine epsilon of their own type."""
-    size = next((size for size in _CALLS if size >= len(steps)), _CALLS[-1])
+def evaluate(owner: str, schedule: Schedule, steps: np.ndarray) -> tuple[np.ndarray, float]:
+    """Returns the values at integer `steps` as float64, and the machine epsilon of their own type.
+
+    Those of stacked settings have the shape (settings, steps).
+    Raises errors that name `owner` for a callable that fails on an array, and for values of a wrong shape.
+    """
+    size = max((size for size in _CALLS if size <= len(steps)), default=_CALLS[0])  # less padding than steps
     padded = np.pad(steps.astype(np.dtype(jnp.result_type(int))), (0, -len(steps) % size), mode="edge")
+    stacked = not axes(schedule) <= {0}
     found, eps = [], 0.0
     for start in range(0, len(padded), size):
-        values = schedule(padded[start : start + size])
-        if values.shape not in ((), (size,)):
-            note = f" gives values of the shape {values.shape} for steps of the shape {(size,)}"
-            raise FieldError("outline", "schedule", schedule, "write one that gives one value a step", note=note)
+        try:
+            block = padded[start : start + size]
+            values = _evaluate_stack(schedule, block) if stacked else schedule(block)
+        except FieldError:
+            raise
+        except (jax.errors.JAXTypeError, ValueError) as error:  # an `if` on an array raises the latter
+            instead = "write it with jax.numpy, and jnp.where for an if"
+            note = " fails on an array of steps in a compiled function"
+            raise FieldTypeError(owner, "schedule", schedule, instead, note=note) from error
+        shape = values.shape[stacked:]
+        if shape not in ((), (size,)):
+            note = f" gives values of the shape {shape} for steps of the shape {(size,)}"
+            raise FieldError(owner, "schedule", schedule, "write one that gives one value a step", note=note)
         eps = float(jnp.finfo(values.dtype).eps)
-        found.append(np.broadcast_to(np.asarray(values).astype(np.float64), size))
-    return np.concatenate(found)[: len(steps)], eps
+        values = np.asarray(values).astype(np.float64)
+        found.append(values if shape else np.broadcast_to(values[..., None], (*values.shape, size)))
+    return np.concatenate(found, axis=-1)[..., : len(steps)], eps
+
+
+@jax.jit
+def _evaluate_stack(stacked: Schedule, steps: Any) -> jax.Array:
+    return jax.vmap(lambda schedule: schedule(steps))(stacked)
 
 
 def _without_noise(schedule: Schedule) -> Schedule:
@@ -191,7 +206,7 @@ def _without_noise(schedule: Schedule) -> Schedule:
     )
 
 
-def sample(schedule: Schedule, last: int, dense: tuple[int, int] = _DENSE, points: int = 65) -> Curve:
+def sample(owner: str, schedule: Schedule, last: int, dense: tuple[int, int] = _DENSE, points: int = 65) -> Curve:
     """Evaluates a schedule at enough of the steps 0 to `last` to locate its jumps, turns and plateaus.
 
     Every step below the first of `dense`, and below the second if the marks are unknown. A longer horizon is sampled,
@@ -202,7 +217,7 @@ def sample(schedule: Schedule, last: int, dense: tuple[int, int] = _DENSE, point
         edges = None
     if last < dense[edges is None]:
         steps = np.arange(last + 1)
-        return Curve(steps, *evaluate(schedule, steps))
+        return Curve(steps, *evaluate(owner, schedule, steps))
     if edges is None:
         jitter = np.random.default_rng(0).integers(0, last // _GRID, _GRID)  # against aliasing with a period
         grid = np.arange(_GRID) * (last // _GRID) + jitter
@@ -212,10 +227,10 @@ def sample(schedule: Schedule, last: int, dense: tuple[int, int] = _DENSE, point
         near = edges.astype(np.int64)[:, None] + np.arange(-4, 5)
         grid = np.append(inner.astype(np.int64), near)
     steps = np.unique(np.concatenate([np.clip(grid, 0, last), [0, 1, last - 1, last]]))
-    return _refined(schedule, Curve(steps, *evaluate(schedule, steps)))
+    return _refined(owner, schedule, Curve(steps, *evaluate(owner, schedule, steps)))
 
 
-def _refined(schedule: Schedule, curve: Curve) -> Curve:
+def _refined(owner: str, schedule: Schedule, curve: Curve) -> Curve:
     """Adds steps until no interval hides a jump, a turn, the edge of a plateau or the first value not finite."""
     for _ in range(64):
         finite = curve._replace(values=np.nan_to_num(curve.values, posinf=0.0, neginf=0.0))
@@ -233,7 +248,10 @@ def _refined(schedule: Schedule, curve: Curve) -> Curve:
         inner = [start + gap // 8 * k + gap % 8 * k // 8 for k in range(1, 8)]
         more = np.setdiff1d(np.concatenate(inner), curve.steps)
         at = np.searchsorted(curve.steps, more)
-        steps, values = np.insert(curve.steps, at, more), np.insert(curve.values, at, evaluate(schedule, more)[0])
+        steps, values = (
+            np.insert(curve.steps, at, more),
+            np.insert(curve.values, at, evaluate(owner, schedule, more)[0]),
+        )
         curve = curve._replace(steps=steps, values=values)
     return curve._replace(complete=False)
 

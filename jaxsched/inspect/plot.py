@@ -79,7 +79,7 @@ def plot(
         >>> [axes.get_ylabel() for axes in family.figure.axes]
         ['learning rate', 'peak_value']
     """
-    optional("matplotlib.figure", "plots", "plot")
+    optional("matplotlib.figure", "plots need", "plot")
     drawn = drawing("plot", schedules, steps, labels, scale, timeline)
     first, single = drawn.groups[0], len(drawn.groups) == 1 and not drawn.groups[0].size
     if phases and not single:

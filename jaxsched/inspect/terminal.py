@@ -92,7 +92,7 @@ def terminal_plot(
          └┬─────────────────────────┬┘
           0                       100
     """
-    plotext = optional("plotext", "plots in a terminal", "cli")
+    plotext = optional("plotext", "plots in a terminal need", "cli")
     stream = sys.stdout if file is None else file
     color = _has_colour(stream) if color is None else color
     braille = _encodes("⣿┼", stream)

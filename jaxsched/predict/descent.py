@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ from .arguments import Objective, as_scalar, check_count, check_number, check_ob
 from .constraints import Rule, constraint_list, rules_of, whole_peak
 
 _SEGMENT = 128
-"""The most steps of one run of the program: only of these the leaves of all steps are in memory."""
+"""Steps per compiled segment, which bounds the memory for per-step leaves."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -145,14 +146,9 @@ def optimize(
         seen = jax.device_get(seen)
         parts.append([seen[name][:, : steps + 1 - done] for name in ("values", "going")])
         for i, values in enumerate(parts[-1][0]):
-            for k in np.argsort(values, kind="stable"):
-                if not np.isfinite(values[k]) or values[k] >= best[i][0]:
-                    break
-                try:
-                    best[i] = float(values[k]), make([None if leaf is None else leaf[i, k] for leaf in seen["leaves"]])
-                    break
-                except ValueError as error:
-                    refusal = error
+            leaves = [None if leaf is None else leaf[i] for leaf in seen["leaves"]]
+            best[i], error = _improved(best[i], values, leaves, make)
+            refusal = error or refusal
     history, going = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     return _result(schedule, float(before), history.astype(np.float64), going[:, -1], best, refusal)
 
@@ -244,6 +240,20 @@ def _advance(descent: _Descent, steps: int, fixed: Any, state: Any) -> tuple[Any
         return (z, memory, going), {**seen, "going": going}
 
     return jax.vmap(lambda state: jax.lax.scan(update, state, length=steps))(state)
+
+
+def _improved(
+    best: tuple[float, Any], values: np.ndarray, leaves: list[Any], make: Callable[[list[Any]], Any]
+) -> tuple[tuple[float, Any], ValueError | None]:
+    """The best finite value of one start and its schedule, `best` if none is below it; and the last refusal."""
+    refusal = None
+    below = np.flatnonzero(np.isfinite(values) & ~(values >= best[0]))
+    for k in below[np.argsort(values[below], kind="stable")]:
+        try:
+            return (float(values[k]), make([None if leaf is None else leaf[k] for leaf in leaves])), refusal
+        except ValueError as error:
+            refusal = error
+    return best, refusal
 
 
 def _result(

@@ -102,8 +102,7 @@ class Law(abc.ABC):
 
     def final(self, lrs: Any, *, total_steps: int | None = None) -> jax.Array:
         """Returns `predict(lrs, at=T - 1)`, a scalar: an objective for schedules."""
-        rates = self._rates(f"{type(self).__name__}.final", lrs, total_steps)
-        return _predict(self, rates, jnp.array([rates.size - 1]))[0]
+        return _final(self, self._rates(f"{type(self).__name__}.final", lrs, total_steps))
 
     @classmethod
     def fit(cls, curves: Any, **options: Any) -> FittedLaw:
@@ -147,6 +146,10 @@ class Law(abc.ABC):
     def _losses(self, rates: jax.Array, at: jax.Array) -> jax.Array:
         """The losses at the steps `at`, (n,)."""
 
+    def _last(self, rates: jax.Array) -> jax.Array:
+        """The loss after the last step; a law overrides it where one pass over the rates is enough."""
+        return self._losses(rates, jnp.array([rates.size - 1]))[0]
+
     @abc.abstractmethod
     def _data(self, rates: list[np.ndarray], at: list[np.ndarray]) -> dict[str, np.ndarray]:
         """The data of each point of all curves."""
@@ -168,6 +171,11 @@ class Law(abc.ABC):
 @jax.jit
 def _predict(law: Law, rates: jax.Array, at: jax.Array) -> jax.Array:
     return jax.tree.map(floating, law)._losses(rates, at)
+
+
+@jax.jit
+def _final(law: Law, rates: jax.Array) -> jax.Array:
+    return jax.tree.map(floating, law)._last(rates)
 
 
 def _check_at(owner: str, at: Any, steps: int) -> jax.Array:

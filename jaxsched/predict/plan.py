@@ -90,7 +90,7 @@ class Extension:
         for way, change, steps, bound, scale in rows:
             share = f"{steps / self.new_total:.1%}{', all that is left' * (steps == self.new_total - self.at)}"
             gain = "" if way == "unchanged" else f" ({bound / self.bounds.unchanged - 1:+.1%})"
-            away = "" if abs(scale - 1) < 0.01 else f", {1 / scale:.3g} times the best rate"
+            away = "" if abs(scale - 1) < 0.01 else f", rates {1 / scale:.3g} times the bound's best"
             lines.append(f"  {way}: {change}cooldown of {steps} steps ({share}), bound {bound:.5g}{gain}{away}")
         return "\n".join(lines)
 
@@ -143,7 +143,7 @@ def extend(
       >>> longer = plan.extend(s, at=320, new_total=600)
       >>> longer
       Extension from step 320 to 600 steps: longer_cooldown has the smaller bound, by 1.4%
-        unchanged: cooldown of 120 steps (20.0%), bound 0.090735, 1.22 times the best rate
+        unchanged: cooldown of 120 steps (20.0%), bound 0.090735, rates 1.22 times the bound's best
         longer_cooldown: cooldown of 263 steps (43.8%), bound 0.084053 (-7.4%)
         lowered: rate times 0.645, cooldown of 120 steps (20.0%), bound 0.085275 (-6.0%)
       >>> longer.best.schedules[1]

@@ -78,6 +78,15 @@ class MultiPowerLaw(Law):
 
         return jax.lax.map(one, at, batch_size=max(1, min(at.size, _AT_ONCE // rates.size)))
 
+    def _last(self, rates: jax.Array) -> jax.Array:
+        def back(total: Sum, rate: jax.Array) -> Any:
+            total = total.plus(rate)
+            return total, total.value
+
+        total, reach = jax.lax.scan(back, Sum.zero(rates.dtype), rates, reverse=True)
+        falls = rates[:-1] - rates[1:]
+        return self._settled(total.value) - self.B * jnp.sum(falls * self._gain(rates[1:], reach[1:]))
+
     def _gain(self, rate: jax.Array, reach: jax.Array) -> jax.Array:
         """`1 - (1 + C rate^-gamma reach)^-beta`: the share of a fall to `rate` that the loss has gained since."""
         moves = rate > 0
@@ -101,7 +110,7 @@ class MultiPowerLaw(Law):
 
     def _draw(self, rng: np.random.Generator, starts: int, facts: Facts) -> dict[str, np.ndarray]:
         gamma = between(rng, 0.1, 1.2, starts)
-        half = between(rng, 3, 3_000, starts)  # a fall to the peak gains half of its loss after so many steps of it
+        half = between(rng, 3, 3_000, starts)  # steps at the peak rate until a drop has realised half of its gain
         return facts.draw_settled(rng, starts) | {
             "B": between(rng, 0.003, 0.3, starts) * facts.loss / facts.peak,
             "C": facts.peak**gamma / (facts.peak * half),

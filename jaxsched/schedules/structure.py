@@ -215,7 +215,7 @@ def parts(schedule: Any, total_steps: int) -> list[Placed]:
       >>> [(type(p.schedule).__name__, p.start, p.length) for p in parts(s, 100)]
       [('Join', 0, 100), ('Linear', 0, 10), ('Cosine', 10, 90)]
     """
-    _check_single("parts", schedule)
+    check_single("parts", schedule)
     return list(_placed(schedule, 0.0, 1.0, 0.0, float(total_steps), True))
 
 
@@ -247,12 +247,13 @@ def values_at(schedule: Any, steps: Any) -> np.ndarray:
         return np.asarray(schedule(steps))
 
 
-def _check_single(owner: str, schedule: Any) -> None:
+def check_single(owner: str, schedule: Any) -> None:
+    """Raises an error that names `owner` for a schedule that is traced or stacked."""
     if any(is_traced(x) for x in jax.tree.leaves(schedule)):
         instead = f"call {owner} outside of jit, vmap and grad"
         raise FieldTypeError(owner, "schedule", schedule, instead, note=" is traced")
     if not axes(schedule) <= {0}:
-        instead = f"write [{owner}(s) for s in unstack(schedule)]"
+        instead = f"call {owner} for each of unstack(schedule)"
         raise FieldError(owner, "schedule", schedule, instead, note=" is stacked")
 
 
@@ -289,7 +290,7 @@ def marks(schedule: Any, total_steps: int) -> np.ndarray | None:
       >>> marks(js.Lambda(lambda t: 1.0 / (t + 1)), 100) is None
       True
     """
-    _check_single("marks", schedule)
+    check_single("marks", schedule)
     found = _marks(schedule, float(total_steps))
     if found is None:
         return None
@@ -379,7 +380,7 @@ def span(schedule: Any) -> float | None:
       >>> span(js.CosineWarmRestarts(0.1, period=10)) is None
       True
     """
-    _check_single("span", schedule)
+    check_single("span", schedule)
     end = _span(schedule)
     return None if end is None or end > last_countable() else end
 

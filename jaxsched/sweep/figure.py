@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..inspect.curves import last_step
-from ..inspect.format import cut
+from ..inspect.format import cut, optional
 from .frames import ends, family
 from .settings import is_schedule, path_text
 
@@ -34,13 +34,12 @@ _LINES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 
 def draw(result: SweepResult, metric: str, mode: Literal["min", "max"] | None) -> Any:
     """See `SweepResult.plot`."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import ListedColormap, Normalize
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError('plots need matplotlib: pip install "jaxsched[plot]"') from None
+    optional("matplotlib.figure", "plots need", "plot")
+    import matplotlib as mpl
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+    from matplotlib.figure import Figure
+
     settings = len(result.diverged_at)
     order = result.order(metric, mode)
     if settings > _MOST_CURVES:

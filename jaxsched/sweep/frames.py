@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from ..inspect.format import optional
 from ..schedules.base import Schedule
 from .settings import hyperparameters, is_schedule, path_text
 
@@ -64,10 +65,7 @@ def ends(result: SweepResult) -> np.ndarray:
 
 def dataset(result: SweepResult) -> Any:
     """See `SweepResult.to_xarray`."""
-    try:
-        import xarray
-    except ImportError:
-        raise ImportError('SweepResult: to_xarray needs xarray: pip install "jaxsched[tables]"') from None
+    xarray = optional("xarray", "SweepResult: to_xarray needs", "tables")
     finals = {f"final_{name}": values for name, values in result.final.items()}
     marks = {"diverged_at": result.diverged_at, "pruned_at": result.pruned_at}
     data: dict[str, Any] = {name: (("setting", "seed", "step"), values) for name, values in result.metrics.items()}
@@ -86,10 +84,7 @@ def dataset(result: SweepResult) -> Any:
 
 def frame(result: SweepResult, curves: bool) -> Any:
     """See `SweepResult.to_pandas`."""
-    try:
-        import pandas
-    except ImportError:
-        raise ImportError('SweepResult: to_pandas needs pandas: pip install "jaxsched[tables]"') from None
+    pandas = optional("pandas", "SweepResult: to_pandas needs", "tables")
     settings, seeds = result.diverged_at.shape
     points = result.steps // result.log_every if curves else 1
     numbers = result.metrics if curves else result.final

@@ -32,7 +32,7 @@ _DOTS = 2_000  # seeds that are shown one by one, of all settings together
 _ROWS = 200  # rows of the table of what diverged; the ranking has the others
 _AXES = 12  # hyperparameters side by side
 _FEW = 8  # up to this many values, an axis names each
-_BELOW = -0.1  # the height, below an axis from 0 to 1, of what has no place on it
+_BELOW = -0.1  # y position of values that cannot be placed on an axis from 0 to 1
 _DECADES = 20  # from this ratio of the largest to the smallest number on, an axis is logarithmic
 _COLUMNS = 1_024  # columns of pixels in a figure of schedules
 

@@ -48,7 +48,7 @@ class Column(NamedTuple):
 
 def plotly_script() -> str:
     """Return the script that draws the curves of a page; needs plotly."""
-    return optional("plotly.offline", "reports", "report").get_plotlyjs()
+    return optional("plotly.offline", "reports need", "report").get_plotlyjs()
 
 
 def render(data: dict[str, Any], **parts: str) -> str:

@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from .._errors import format_value, nearest_name
+from ..inspect.format import optional
 from ..schedules.base import Schedule
 from . import engine
 from .program import Programs
@@ -531,11 +532,7 @@ def _runs(pid: int) -> bool:
 
 
 def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise ImportError('search needs optuna: pip install "jaxsched[search]"') from None
-    return optuna
+    return optional("optuna", "search needs", "search")
 
 
 @contextlib.contextmanager

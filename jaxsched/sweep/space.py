@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from .._errors import JaxschedWarning, format_value, nearest_name
+from ..inspect.format import optional
 from ..schedules.base import Schedule
 from ..schedules.stacking import stack, unstack
 from .settings import hyperparameters, path_text
@@ -736,11 +737,7 @@ def _random(dimensions: int, seed: int) -> Callable[[int], np.ndarray]:
 
 
 def _qmc() -> Any:
-    try:
-        from scipy.stats import qmc
-    except ImportError:
-        raise ImportError('Sobol and Halton points need scipy: pip install "jaxsched[sweep]"') from None
-    return qmc
+    return optional("scipy.stats.qmc", "Sobol and Halton points need", "sweep")
 
 
 _POINTS = dict(zip(METHODS, (_sobol, _halton, _random), strict=True))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._errors import format_value
+from ..inspect.format import optional
 from .frames import columns, family
 
 if TYPE_CHECKING:
@@ -109,10 +110,7 @@ def compare(
     result: SweepResult, a: int, b: int, metric: str, mode: Mode | None, confidence: float, resamples: int, seed: int
 ) -> Comparison:
     """See `SweepResult.compare`."""
-    try:
-        from scipy import stats
-    except ImportError:
-        raise ImportError('SweepResult: compare needs scipy: pip install "jaxsched[sweep]"') from None
+    stats = optional("scipy.stats", "SweepResult: compare needs", "sweep")
     if not (isinstance(confidence, float) and 0.5 <= confidence < 1):
         raise ValueError(
             f"SweepResult: confidence={format_value(confidence)}; write a number from 0.5 to 1, such as 0.95."
@@ -120,11 +118,9 @@ def compare(
     if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 100:
         raise ValueError(f"SweepResult: resamples={format_value(resamples)}; write an integer, 100 or more.")
     first, second, step, gains = _gains(result, a, b, metric, mode)
-    bootstrap: Any = stats.bootstrap
-    permutation_test: Any = stats.permutation_test
     # SciPy has called it rng since 1.15.
-    rng = "rng" if "rng" in inspect.signature(bootstrap).parameters else "random_state"
-    drawn = bootstrap(
+    rng = "rng" if "rng" in inspect.signature(stats.bootstrap).parameters else "random_state"
+    drawn = stats.bootstrap(
         (gains,),
         np.mean,
         n_resamples=resamples,
@@ -133,7 +129,7 @@ def compare(
         method="percentile",
         **{rng: np.random.default_rng(seed)},
     )
-    swapped = permutation_test(
+    swapped = stats.permutation_test(
         (gains,), np.mean, permutation_type="samples", n_resamples=resamples, **{rng: np.random.default_rng(seed)}
     )
     low, high = (float(x) for x in drawn.confidence_interval)
@@ -187,11 +183,8 @@ def _gains(result: SweepResult, a: int, b: int, metric: str, mode: Mode | None) 
 
 def importance(result: SweepResult, metric: str, mode: Mode | None, seed: int) -> dict[str, float]:
     """See `SweepResult.importance`."""
-    try:
-        import optuna
-        import sklearn  # noqa: F401  # what Optuna grows the forest with
-    except ImportError:
-        raise ImportError('SweepResult: importance needs optuna: pip install "jaxsched[search]"') from None
+    optuna = optional("optuna", "SweepResult: importance needs", "search")
+    optional("sklearn", "SweepResult: importance needs", "search")  # what Optuna grows the forest with
     values = _judged(result, metric, mode)
     numbers, classes = _varied(result)
     unit = optuna.distributions.FloatDistribution(0.0, 1.0)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._errors import format_value
+from ..inspect.format import optional
 from .frames import columns, ends, family
 
 if TYPE_CHECKING:
@@ -64,14 +65,11 @@ def _fresh(folder: pathlib.Path) -> pathlib.Path:
 
 def to_tensorboard(result: SweepResult, directory: str | os.PathLike[str]) -> pathlib.Path:
     """See `SweepResult.to_tensorboard`."""
-    try:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.plugins.hparams import summary_v2
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-    except ImportError:
-        more = 'pip install "jaxsched[tensorboard]"'
-        raise ImportError(f"SweepResult: to_tensorboard needs tensorboard: {more}") from None
+    summary_v2 = optional("tensorboard.plugins.hparams.summary_v2", "SweepResult: to_tensorboard needs", "tensorboard")
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
     folder = _fresh(pathlib.Path(directory).expanduser())
     rows = _described(result)
     root = EventFileWriter(str(folder))

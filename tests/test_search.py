@@ -2,6 +2,7 @@
 
 import builtins
 import dataclasses
+import importlib
 import os
 import pathlib
 import signal
@@ -95,6 +96,8 @@ def test_the_values_are_those_of_a_sweep_over_the_same_settings(found):
 
 
 def test_batches_share_one_program(monkeypatch):
+    for name in ("engine", "search"):  # not the class of `shared_programs`, by which any two calls would share
+        monkeypatch.setattr(importlib.import_module(f"jaxsched.sweep.{name}"), "Programs", Programs)
     compiled, real = [], Programs._compile
     monkeypatch.setattr(Programs, "_compile", lambda *args: compiled.append(args) or real(*args))
     search(dataclasses.replace(TASK), LINEAR, trials=12, batch=4, storage=memory(), **SMALL)

@@ -445,7 +445,7 @@ def test_what_was_stopped_goes_on_to_the_same_bits(folder, whole, run, number):
         command = shlex.split(err.splitlines()[-1].removeprefix("to go on: "))
         assert command[0] == "jaxsched"
         again = shlex.join(command[1:])
-    refused, _, err = run(f"{LINE} --seeds 3")
+    refused, _, err = run(LINE.replace("--seeds 2", "--seeds 3"))
     assert refused == 2
     assert "holds checkpoints of another run: seeds" in err
     code, _, err = came(driven(folder, again, 0, after=-1))

@@ -861,8 +861,8 @@ def ulps(got: Any, want: Any) -> Any:
 
 
 def op_by_op(function: Callable[..., Any], *arguments: Any) -> Any:
-    """A call in which formulas are not compiled as a whole: their operations are, once for all schedules. So many
-    structures are evaluated ten times as fast as with a program for each."""
+    """Runs each primitive eagerly: primitives are cached across schedules, which is ten times as fast as one program
+    for each structure."""
     with pytest.MonkeyPatch.context() as patch, jax.debug_nans(False):  # the branch not taken may divide by zero
         patch.setattr(base, "_evaluate", base._evaluate.__wrapped__)
         return function(*arguments)

@@ -1,14 +1,13 @@
-"""What the tests of the command line share: a task file, and a command line that runs in this process."""
+"""What the tests of the command line share beside the fixtures `run` and `refusal`: a task file and made-up results."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from jaxsched import cli, finder
+from jaxsched import finder
 from jaxsched.sweep import SweepResult
 from jaxsched.sweep.settings import merged
 
@@ -41,36 +40,6 @@ schedules = js.grid(js.Linear, init_value=[0.01, 0.3, 1e30], end_value=0.0, step
 steps, seeds, log_every, chunk = 20, 1, 5, 4
 """
 
-Run = Callable[[Any], tuple[int, str, str]]
-
-
-def runner(capsys: Any) -> Run:
-    """Returns a function that runs a command line, and returns its exit code, stdout and stderr."""
-
-    def run(line: Any) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            cli.main(shlex.split(line) if isinstance(line, str) else line)
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def refuser(run: Run) -> Callable[..., str]:
-    """Returns a function that runs a command line, and returns the one sentence with which it is refused."""
-
-    def refusal(line: Any, code: int = 2, lines: int = 1) -> str:
-        found, out, err = run(line)
-        assert (found, out) == (code, ""), err
-        assert err.startswith("jaxsched: ")
-        assert err.count("\n") == lines, err
-        return err.removeprefix("jaxsched: ")
-
-    return refusal
-
 
 def rows(out: str, first: str, cells: Callable[[str], list[str]] = str.split) -> list[list[str]]:
     """The cells of the table that begins with this heading, the heading first."""
@@ -91,12 +60,6 @@ def made_up(losses: Any = None, diverged_at: int = -1) -> Callable[..., SweepRes
         return SweepResult(curves, finals, ends, merged(plan.groups), (0,), 20, 20, 0.0, 0.0)
 
     return run
-
-
-def without_pictures(monkeypatch: Any) -> None:
-    """Pictures and pages take longer than the trainings of these tests."""
-    for cls, name in ((SweepResult, "plot"), (SweepResult, "report"), (finder.FinderResult, "plot")):
-        monkeypatch.setattr(cls, name, lambda result, path, *by, **named: path)
 
 
 RATES = np.geomspace(1e-3, 10.0, 40)

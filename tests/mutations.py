@@ -29,6 +29,16 @@ _PIECES = (
     ".clip( .replace( at= Linear(1,0,9) Constant(0.1) steps= 1j ... \\ # \n f'{1}' b'' @ := % ~ not if else for in _"
 ).split(" ")
 _NUMBERS = "0 -1 1 2147483647 2147483648 999999999999999999999999999999 1e308 1e-308 0.5 '5%' None [] 10**9 2**2**30"
+NO_SCHEDULE = {"optax-contrib.reduce_on_plateau"}
+"""What `makers` makes that is a transformation."""
+NO_TEXT = {
+    "keras-LearningRateScheduler",
+    "paddle-LambdaDecay",
+    "torch-LambdaLR",
+    "torch-CyclicLR scale_fn",
+    "torch-SequentialLR of rates that are set",
+}
+"""Those that hold a function without a name."""
 _CHARS = [0, 9, 10, 32, 34, 39, 40, 41, 92, 127, 160, 0x2028, 0x1F600]
 
 

@@ -28,7 +28,7 @@ from jaxsched.sweep.engine import Plan
 from jaxsched.sweep.prune import successive_halving
 from jaxsched.sweep.run import Interrupted, Status
 
-from .commands import FOUND, TASK_FILE, made_up, refuser, rows, runner, without_pictures
+from .commands import FOUND, TASK_FILE, made_up, rows
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -38,21 +38,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "slope.py").write_text(TASK_FILE)
     return tmp_path
-
-
-@pytest.fixture
-def run(capsys):
-    return runner(capsys)
-
-
-@pytest.fixture
-def refusal(run):
-    return refuser(run)
-
-
-@pytest.fixture
-def plain(monkeypatch):
-    without_pictures(monkeypatch)
 
 
 def interrupted(plan, progress):
@@ -107,7 +92,7 @@ def test_a_sweep_from_the_file_to_the_winner(folder, run):
     assert not (there / "checkpoint").exists()  # what it held is in the results
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("without_pictures")
 def test_the_file_sets_what_the_options_do_not(folder, run):
     said = "steps, seeds, log_every, chunk, metric, mode, prune = 10, 3, 2, 2, 'valid_accuracy', 'max', True"
     (folder / "slope.py").write_text(f"{TASK_FILE}\n{said}\n")
@@ -162,7 +147,7 @@ def test_a_folder_that_held_another_sweep(folder, run):
     assert left == {"command.json", "result.json", "result.npz", "result.png"}
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("without_pictures")
 def test_families_side_by_side(folder, run, monkeypatch):
     mixed = "schedules = [js.Linear(0.3, 0.0, 20), js.Constant(0.1), js.Linear(0.05, 0.0, 20)]"
     (folder / "slope.py").write_text(f"{TASK_FILE}\n{mixed}\n")
@@ -257,7 +242,7 @@ def test_what_is_missing_is_named(missing, monkeypatch, capsys):
 # --- resume, report and find -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("plain")
+@pytest.mark.usefixtures("without_pictures")
 def test_what_was_stopped_is_resumed_from_anywhere(folder, run, monkeypatch, tmp_path_factory):
     told, count = Progress.__call__, 0
 
@@ -460,7 +445,7 @@ def test_what_was_stopped_goes_on_to_the_same_bits(folder, whole, run, number):
         command = shlex.split(err.splitlines()[-1].removeprefix("to go on: "))
         assert command[0] == "jaxsched"
         again = shlex.join(command[1:])
-    refused, _, err = run(f"{LINE} --seeds 3")
+    refused, _, err = run(LINE.replace("--seeds 2", "--seeds 3"))
     assert refused == 2
     assert "holds checkpoints of another run: seeds" in err
     code, _, err = came(driven(folder, again, 0, after=-1))

@@ -18,7 +18,7 @@ from jaxsched import cli, finder
 from jaxsched.cli import console, errors, resume, space
 from jaxsched.sweep.engine import Plan
 
-from .commands import FOUND, TASK_FILE, made_up, refuser, rows, runner, without_pictures
+from .commands import FOUND, TASK_FILE, made_up, rows
 
 WARMUP = "WarmupCosine(0.1, warmup_steps=10, total_steps=100)"
 
@@ -28,16 +28,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "task.py").write_text(TASK_FILE)
     return tmp_path
-
-
-@pytest.fixture
-def run(capsys):
-    return runner(capsys)
-
-
-@pytest.fixture
-def refusal(run):
-    return refuser(run)
 
 
 # --- list, show, lint ------------------------------------------------------------------------------------------------
@@ -305,9 +295,9 @@ def test_help_ends_with_examples(run):
         assert out.partition("\nExamples:\n")[2].startswith(f"  jaxsched {name}")
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_every_example_of_the_help_texts_runs(folder, run, monkeypatch):
     """Each line as it stands, but nothing is trained, and no figure of a sweep is drawn."""
-    without_pictures(monkeypatch)
     monkeypatch.setattr(Plan, "run", made_up())
     monkeypatch.setattr(finder, "find_lr", lambda *args, mode, **named: FOUND)
     (folder / "space.toml").write_text('schedule = "Linear(0.1, 0.0, 9)"\n[fields]\ninit_value = [0.1, 0.3]\n')

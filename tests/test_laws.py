@@ -135,17 +135,19 @@ def assert_finite(gradient: Any, schedule: Any) -> None:
             assert np.all(np.isfinite(leaf)), (schedule, jax.tree_util.keystr(path))
 
 
-def summed_slopes(schedule: Any, steps: np.ndarray) -> Any:
-    """The gradients of all steps in one sum: infinite or NaN where one of them is."""
-    return op_by_op(lambda s: jax.grad(lambda s: s(steps).sum())(s), schedule)
+# The gradients of all steps in one sum: infinite or NaN where one of them is.
+summed_slopes = jax.grad(lambda schedule, steps: schedule(steps).sum())
 
 
 @by_case
 def test_gradients_are_finite(case: Case) -> None:
-    """Of the schedule as it is, compiled; and of every field, its counts too."""
-    for schedule, _, steps, _ in settings(case)[:6]:
+    """Of the schedule as it is, compiled; and of every field, its counts too, the first compiled."""
+    for index, (schedule, _, steps, _) in enumerate(settings(case)[:6]):
         assert_finite(slopes(schedule, steps[:: WIDTH // SLOPES]), schedule)
-        assert_finite(summed_slopes(as_floats(schedule), steps), schedule)
+        floats = as_floats(schedule)
+        compiled = index == 0
+        summed = jax.jit(summed_slopes)(floats, steps) if compiled else op_by_op(summed_slopes, floats, steps)
+        assert_finite(summed, schedule)
 
 
 @by_case
@@ -238,22 +240,22 @@ def test_float_and_mixed_step_counts(case: Case) -> None:
 
 @by_case
 def test_with_64_bits(case: Case) -> None:
-    """Python numbers are float64 and int64 then: the same formulas to 1e-12, and steps beyond 2**31."""
+    """Python numbers are float64 and int64 then: the same formulas to 1e-12, and steps beyond 2**31. The first draw is
+    compiled too."""
     with x64():
-        for fields in draws(case, 3, seed=3):
+        for index, fields in enumerate(draws(case, 3, seed=3)):
             wide = {
                 k: np.asarray(v, float).tolist() if getattr(v, "dtype", None) == np.float32 else v
                 for k, v in fields.items()
             }
-            steps = padded(steps_to_try(case, fields), WIDTH - 1)
-            got = op_by_op(case.cls(**wide), np.append(steps, 2**40))
-            assert got.dtype == jnp.float64
-            assert np.isfinite(got[-1])
-            got = np.asarray(got)[:-1]
-            want = np.broadcast_to(np.asarray(case.ref(Fields(fields), steps), np.longdouble), got.shape)
-            big = np.abs(want) > 1e-280
-            error = np.abs(got.astype(np.longdouble) - want)[big] / np.abs(want[big])
-            assert np.all(error <= 1e-12), (wide, float(np.max(error)))
+            schedule, steps = case.cls(**wide), padded(steps_to_try(case, fields), WIDTH - 1)
+            want = np.broadcast_to(np.asarray(case.ref(Fields(fields), steps), np.longdouble), steps.shape)
+            big, further = np.abs(want) > 1e-280, np.append(steps, 2**40)
+            for got in [op_by_op(schedule, further), *([schedule(further)] if index == 0 else [])]:
+                assert got.dtype == jnp.float64
+                assert np.isfinite(got[-1])
+                error = np.abs(np.asarray(got)[:-1].astype(np.longdouble) - want)[big] / np.abs(want[big])
+                assert np.all(error <= 1e-12), (wide, float(np.max(error)))
 
 
 @by_case
@@ -338,7 +340,7 @@ def test_composites_have_finite_gradients(name: str) -> None:
     assert_finite(slopes(schedule, steps[:SLOPES]), schedule)
     assert_finite(slopes(schedule, steps[SLOPES : 2 * SLOPES]), schedule)
     if not name.startswith("noise"):  # a seed is an integer
-        assert_finite(summed_slopes(as_floats(schedule), steps), schedule)
+        assert_finite(op_by_op(summed_slopes, as_floats(schedule), steps), schedule)
 
 
 @by_composite
@@ -355,18 +357,19 @@ def test_composites_are_clean_printable_pytrees(name: str) -> None:
         np.testing.assert_allclose(wide, values, rtol=3e-5, atol=1e-7)
 
 
-def assert_stretched(schedule: js.Schedule, rtol: float, atol: float) -> None:
+def assert_stretched(schedule: js.Schedule, rtol: float, atol: float, compiled: bool = False) -> None:
     """In a cycle that is twice as long, step t is the step t / 2 of the schedule."""
     period = 64
-    stretched = op_by_op(schedule.repeat(period, period_mult=2), padded(np.arange(period, 3 * period)))
+    repeated, steps = schedule.repeat(period, period_mult=2), padded(np.arange(period, 3 * period))
     plain = op_by_op(schedule, padded(np.arange(2 * period) / 2, dtype=np.float32))
-    np.testing.assert_allclose(stretched, plain, rtol=rtol, atol=atol, err_msg=repr(schedule))
+    for stretched in [op_by_op(repeated, steps), *([repeated(steps)] if compiled else [])]:
+        np.testing.assert_allclose(stretched, plain, rtol=rtol, atol=atol, err_msg=repr(schedule))
 
 
 @by_case
 def test_a_stretched_clock_is_the_step_between_steps(case: Case) -> None:
-    for fields in draws(case, 4, seed=6, low=12, high=60):
-        assert_stretched(case.cls(**fields), rtol=2e-4, atol=1e-9)
+    for index, fields in enumerate(draws(case, 4, seed=6, low=12, high=60)):
+        assert_stretched(case.cls(**fields), rtol=2e-4, atol=1e-9, compiled=index == 0)
 
 
 @by_composite

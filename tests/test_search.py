@@ -1,6 +1,7 @@
 """Searches: Optuna proposes, batches train, values and pruning go back."""
 
 import dataclasses
+import importlib
 import os
 import pathlib
 import signal
@@ -94,6 +95,8 @@ def test_the_values_are_those_of_a_sweep_over_the_same_settings(found):
 
 
 def test_batches_share_one_program(monkeypatch):
+    for name in ("engine", "search"):  # not the class of `shared_programs`, by which any two calls would share
+        monkeypatch.setattr(importlib.import_module(f"jaxsched.sweep.{name}"), "Programs", Programs)
     compiled, real = [], Programs._compile
     monkeypatch.setattr(Programs, "_compile", lambda *args: compiled.append(args) or real(*args))
     search(dataclasses.replace(TASK), LINEAR, trials=12, batch=4, storage=memory(), **SMALL)

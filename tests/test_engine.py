@@ -592,13 +592,15 @@ def test_a_checkpoint_that_is_due_is_saved_with_many_lanes(whole, tmp_path, monk
 @pytest.mark.trial
 def test_a_second_ctrl_c_does_not_wait_for_a_loader():
     released = threading.Event()
+    armed = threading.Lock()
     presses = [threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)) for seconds in (0.3, 0.8)]
 
     def stuck():
         for i, batch in enumerate(host_batches()):
             if i == 12:
-                for press in presses:
-                    press.start()
+                if armed.acquire(blocking=False):  # each lane reads a loader of its own
+                    for press in presses:
+                        press.start()
                 released.wait(60)
             yield batch
 

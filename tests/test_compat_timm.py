@@ -283,7 +283,7 @@ def test_the_plateau_warms_up_and_is_cut() -> None:
     )
     found = plateau_rates(optimizer, [1.0] * 12, 3)
     assert all(len(set(epoch)) == 1 for epoch in found)
-    # the warmup's own metrics are not looked at: then one is the best, and two are borne
+    # metrics of the warmup are ignored; then the first is the best, and two without improvement do not cut
     np.testing.assert_allclose([e[0] for e in found], [0, 0.2, 0.4, 0.6, *[0.8] * 3, 0.4, 0.4, *[0.3] * 3], rtol=1e-6)
 
 

@@ -744,7 +744,7 @@ def reduce_on_plateau(
         ToleranceSettings,
         mode="min",
         factor=factor,
-        patience=_where(patience > 0, patience - 1, 0),  # so many are borne, and the next one cuts
+        patience=_where(patience > 0, patience - 1, 0),  # evaluations without improvement before the one that cuts
         threshold=rtol,
         threshold_mode="rel",
         cooldown=cooldown,

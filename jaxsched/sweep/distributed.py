@@ -486,7 +486,7 @@ def _on_cpu() -> Iterator[None]:
 
 
 def _meet(coordinator: str | None) -> tuple[int, list[_Card], socket.socket | None]:
-    """Which process this is, what every one tells of itself through JAX's runtime, and process 0's open ear."""
+    """Returns the index of this process, the card of each process, and the listening socket of process 0."""
     from jax.experimental import multihost_utils
 
     index, hub, mine = jax.process_index(), None, _Card(socket.gethostname(), os.getpid())

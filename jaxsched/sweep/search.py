@@ -44,7 +44,7 @@ _SIGN_SECONDS, _SILENT_SECONDS = 10.0, 60.0
 """A process gives a sign so often, and after so much silence it is dead."""
 
 _MOST_REFUSED = 1_024
-"""A batch that is refused so often is not to be had."""
+"""The search gives up a batch after this many rejected proposals."""
 
 _log = logging.getLogger("jaxsched")
 

@@ -545,7 +545,7 @@ def ReduceLROnPlateauLRSchedule(
       lr: the rate after the warmup.
       lr_shrink: the factor of a cut, between 0 and 1.
       lr_threshold: by what share a metric must be better.
-      lr_patience: epochs without a better metric that are borne.
+      lr_patience: epochs without improvement before the rate is reduced.
       warmup_updates: 0 or more.
       warmup_init_lr: the first rate; below 0 for 0.
       maximize_best_checkpoint_metric: whether the metric has to rise.
